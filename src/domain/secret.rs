@@ -1,0 +1,110 @@
+//! A secret that cannot be printed, and the only mask that people ever see (I11).
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// Key material in memory: no `Display`, a `Debug` that says nothing, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes ownership of key material.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    /// The material itself, for the one call that needs it. Never log, format or store the answer.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What people may see of it, see [`mask`].
+    pub fn mask(&self) -> String {
+        mask(self.expose())
+    }
+
+    /// Lowercase hex SHA-256 of the whole text: OpenRouter's `hash` of a key (wire-facts.md).
+    pub fn sha256_hex(&self) -> String {
+        hex::encode(Sha256::digest(self.expose().as_bytes()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl PartialEq for Secret {
+    /// Compares digests, so that the time taken tells nothing about the material.
+    fn eq(&self, other: &Self) -> bool {
+        Sha256::digest(self.expose().as_bytes()) == Sha256::digest(other.expose().as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+/// First 7 and last 4 characters (`sk-or-v...1234`); only the last 4 of a secret shorter than 24
+/// characters; `...` alone below 12 (I11).
+pub fn mask(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let last = |n: usize| chars[chars.len() - n..].iter().collect::<String>();
+    match chars.len() {
+        0..12 => "...".to_owned(),
+        12..24 => format!("...{}", last(4)),
+        _ => format!("{}...{}", chars[..7].iter().collect::<String>(), last(4)),
+    }
+}
+
+/// Replaces every known secret in `text` by its mask, and anything that looks like an OpenRouter key by
+/// `sk-or-v...`: vendors' error bodies echo keys (fault 30).
+pub fn redact(text: &str, known: &[&Secret]) -> String {
+    let mut out = text.to_owned();
+    for secret in known.iter().filter(|s| !s.expose().is_empty()) {
+        out = out.replace(secret.expose(), &secret.mask());
+    }
+    redact_lookalikes(&out)
+}
+
+/// Cuts every run of key characters after a well-known key prefix.
+fn redact_lookalikes(text: &str) -> String {
+    const PREFIXES: [&str; 5] = ["sk-or-v1-", "sk-", "ghp_", "github_pat_", "ghs_"];
+    let is_key_char = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, prefix)) = PREFIXES.iter().filter_map(|p| rest.find(p).map(|at| (at, *p))).min() {
+        let tail = &rest[at + prefix.len()..];
+        let run = tail.find(|c| !is_key_char(c)).unwrap_or(tail.len());
+        out.push_str(&rest[..at + prefix.len()]);
+        out.push_str(if run >= 8 { "[redacted]" } else { &tail[..run] });
+        rest = &tail[run..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_by_length() {
+        assert_eq!(mask("short"), "...");
+        assert_eq!(mask("abcdefghijklmnop"), "...mnop");
+        assert_eq!(mask(&format!("sk-or-v1-{}1234", "a".repeat(60))), "sk-or-v...1234");
+    }
+
+    #[test]
+    fn debug_says_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("sk-or-v1-not-a-key")), "Secret(..)");
+    }
+
+    #[test]
+    fn redacts_known_and_lookalike_keys() {
+        let secret = Secret::new(format!("zz-{}", "q".repeat(40)));
+        let text = format!("bad key {} and sk-or-v1-{}!", secret.expose(), "f".repeat(64));
+        let clean = redact(&text, &[&secret]);
+        assert!(!clean.contains(secret.expose()) && !clean.contains("ffff"), "{clean}");
+        assert!(clean.contains("sk-or-v1-[redacted]!"));
+    }
+}

@@ -1,0 +1,114 @@
+//! Instants and spans as plain numbers, so that decisions can be replayed.
+//!
+//! Source of the two-clock rule: rotation.md R11. A waiting time has passed only when it has passed on our
+//! clock *and* on the provider's, so that a jump of either clock causes no destructive act (I13).
+
+use serde::{Deserialize, Serialize};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// A span in milliseconds; may be negative when clocks go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Span(pub i64);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A span of whole seconds.
+    pub const fn seconds(seconds: i64) -> Self {
+        Self(seconds * 1000)
+    }
+
+    /// A span of whole minutes.
+    pub const fn minutes(minutes: i64) -> Self {
+        Self::seconds(minutes * 60)
+    }
+
+    /// A span of whole hours.
+    pub const fn hours(hours: i64) -> Self {
+        Self::minutes(hours * 60)
+    }
+
+    /// The same span for `tokio` and `reqwest`; a negative one is zero.
+    pub fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
+    }
+}
+
+impl From<std::time::Duration> for Span {
+    fn from(value: std::time::Duration) -> Self {
+        Self(i64::try_from(value.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Timestamp {
+    /// The moment `span` after this one, saturating.
+    #[must_use]
+    pub const fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// How long after `earlier` this is; negative when it is before.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+
+    /// RFC 3339 in UTC with milliseconds, for people and JSON.
+    pub fn rfc3339(self) -> String {
+        chrono::DateTime::from_timestamp_millis(self.0)
+            .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+            .unwrap_or_default()
+    }
+
+    /// Parses an RFC 3339 time, `…Z` or with an offset (OpenRouter sends both).
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_millis()))
+    }
+}
+
+/// One moment on two clocks: ours, and the provider's as its `Date` header told it (whole seconds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Our own clock.
+    pub ours: Timestamp,
+    /// The provider's clock, where an answer of this session told it.
+    pub theirs: Option<Timestamp>,
+}
+
+/// The two clocks may differ by this much before every destructive act waits (R11).
+pub const MAX_SKEW: Span = Span::minutes(5);
+
+impl Stamp {
+    /// Time since `earlier`: the *smaller* of the two clocks' answers. Without the provider's clock on both
+    /// sides only ours is known, and then nothing is proved: `None`.
+    pub fn elapsed_since(self, earlier: Self) -> Option<Span> {
+        let theirs = self.theirs?.since(earlier.theirs?);
+        Some(self.ours.since(earlier.ours).min(theirs))
+    }
+
+    /// True when at least `span` has passed on both clocks.
+    pub fn passed(self, earlier: Self, span: Span) -> bool {
+        span <= Span::ZERO || self.elapsed_since(earlier).is_some_and(|elapsed| elapsed >= span)
+    }
+
+    /// True when `earlier` is at most `span` old on both clocks, and on neither of them in the future.
+    pub fn fresh(self, earlier: Self, span: Span) -> bool {
+        let within = |age: Span| age >= Span::seconds(-2) && age <= span;
+        let theirs = match (self.theirs, earlier.theirs) {
+            (Some(now), Some(then)) => within(now.since(then)),
+            _ => true,
+        };
+        within(self.ours.since(earlier.ours)) && theirs
+    }
+
+    /// True when the clocks are known and agree within [`MAX_SKEW`].
+    pub fn clocks_agree(self) -> bool {
+        self.theirs.is_some_and(|theirs| self.ours.since(theirs).0.abs() <= MAX_SKEW.0)
+    }
+}
