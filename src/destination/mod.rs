@@ -4,6 +4,8 @@
 //! ([`Destination::look`]). What a kind needs to remember between the two, and to recognise a change by
 //! someone else, is its *evidence*: a small JSON object without key material, kept by the store.
 
+pub mod file;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
