@@ -4,4 +4,5 @@ pub mod destination;
 pub mod domain;
 pub mod net;
 pub mod provider;
+pub mod sim;
 pub mod store;
