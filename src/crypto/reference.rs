@@ -148,29 +148,29 @@ impl SecretRef {
     /// The same with the surroundings given.
     fn resolve_in(&self, here: &Surroundings) -> Result<Secret, ReferenceError> {
         match self {
-            Self::Env(name) => self.from_env(here, name),
-            Self::File(path) => self.from_file(path, Readers::Checked),
-            Self::Credential(name) => self.from_credential(here, name),
+            Self::Env(name) => self.read_variable(here, name),
+            Self::File(path) => self.read_file(path, Readers::Checked),
+            Self::Credential(name) => self.read_credential(here, name),
         }
     }
 
-    fn from_env(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
+    fn read_variable(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
         let value = (here.env)(name).ok_or_else(|| self.missing("environment variable"))?;
         let text = Zeroizing::new(value.into_string().map_err(|_| ReferenceError::NotText(self.clone()))?);
         self.trimmed(&text)
     }
 
-    fn from_credential(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
+    fn read_credential(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
         if let Some(directory) = &here.credentials {
-            match self.from_file(&directory.join(name), Readers::SystemdDecides) {
+            match self.read_file(&directory.join(name), Readers::SystemdDecides) {
                 Err(ReferenceError::Missing { .. }) => {}
                 found => return found,
             }
         }
-        self.from_file(&here.fallback.join(name), Readers::Checked)
+        self.read_file(&here.fallback.join(name), Readers::Checked)
     }
 
-    fn from_file(&self, path: &Path, readers: Readers) -> Result<Secret, ReferenceError> {
+    fn read_file(&self, path: &Path, readers: Readers) -> Result<Secret, ReferenceError> {
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => self.missing(match self {
                 Self::Credential(_) => "credential",
