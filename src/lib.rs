@@ -1,4 +1,7 @@
-//! Keeps every LLM API key a team depends on tested, fresh and delivered.
+//! rekeyd keeps every LLM API key a team depends on tested, fresh and delivered.
 
 pub mod crypto;
+pub mod destination;
 pub mod domain;
+pub mod net;
+pub mod provider;

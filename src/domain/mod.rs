@@ -1,5 +1,10 @@
-//! Pure rules and plain values: no input or output, no clock, no randomness.
+//! The pure middle: what rekeyd knows and how it decides. No clock, no network, no database, no randomness.
+//!
+//! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
+//! ended), [`key`] (what a provider says about a key).
 
+pub mod key;
 pub mod name;
+pub mod outcome;
 pub mod secret;
 pub mod time;

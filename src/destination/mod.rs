@@ -1,0 +1,83 @@
+//! The places that consumers read a key from. One file a kind; this file is all that the engine sees.
+//!
+//! A destination takes a write ([`Destination::publish`]) and later proves what it holds
+//! ([`Destination::look`]). What a kind needs to remember between the two, and to recognise a change by
+//! someone else, is its *evidence*: a small JSON object without key material, kept by the store.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::domain::outcome::Failure;
+use crate::domain::secret::Secret;
+use crate::net::Deadline;
+
+/// One key on its way to one destination.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The key material, read back from the store.
+    pub secret: Secret,
+    /// Name of the rotation.
+    pub rotation: String,
+    /// Number of the generation.
+    pub generation: i64,
+    /// Name of the destination in the configuration.
+    pub destination: String,
+}
+
+/// What a destination shows when it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It took the write but does not show it (yet); the text says what is missing.
+    Accepted(String),
+    /// It proves that it holds the delivered key (rotation.md, "confirmed").
+    Confirmed,
+    /// Consumers run with it (rotation.md, "effective"); only kinds that redeploy ever say so.
+    Effective,
+    /// Somebody else changed it since our last proved write; the text says how that was seen.
+    Drift(String),
+    /// There is nothing at the address.
+    Missing,
+    /// It cannot be told: it never gives values back, and there is no evidence of a write of ours.
+    Unprovable,
+}
+
+/// A standing with the evidence to keep for the next look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// What was seen.
+    pub standing: Standing,
+    /// To be kept and handed to the next look.
+    pub evidence: Value,
+}
+
+/// One call that a rotation would make, for `rotations plan`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PlannedCall {
+    /// What is called, e.g. `PUT https://api.github.com/repos/acme/app/actions/secrets/OPENROUTER_API_KEY`.
+    pub call: String,
+    /// What it does, and what it would replace, in one sentence.
+    pub effect: String,
+}
+
+/// A place that consumers read a key from. Every write is a *put*: repeating it is harmless (R3).
+///
+/// Failures carry a sentence that says what is missing and a hint how to grant it.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Where the key really goes, without secrets: two entries with one address are one place (R14).
+    fn address(&self) -> String;
+
+    /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
+    /// line a call ("GET … with secrets:read: OPENROUTER_API_KEY exists since …").
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
+
+    /// Writes the key. `Ok` means *accepted*; the value is the evidence for [`Destination::look`].
+    async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure>;
+
+    /// Looks whether it holds the delivered key, by the evidence of the last publish or look
+    /// (`Value::Null` when there is none, e.g. for an adopted key).
+    async fn look(&self, delivery: &Delivery, evidence: &Value, deadline: Deadline) -> Result<Look, Failure>;
+
+    /// The calls that a publish makes, for `plan`.
+    fn plan(&self) -> Vec<PlannedCall>;
+}

@@ -1,0 +1,123 @@
+//! What a provider says about a key: the rows of an account's listing and a key's view of itself.
+//! Field meanings and quirks: wire-facts.md, "Key object" and "CurrentKey".
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Timestamp;
+
+/// The two kinds of OpenRouter key that look exactly alike (product.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// Calls models, cannot manage keys.
+    Regular,
+    /// Manages keys, cannot call a model. OpenRouter also says *management key*.
+    Provisioning,
+}
+
+/// Micro-dollars: money as whole numbers, so that "unchanged" is exact and values can be hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct MicroUsd(pub i64);
+
+impl MicroUsd {
+    /// From the provider's floating-point dollars, rounded to the nearest millionth.
+    #[expect(clippy::cast_possible_truncation, reason = "dollar figures are far below 2^53 micro-dollars")]
+    pub fn from_usd(usd: f64) -> Self {
+        Self((usd * 1_000_000.0).round() as i64)
+    }
+
+    /// Dollars, for people and for the provider's JSON.
+    #[expect(clippy::cast_precision_loss, reason = "micro-dollars below 2^53 are exact in f64")]
+    pub fn usd(self) -> f64 {
+        self.0 as f64 / 1_000_000.0
+    }
+}
+
+/// One key as the account's listing, or `GET /keys/{hash}`, shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RemoteKey {
+    /// Lowercase hex SHA-256 of the key text: its identity.
+    pub hash: String,
+    /// The name given at creation; not unique.
+    pub name: String,
+    /// First 12 and last 3 characters, as the provider shows them.
+    pub label: String,
+    /// True when somebody disabled it.
+    pub disabled: bool,
+    /// Spending limit, if any.
+    pub limit: Option<MicroUsd>,
+    /// What is left of the limit; `None` without a limit.
+    pub limit_remaining: Option<MicroUsd>,
+    /// `daily`, `weekly`, `monthly` or never.
+    pub limit_reset: Option<String>,
+    /// Whether usage with the customer's own vendor keys counts against the limit.
+    pub include_byok_in_limit: bool,
+    /// Total spent through the provider.
+    pub usage: MicroUsd,
+    /// Total spent with the customer's own vendor keys.
+    pub byok_usage: MicroUsd,
+    /// When it last called a model; lags by minutes.
+    pub last_used_at: Option<Timestamp>,
+    /// When the provider stops accepting it.
+    pub expires_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// The workspace it lives in.
+    pub workspace_id: Option<String>,
+}
+
+impl RemoteKey {
+    /// Enabled, not expired at `now`, limit not used up (first half of the guard's "usable").
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let expired = self.expires_at.is_some_and(|at| at <= now);
+        let spent = self.limit_remaining.is_some_and(|left| left.0 <= 0);
+        !self.disabled && !expired && !spent
+    }
+}
+
+/// What a key says of itself: `GET /key`. Has no hash, name or disabled flag.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CurrentKey {
+    /// Which of the two kinds it is.
+    pub kind: KeyKind,
+    /// First 12 and last 3 characters.
+    pub label: String,
+    /// Spending limit, if any.
+    pub limit: Option<MicroUsd>,
+    /// What is left of the limit.
+    pub limit_remaining: Option<MicroUsd>,
+    /// Period of the limit.
+    pub limit_reset: Option<String>,
+    /// Whether own-vendor-key usage counts against the limit.
+    pub include_byok_in_limit: bool,
+    /// When the provider stops accepting it.
+    pub expires_at: Option<Timestamp>,
+    /// The person who made it.
+    pub creator_user_id: Option<String>,
+    /// The organisation it belongs to.
+    pub organization_id: Option<String>,
+    /// The workspace it lives in.
+    pub workspace_id: Option<String>,
+}
+
+impl CurrentKey {
+    /// The account behind the key (R8): organisation, or else creator. `None` when the provider names neither.
+    pub fn account(&self) -> Option<String> {
+        let organization = self.organization_id.as_ref().map(|id| format!("org:{id}"));
+        organization.or_else(|| self.creator_user_id.as_ref().map(|id| format!("user:{id}")))
+    }
+}
+
+/// What to ask for when a key is made (R10: what the policy leaves open is the predecessor's).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+pub struct KeySpec {
+    /// Spending limit; `None` for no limit.
+    pub limit: Option<MicroUsd>,
+    /// `daily`, `weekly`, `monthly`; `None` for never.
+    pub limit_reset: Option<String>,
+    /// Whether own-vendor-key usage counts against the limit.
+    pub include_byok_in_limit: bool,
+    /// Workspace to create it in; `None` for the account's default.
+    pub workspace: Option<String>,
+}

@@ -1,0 +1,75 @@
+//! Vendors of LLM APIs: how a key is tested (every provider) and how keys are issued (optional capability).
+//!
+//! The engine sees only what is in this file: the [`Issuer`] trait and the plain values of [`crate::domain`].
+
+use async_trait::async_trait;
+
+use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
+use crate::domain::outcome::Called;
+use crate::domain::secret::Secret;
+use crate::net::Deadline;
+
+/// A key that was just issued: the only moment its secret is ever shown.
+#[derive(Debug)]
+pub struct IssuedKey {
+    /// The secret, to be sealed and stored at once.
+    pub secret: Secret,
+    /// What the provider says of it.
+    pub remote: RemoteKey,
+}
+
+/// Total credits and their use, `GET /credits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credits {
+    /// Bought in total.
+    pub total: MicroUsd,
+    /// Used in total.
+    pub used: MicroUsd,
+}
+
+/// A provider account whose keys can be managed by API. One value holds one provisioning key.
+///
+/// No method retries. A [`crate::domain::outcome::Failure`] says what the answer proves: only a vendor's own
+/// error proves that nothing was done.
+#[async_trait]
+pub trait Issuer: Send + Sync {
+    /// What `key` says of itself (`GET /key` with that key): its kind, limits and account.
+    async fn whoami(&self, key: &Secret, deadline: Deadline) -> Called<CurrentKey>;
+
+    /// What the provisioning key of this issuer says of itself.
+    async fn whoami_provisioning(&self, deadline: Deadline) -> Called<CurrentKey>;
+
+    /// Hash of the provisioning key itself, so that nobody takes it for a regular key of the account.
+    fn provisioning_hash(&self) -> String;
+
+    /// Every key of the workspace, all pages, disabled and expired ones included, each hash once. Pages that
+    /// shift while they are read are read again until two passes agree on the set of hashes, or it fails.
+    async fn list(&self, deadline: Deadline) -> Called<Vec<RemoteKey>>;
+
+    /// One key by hash; `None` when the provider says 404 in its own form.
+    async fn read(&self, hash: &str, deadline: Deadline) -> Called<Option<RemoteKey>>;
+
+    /// Makes a key. Sent once per `name`, never retried (I4).
+    async fn create(&self, name: &str, spec: &KeySpec, deadline: Deadline) -> Called<IssuedKey>;
+
+    /// Disables or enables a key; the answer is the key as the provider now has it. `None` for a 404.
+    async fn set_disabled(&self, hash: &str, disabled: bool, deadline: Deadline)
+    -> Called<Option<RemoteKey>>;
+
+    /// Sets or clears (`None`) the spending limit. `None` for a 404.
+    async fn set_limit(
+        &self,
+        hash: &str,
+        limit: Option<MicroUsd>,
+        deadline: Deadline,
+    ) -> Called<Option<RemoteKey>>;
+
+    /// Deletes a key; true when it was there, false when it was gone already (404).
+    async fn delete(&self, hash: &str, deadline: Deadline) -> Called<bool>;
+
+    /// The account's credits.
+    async fn credits(&self, deadline: Deadline) -> Called<Credits>;
+
+    /// One completion of at most 5 tokens with `key`, for `probe = { chat = "model" }`.
+    async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()>;
+}
