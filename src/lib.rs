@@ -1,5 +1,7 @@
 //! rekeyd keeps every LLM API key a team depends on tested, fresh and delivered.
 
+pub mod config;
+pub mod crypto;
 pub mod destination;
 pub mod domain;
 pub mod net;

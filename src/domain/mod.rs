@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod guard;
 pub mod key;
+pub mod name;
 pub mod outcome;
 pub mod rotation;
 pub mod secret;

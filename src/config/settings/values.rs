@@ -1,0 +1,230 @@
+//! Typed values that more than one section needs, and how their text is read.
+//!
+//! Errors here say what is wrong with the value and carry the hint; where it stands, the caller adds.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use chrono::{TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use url::{Host, Url};
+
+use crate::config::nearest::nearest;
+use crate::domain::time::Span;
+
+/// Why a text is not a value: what is wrong with it, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadValue {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl BadValue {
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+const SPAN_HINT: &str = "write one whole number and a unit: \"250ms\", \"90s\", \"15m\", \"24h\" or \"30d\"";
+/// The units of a span and their milliseconds, the largest first.
+const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// A hundred years: longer spans are slips of the hand.
+const LONGEST: Span = Span::hours(24 * 36_500);
+
+/// Reads `"90s"`, `"15m"`, `"24h"`, `"30d"`, `"250ms"`.
+pub fn parse_span(text: &str) -> Result<Span, BadValue> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let (Some(factor), false) = (factor, number.is_empty()) else {
+        return Err(BadValue::new(format!("{text:?} is not a duration"), SPAN_HINT));
+    };
+    number
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .map(Span)
+        .filter(|span| *span <= LONGEST)
+        .ok_or_else(|| BadValue::new(format!("{text:?} is longer than 100 years"), SPAN_HINT))
+}
+
+/// Writes a span as the configuration would, in the largest unit that needs no fraction.
+pub fn span_text(span: Span) -> String {
+    let fits = UNITS.iter().find(|(_, factor)| span.0 % factor == 0 && span.0 != 0);
+    let (unit, factor) = fits.unwrap_or(&("s", 1000));
+    format!("{}{unit}", span.0 / factor)
+}
+
+/// A cron expression of six fields, seconds first, that fires at least once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CronExpr {
+    text: String,
+    cron: Cron,
+}
+
+impl CronExpr {
+    /// Reads six fields; a day of the month and a day of the week are alternatives, as in every cron.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        const HINT: &str = "six fields: second minute hour day month weekday, such as \"0 30 3 * * Mon\"";
+        let fields = text.split_whitespace().count();
+        if fields != 6 {
+            let message = format!("{text:?} has {fields} fields, a schedule has 6 (seconds first)");
+            return Err(BadValue::new(message, HINT));
+        }
+        let cron = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            .build()
+            .parse(text)
+            .map_err(|error| BadValue::new(format!("{text:?} is not a schedule: {error}"), HINT))?;
+        // The calendar of six fields repeats every 400 years, so any starting point will do.
+        let start = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single().expect("2000-01-01 exists");
+        if cron.find_next_occurrence(&start, true).is_err() {
+            let hint = "choose a day that the month has";
+            return Err(BadValue::new(format!("{text:?} never comes"), hint));
+        }
+        Ok(Self { text: text.to_owned(), cron })
+    }
+
+    /// The expression as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The parsed expression; due times come from [`Cron::find_next_occurrence`] in the section's zone.
+    pub fn cron(&self) -> &Cron {
+        &self.cron
+    }
+}
+
+/// Reads an IANA zone name.
+pub fn parse_zone(text: &str) -> Result<Tz, BadValue> {
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    text.parse().map_err(|_| {
+        let names = NAMES.get_or_init(|| chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect());
+        let hint = match nearest(text, names.iter().copied()) {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => "write an IANA name, such as \"UTC\" or \"Europe/Berlin\"".to_owned(),
+        };
+        BadValue::new(format!("{text:?} is not a time zone"), hint)
+    })
+}
+
+/// A block of addresses, `10.0.0.0/8`; a lone address is a block of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// Reads `10.0.0.0/8`, `::1/128` or a lone address. Bits behind the prefix are ignored.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        let bad = || {
+            let hint = "write an address or a block, such as \"127.0.0.1\", \"10.0.0.0/8\" or \"fd00::/8\"";
+            BadValue::new(format!("{text:?} is not a block of addresses"), hint)
+        };
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let network: IpAddr = address.parse().map_err(|_| bad())?;
+        let longest = if network.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(longest), |prefix| prefix.parse::<u8>().map_err(|_| bad()))?;
+        if prefix > longest {
+            return Err(bad());
+        }
+        Ok(Self { network, prefix })
+    }
+
+    /// True when `address` lies in the block. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+/// True for `localhost`, names below it, and loopback addresses: what never leaves this machine.
+pub fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => IpAddr::V6(*address).to_canonical().is_loopback(),
+    }
+}
+
+/// The base of an API: an `http` or `https` URL without user, password, query, fragment or trailing slash, so
+/// that a path that begins with a slash can be put behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    url: Url,
+}
+
+impl BaseUrl {
+    /// Reads any `http` or `https` address. What is refused is not repeated: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        const HINT: &str = "write it like \"https://host/path\"";
+        let mut url = Url::parse(text).map_err(|error| BadValue::new(format!("not a URL: {error}"), HINT))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BadValue::new("not an http or https URL", HINT));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadValue::new("a user or password does not belong in this URL", HINT));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BadValue::new("a query or fragment does not belong in this URL", HINT));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self { url })
+    }
+
+    /// The same for an address that credentials are sent to: `http` only to a loopback host.
+    pub fn parse_secure(text: &str) -> Result<Self, BadValue> {
+        let base = Self::parse(text)?;
+        let loopback = base.url.host().is_some_and(|host| is_loopback(&host));
+        if base.url.scheme() != "https" && !loopback {
+            return Err(BadValue::new(
+                format!("{base} would take credentials unencrypted"),
+                "write https://…; http:// is for loopback hosts only",
+            ));
+        }
+        Ok(base)
+    }
+
+    /// The text, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// The parsed URL; the path of a bare host is `/`.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
