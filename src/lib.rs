@@ -1,5 +1,6 @@
 //! rekeyd keeps every LLM API key a team depends on tested, fresh and delivered.
 
+pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod destination;

@@ -153,13 +153,12 @@ impl Store {
         rows.iter().map(effect_row).collect()
     }
 
-    /// Every name that this store ever intended to create, with the run it belongs to (R6, I3).
-    pub async fn created_names(&self, account: &str) -> Result<Vec<EffectRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM effects WHERE kind = 'create' AND account = $1")
-            .bind(account)
+    /// Every name that this store ever intended to create (R6, I3).
+    pub async fn created_names(&self) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT target FROM effects WHERE kind = 'create'")
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(effect_row).collect()
+        rows.iter().map(|row| Ok(row.try_get("target")?)).collect()
     }
 
     /// How many effects have no settled outcome, over all accounts.

@@ -417,14 +417,17 @@ pub(super) async fn adopt(
 
 /// Makes one generation current: it takes the rotation's number, and whoever was current is retiring.
 pub(super) async fn promote(tx: &mut Tx, rotation: &str, id: &str) -> Result<(), StoreError> {
-    let row =
-        sqlx::query("SELECT provider FROM keys WHERE id = $1").bind(id).fetch_one(&mut *tx.inner).await?;
+    let row = sqlx::query("SELECT provider, number FROM keys WHERE id = $1")
+        .bind(id)
+        .fetch_one(&mut *tx.inner)
+        .await?;
     let provider: String = row.try_get("provider")?;
+    let own: Option<i64> = row.try_get("number")?;
     let row = sqlx::query("SELECT key_number FROM rotations WHERE name = $1")
         .bind(rotation)
         .fetch_one(&mut *tx.inner)
         .await?;
-    let number = match row.try_get::<Option<i64>, _>("key_number")? {
+    let number = match row.try_get::<Option<i64>, _>("key_number")?.or(own) {
         Some(number) => number,
         None => next_number(tx, &provider).await?,
     };

@@ -75,6 +75,21 @@ impl Store {
         Ok(row.try_get("value")?)
     }
 
+    /// Writes a sealed value and reads it back, so that a database that cannot be written is found before a key
+    /// is issued (rotation.md, "planned": the canary).
+    pub async fn canary(&self, sealed: &str) -> Result<String, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('sealed:preflight', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(sealed)
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(self.fact("sealed:preflight").await?.unwrap_or_default())
+    }
+
     /// Writes a consistent copy of a SQLite database to `path`, which must not exist.
     pub async fn backup(&self, path: &std::path::Path) -> Result<(), StoreError> {
         sqlx::query("VACUUM INTO $1")

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Figures, Issuing, KeyRef, Patience, Phase, Retiree, Rollback, Run, State};
+use crate::domain::key::KeySpec;
 use crate::domain::time::{Span, Stamp, Timestamp};
 
 /// Something that happened, committed together with what it changed.
@@ -15,7 +16,7 @@ pub enum Event {
     /// Something would not have worked; nothing was changed.
     PreflightFailed { reason: String },
     /// The intent to create under this name is committed.
-    CreateIntended { name: String },
+    CreateIntended { name: String, spec: KeySpec },
     /// The key is stored.
     Created { key: KeyRef, at: Stamp },
     /// The provider refused in its own form; nothing was created. `doubtful` for 401 and 403.
@@ -161,8 +162,9 @@ fn making(run: &mut Run, event: &Event) -> bool {
     let next = match (&run.state, event) {
         (State::Planned, Event::PreflightPassed) => issuing(Issuing::Ready { not_before: Timestamp(0) }),
         (State::Planned, Event::PreflightFailed { reason }) => State::Aborted { reason: reason.clone() },
-        (State::Issuing { issuing: Issuing::Ready { .. } }, Event::CreateIntended { name }) => {
+        (State::Issuing { issuing: Issuing::Ready { .. } }, Event::CreateIntended { name, spec }) => {
             run.creates += 1;
+            run.asked = Some(spec.clone());
             issuing(Issuing::Sent { name: name.clone() })
         }
         (State::Issuing { issuing: Issuing::Sent { .. } }, Event::Created { key, at }) => {

@@ -125,8 +125,9 @@ pub struct Facts {
     pub detached: Option<String>,
     /// The oldest open request of a person, with its number in the store.
     pub request: Option<(String, Request)>,
-    /// Strays that the guard would let go but that still live: no new key is made meanwhile.
-    pub strays: usize,
+    /// Strays of this listing that still live although another key works; `None` before the first listing of
+    /// this session. No new key is made while there are any.
+    pub strays: Option<usize>,
     /// The new key.
     pub candidate: KeyFacts,
     /// The old key.

@@ -26,7 +26,7 @@ pub use next::{Directive, next};
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{KeySpec, MicroUsd};
+use super::key::{KeySpec, MicroUsd, RemoteKey};
 use super::time::{Span, Stamp, Timestamp};
 
 /// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
@@ -147,10 +147,37 @@ pub struct Policy {
     pub settle: Span,
     /// Time between the two looks that make "refused" believable.
     pub confirm_after: Span,
-    /// What to ask for at the provider.
-    pub spec: KeySpec,
+    /// What to ask for at the provider; what is open is inherited from the predecessor (R10).
+    pub spec: SpecPolicy,
     /// Model for one billed completion, when the policy asks for it.
     pub chat_model: Option<String>,
+}
+
+/// What the policy says of new keys; `None` is inherited from the predecessor (R10).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+pub struct SpecPolicy {
+    /// Spending limit.
+    pub limit: Option<MicroUsd>,
+    /// `daily`, `weekly`, `monthly`.
+    pub limit_reset: Option<String>,
+    /// Whether own-vendor-key usage counts against the limit.
+    pub include_byok_in_limit: Option<bool>,
+    /// Workspace to create keys in.
+    pub workspace: Option<String>,
+}
+
+impl SpecPolicy {
+    /// What to ask for, given the predecessor as the provider shows it.
+    pub fn resolve(&self, predecessor: Option<&RemoteKey>) -> KeySpec {
+        KeySpec {
+            limit: self.limit.or_else(|| predecessor.and_then(|key| key.limit)),
+            limit_reset: self.limit_reset.clone().or_else(|| predecessor.and_then(|key| key.limit_reset.clone())),
+            include_byok_in_limit: self
+                .include_byok_in_limit
+                .unwrap_or_else(|| predecessor.is_some_and(|key| key.include_byok_in_limit)),
+            workspace: self.workspace.clone().or_else(|| predecessor.and_then(|key| key.workspace_id.clone())),
+        }
+    }
 }
 
 /// A key that this run deals with.
@@ -415,6 +442,8 @@ pub struct Run {
     pub predecessor: Option<KeyRef>,
     /// Keys on their way out. While rolling back or aborting, the candidate is the only one.
     pub retirees: Vec<Retiree>,
+    /// What the last create asked for.
+    pub asked: Option<KeySpec>,
     /// Creates sent or refused so far.
     pub creates: u32,
     /// A publish intent for the candidate exists: abort is no longer possible.
@@ -454,6 +483,7 @@ impl Run {
             candidate: None,
             predecessor: None,
             retirees: Vec::new(),
+            asked: None,
             creates: 0,
             published: false,
             abort_asked: false,

@@ -164,7 +164,7 @@ fn issue(run: &Run, facts: &Facts, issuing: &Issuing) -> Directive {
         Issuing::Ready { .. } if run.creates >= MAX_CREATES => Directive::Apply(Event::Parked {
             reason: format!("{MAX_CREATES} attempts to issue a key failed"),
         }),
-        Issuing::Ready { .. } if facts.strays > 0 => Directive::Reconcile,
+        Issuing::Ready { .. } if facts.strays != Some(0) => Directive::Reconcile,
         Issuing::Ready { not_before } => {
             let left = not_before.since(facts.now.ours);
             if left > Span::ZERO && left < LONGEST_PATIENCE {

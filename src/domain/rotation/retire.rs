@@ -120,9 +120,15 @@ fn confirm_again(run: &Run, facts: &Facts) -> Option<Directive> {
     for target in run.policy.targets.iter().filter(|t| t.required) {
         let holding = facts.holding(&target.address, &key.id);
         let now = holding.and_then(|h| h.checked).is_some_and(|at| facts.now.fresh(at, CHECK_FRESH));
-        if !now {
-            return Some(Directive::Check { address: target.address.clone(), key: key.clone() });
+        if now {
+            continue;
         }
+        let left = holding.map_or(Span::ZERO, |h| h.not_before.since(facts.now.ours));
+        if left > Span::ZERO && left < Span::hours(2) {
+            let blocker = format!("{}: could not be looked at, trying again", target.name);
+            return Some(Directive::wait(facts.now, left, blocker));
+        }
+        return Some(Directive::Check { address: target.address.clone(), key: key.clone() });
     }
     due_test(facts, key, &facts.candidate, TEST_FRESH)
 }
