@@ -16,6 +16,8 @@ use crate::domain::time::{Span, Timestamp};
 pub const BODY_CAP: usize = 1024 * 1024;
 /// Longest text of a vendor that is shown to people, in characters.
 const SENTENCE_CAP: usize = 300;
+/// So much of a vendor's text is looked at; what a key cut in two at its end leaves is cut off again.
+const READ_CAP: usize = 8192;
 /// Nobody waits longer than this because a header said so.
 const RETRY_AFTER_CAP: Span = Span::hours(24);
 
