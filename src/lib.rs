@@ -5,6 +5,7 @@ pub mod config;
 pub mod crypto;
 pub mod destination;
 pub mod domain;
+pub mod engine;
 pub mod net;
 pub mod provider;
 pub mod sim;
