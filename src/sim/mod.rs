@@ -30,6 +30,7 @@
 
 mod clock;
 pub mod fault;
+pub mod github;
 pub mod hold;
 pub mod openrouter;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A simulator of OpenRouter: accounts, their provisioning keys, regular keys, credits, one chat call.
+//! A simulator of `OpenRouter`: accounts, their provisioning keys, regular keys, credits, one chat call.
 //!
 //! Calls under `/api/v1`, with or without a trailing slash, and their stable labels:
 //!
@@ -44,7 +44,7 @@ use super::world::{RequestLog, Server};
 /// The account that [`OpenRouter::new_provisioning_key`] and its like act on.
 pub const MAIN_ACCOUNT: &str = "main";
 
-/// A running simulator of OpenRouter. Clones are the same one.
+/// A running simulator of `OpenRouter`. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct OpenRouter {
     desk: Arc<Desk>,

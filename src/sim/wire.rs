@@ -4,6 +4,7 @@
 //! nor promise a length and stop half-way. It understands what HTTP clients send (lengths, chunks,
 //! keep-alive) and nothing else.
 
+use std::fmt::Write as _;
 use std::io;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -129,10 +130,10 @@ impl Client {
         let mut head =
             format!("HTTP/1.1 {} {}\r\ndate: {date}\r\n", answer.status, reason.unwrap_or("Unknown"));
         for (name, value) in &answer.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("text takes text");
         }
         if !matches!(answer.status, 204 | 304) {
-            head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+            write!(head, "content-length: {}\r\n", answer.body.len()).expect("text takes text");
         }
         head.push_str("\r\n");
         let sent = cut.unwrap_or(answer.body.len()).min(answer.body.len());
@@ -240,15 +241,12 @@ fn percent_decoded(piece: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let pair = piece.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
+        if let Some(byte) = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            decoded.push(byte);
+            at += 3;
+        } else {
+            decoded.push(bytes[at]);
+            at += 1;
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()

@@ -172,12 +172,7 @@ impl Inner {
         let (number, plan) = self.arrival(call);
         let fate = match self.suffer(plan.before, None, call, client).await {
             Some(fate) => fate,
-            None => {
-                let answer = self.vendor.answer(call);
-                self.note(number, |entry| entry.applied = answer.status < 400);
-                let after = self.suffer(plan.after, Some(&answer), call, client).await;
-                after.unwrap_or(Fate::Answered(answer))
-            }
+            None => self.perform(number, plan.after, call, client).await,
         };
         let status = match &fate {
             Fate::Answered(answer) | Fate::Cut(answer, _) => Some(answer.status),
@@ -185,6 +180,14 @@ impl Inner {
         };
         self.note(number, |entry| (entry.status, entry.settled) = (status, true));
         fate
+    }
+
+    /// The effect, and what happens after it.
+    async fn perform(&self, number: u64, after: Vec<Act>, call: &Call, client: &mut Client) -> Fate {
+        let answer = self.vendor.answer(call);
+        self.note(number, |entry| entry.applied = answer.status < 400);
+        let fate = self.suffer(after, Some(&answer), call, client).await;
+        fate.unwrap_or(Fate::Answered(answer))
     }
 
     fn arrival(&self, call: &Call) -> (u64, Plan) {

@@ -182,7 +182,7 @@ impl Books {
         let index = self.keys.iter().position(|key| key.row.hash == hash).ok_or_else(unknown)?;
         let key = &self.keys[index];
         let dead = key.is_dead_at_the_edge(self.settings.dead_key_works_for, now);
-        if dead && key.row.deleted || self.is_fresh(&key.row, self.settings.fresh_key_refused_for, now) {
+        if dead && key.row.deleted || Self::is_fresh(&key.row, self.settings.fresh_key_refused_for, now) {
             return Err(unknown());
         }
         if dead || key.row.is_expired(now) {
@@ -192,7 +192,7 @@ impl Books {
     }
 
     /// Whether a key that was made by API is younger than `span`.
-    pub(super) fn is_fresh(&self, row: &KeyRow, span: Duration, now: DateTime<Utc>) -> bool {
+    pub(super) fn is_fresh(row: &KeyRow, span: Duration, now: DateTime<Utc>) -> bool {
         row.created_by == CreatedBy::Api && within(span, row.created_at, now)
     }
 

@@ -16,13 +16,32 @@ pub(super) struct NewKey {
     pub(super) workspace_id: Option<String>,
 }
 
-/// A change to a key: `None` leaves a field alone, `Some(None)` clears it.
+/// A change to a key; what is not given is left alone.
 pub(super) struct Change {
     pub(super) name: Option<String>,
     pub(super) disabled: Option<bool>,
-    pub(super) limit: Option<Option<f64>>,
-    pub(super) limit_reset: Option<Option<String>>,
+    pub(super) limit: Given<f64>,
+    pub(super) limit_reset: Given<String>,
     pub(super) include_byok_in_limit: Option<bool>,
+}
+
+/// What a body says of a field that may be null.
+pub(super) enum Given<T> {
+    /// Nothing, or something that was refused.
+    Nothing,
+    Null,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The field after the change.
+    pub(super) fn or(self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Nothing => old,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
 }
 
 impl NewKey {
@@ -34,11 +53,11 @@ impl NewKey {
         }
         let new = Self {
             name: name.unwrap_or_default(),
-            limit: form.limit().flatten(),
-            limit_reset: form.limit_reset().flatten(),
+            limit: form.limit().or(None),
+            limit_reset: form.limit_reset().or(None),
             include_byok_in_limit: form.boolean("include_byok_in_limit").unwrap_or(false),
             expires_at: form.expires_at(),
-            workspace_id: form.text("workspace_id").flatten(),
+            workspace_id: form.text("workspace_id").or(None),
         };
         form.close().map(|()| new)
     }
@@ -126,46 +145,50 @@ impl Form {
         }
     }
 
-    fn text(&mut self, field: &'static str) -> Option<Option<String>> {
-        match self.take(field)? {
-            Value::Null => Some(None),
-            Value::String(text) => Some(Some(text)),
-            other => {
+    fn text(&mut self, field: &'static str) -> Given<String> {
+        match self.take(field) {
+            None => Given::Nothing,
+            Some(Value::Null) => Given::Null,
+            Some(Value::String(text)) => Given::Value(text),
+            Some(other) => {
                 self.wrong_type(field, "string", type_name(&other));
-                None
+                Given::Nothing
             }
         }
     }
 
-    fn limit(&mut self) -> Option<Option<f64>> {
-        match self.take("limit")? {
-            Value::Null => Some(None),
-            Value::Number(number) => {
+    fn limit(&mut self) -> Given<f64> {
+        match self.take("limit") {
+            None => Given::Nothing,
+            Some(Value::Null) => Given::Null,
+            Some(Value::Number(number)) => {
                 let value = number.as_f64().unwrap_or_default();
                 if value < 0.0 {
                     self.complain("limit", "too_small", "Number must be greater than or equal to 0");
                 }
-                Some(Some(value))
+                Given::Value(value)
             }
-            other => {
+            Some(other) => {
                 self.wrong_type("limit", "number", type_name(&other));
-                None
+                Given::Nothing
             }
         }
     }
 
-    fn limit_reset(&mut self) -> Option<Option<String>> {
-        let text = self.text("limit_reset")?;
-        if !matches!(text.as_deref(), None | Some("daily" | "weekly" | "monthly")) {
+    fn limit_reset(&mut self) -> Given<String> {
+        let given = self.text("limit_reset");
+        if let Given::Value(text) = &given
+            && !matches!(text.as_str(), "daily" | "weekly" | "monthly")
+        {
             let message = "Invalid enum value. Expected 'daily' | 'weekly' | 'monthly'";
             self.complain("limit_reset", "invalid_enum_value", message);
         }
-        Some(text)
+        given
     }
 
-    /// UTC, with seconds, and `Z`; not in the past of any clock that matters.
+    /// UTC, with seconds, and `Z`.
     fn expires_at(&mut self) -> Option<DateTime<Utc>> {
-        let text = self.text("expires_at")??;
+        let text = self.text("expires_at").or(None)?;
         let bare = text.strip_suffix('Z').filter(|bare| bare.len() >= "2026-11-21T03:06:00".len());
         let time = bare.and_then(|bare| NaiveDateTime::parse_from_str(bare, "%Y-%m-%dT%H:%M:%S%.f").ok());
         if time.is_none() {

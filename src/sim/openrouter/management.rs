@@ -59,7 +59,7 @@ impl Books {
             && !row.deleted
             && (!row.disabled || asked_for("include_disabled"))
             && (!row.is_expired(now) || asked_for("include_expired"))
-            && !self.is_fresh(row, self.settings.listing_lag, now)
+            && !Self::is_fresh(row, self.settings.listing_lag, now)
     }
 
     /// Somebody changes the list while it is being read.
@@ -99,8 +99,8 @@ impl Books {
         self.keys[index].change(now, |row| {
             row.name = change.name.unwrap_or_else(|| row.name.clone());
             row.disabled = change.disabled.unwrap_or(row.disabled);
-            row.limit = change.limit.unwrap_or(row.limit);
-            row.limit_reset = change.limit_reset.unwrap_or_else(|| row.limit_reset.clone());
+            row.limit = change.limit.or(row.limit);
+            row.limit_reset = change.limit_reset.or(row.limit_reset.take());
             row.include_byok_in_limit = change.include_byok_in_limit.unwrap_or(row.include_byok_in_limit);
             row.updated_at = Some(now);
         });

@@ -215,7 +215,7 @@ async fn listings_lag_and_shift_when_told_to() {
     let bench = Bench::new().await;
     bench.sim.settings(|settings| {
         settings.page_size = 2;
-        settings.listing_lag = Duration::from_secs(60);
+        settings.listing_lag = Duration::from_mins(1);
         settings.listing_shifts = vec![ListingShift::Vanishes, ListingShift::Appears];
     });
     let hash = bench.made("fresh").await.1;
@@ -236,7 +236,7 @@ async fn a_fresh_key_is_refused_and_a_dead_one_works_for_a_while() {
     let bench = Bench::new().await;
     bench.sim.settings(|settings| {
         settings.fresh_key_refused_for = Duration::from_secs(90);
-        settings.dead_key_works_for = Duration::from_secs(60);
+        settings.dead_key_works_for = Duration::from_mins(1);
     });
     let (secret, hash) = bench.made("n").await;
     assert_eq!(refusal(&bench.get("/key", &secret).await), (401, "User not found."));
@@ -285,7 +285,7 @@ async fn use_shows_late_and_whoami_counts_only_when_told_to() {
     assert!(read().await["last_used_at"].is_null());
     bench.sim.settings(|settings| {
         settings.whoami_moves_last_used = true;
-        settings.usage_lag = Duration::from_secs(300);
+        settings.usage_lag = Duration::from_mins(5);
     });
     bench.get("/key", &secret).await;
     assert_eq!(bench.chat(&secret).await.0, 200);
