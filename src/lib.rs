@@ -4,3 +4,4 @@ pub mod destination;
 pub mod domain;
 pub mod net;
 pub mod provider;
+pub mod sim;
