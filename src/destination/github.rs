@@ -353,4 +353,6 @@ fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;

@@ -78,7 +78,7 @@ pub trait Destination: Send + Sync {
     fn address(&self) -> String;
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
-    /// line a call ("GET … with secrets:read: OPENROUTER_API_KEY exists since …").
+    /// line a call ("GET … with secrets:read: the secret exists since …").
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
 
     /// Writes the key. `Ok` means *accepted*; the value is the evidence for [`Destination::look`].

@@ -193,7 +193,8 @@ impl Api {
     /// What `build_with_reqwest` makes, without its own `User-Agent` (ours is the transport's) and without
     /// its log lines (a failure is logged once, by whoever handles it).
     fn build(&self) -> Result<Octocrab, Failure> {
-        let base: Uri = self.base.parse().map_err(|_| not_sent("`api_url` is not a URL that can be called"))?;
+        let base: Uri =
+            self.base.parse().map_err(|_| not_sent("`api_url` is not a URL that can be called"))?;
         let accept = (ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         let built = OctocrabBuilder::new_empty()
             .with_service(ReqwestConnector::new(self.http.client().clone()))

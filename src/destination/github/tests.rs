@@ -237,7 +237,7 @@ async fn every_answer_proves_what_it_proves() {
         r#"{"message":"Nope for ghp_false0false0false0","documentation_url":"https://docs.github.com"}"#;
     let reset = format!("x-ratelimit-remaining: 0\r\nx-ratelimit-reset: {}\r\n", NOON / 1000 + 90);
     let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
-    let rows: Vec<(u16, &str, &str, FailureKind, &str, Option<i64>)> = vec![
+    let rows = [
         (401, "", said, Unauthorized, "expired or revoked", None),
         (401, "", r#"{"message":"A JSON web token could not be decoded"}"#, Unauthorized, "App's id", None),
         (403, "", said, Forbidden, "\"Secrets: read and write\"; classic token: scope `repo`", None),
