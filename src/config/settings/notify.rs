@@ -1,6 +1,12 @@
 //! `[email]`, `[webhook]`, `[heartbeat]`.
 
-use super::values::CronExpr;
+use url::{Host, Url};
+
+use super::at::{At, Read};
+use super::origin::Purpose;
+use super::values::{BadValue, CronExpr, is_loopback};
+use super::whole::Known;
+use crate::config::file;
 use crate::crypto::SecretRef;
 use crate::domain::name::Name;
 use crate::domain::time::Span;
@@ -77,4 +83,147 @@ pub struct Heartbeat {
     pub url: SecretRef,
     /// How often, while passes really run.
     pub every: Span,
+}
+
+impl Email {
+    pub(super) fn read(file: &file::Email, known: &Known<'_>, at: &At<'_>) -> Read<Self> {
+        let smtp = Smtp::read(file, at);
+        let password = read_password(file, smtp.as_ref().ok(), &at.field("password"));
+        let from = at.field("from").mailbox(&file.from);
+        let to = at.field("to").mailboxes(&file.to);
+        let group_within = at.field("group_within").span(&file.group_within);
+        let remind_every = at.field("remind_every").positive_span(&file.remind_every);
+        let digest = match file.digest.as_str().trim() {
+            "" => Ok(None),
+            _ => at.field("digest").cron(&file.digest).map(Some),
+        };
+        let routes = at.field("routes").each(&file.routes, |route, at| Route::read(route, known, at));
+        Ok(Self {
+            smtp: smtp?,
+            password: password?,
+            from: from?,
+            to: to?,
+            group_within: group_within?,
+            remind_every: remind_every?,
+            digest: digest?,
+            routes: routes?,
+        })
+    }
+}
+
+/// A user and a password belong together.
+fn read_password(file: &file::Email, smtp: Option<&Smtp>, at: &At<'_>) -> Read<Option<SecretRef>> {
+    let password = at.optional_reference(file.password.as_ref(), Purpose::Token)?;
+    match (smtp.map(|smtp| smtp.user.is_some()), &password) {
+        (Some(true), None) => Err(at.problem(
+            "the URL names a user, but there is no password",
+            "write password = \"credential:smtp-password\", or take the user out of the URL",
+        )),
+        (Some(false), Some(_)) => Err(at.problem(
+            "there is a password, but the URL names no user",
+            "write the user into the URL: smtp://user@host:587",
+        )),
+        _ => Ok(password),
+    }
+}
+
+impl Smtp {
+    fn read(file: &file::Email, at: &At<'_>) -> Read<Self> {
+        let (scheme, host, port, user) = at.field("smtp").value(smtp_url(&file.smtp))?;
+        let tls = file.tls.expect("complete() fills it in");
+        if scheme == "smtps" && tls != SmtpTls::Implicit {
+            return Err(at.field("tls").problem(
+                "smtps:// is implicit TLS and contradicts another tls",
+                "leave tls out, or write smtp:// for tls = \"starttls\"",
+            ));
+        }
+        let here = Host::parse(&host).is_ok_and(|host| is_loopback(&borrowed(&host)));
+        if tls == SmtpTls::None && !here {
+            return Err(at.field("tls").problem(
+                format!("mail to {host} would travel unencrypted, and the password with it"),
+                "write tls = \"starttls\" or \"implicit\"; \"none\" is for loopback hosts only",
+            ));
+        }
+        let port = port.unwrap_or(if tls == SmtpTls::Implicit { 465 } else { 587 });
+        Ok(Self { host, port, user, tls })
+    }
+}
+
+fn borrowed(host: &Host<String>) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name),
+        Host::Ipv4(address) => Host::Ipv4(*address),
+        Host::Ipv6(address) => Host::Ipv6(*address),
+    }
+}
+
+/// Scheme, host, port and user. Repeats nothing of it: it may hold a password.
+fn smtp_url(text: &str) -> Result<(String, String, Option<u16>, Option<String>), BadValue> {
+    const HINT: &str =
+        "write it like \"smtp://user@mail.example.com:587\" or \"smtps://user@mail.example.com\"";
+    let bad = |message: &str| BadValue::new(message, HINT);
+    let url = Url::parse(text).map_err(|_| bad("not the URL of a mail server"))?;
+    if !matches!(url.scheme(), "smtp" | "smtps") {
+        return Err(bad("not an smtp:// or smtps:// URL"));
+    }
+    if url.password().is_some() {
+        return Err(bad("a password does not belong in this URL: the field password refers to it"));
+    }
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("the URL names no host"))?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("nothing may follow the host and port"));
+    }
+    let user = Some(url.username()).filter(|user| !user.is_empty()).map(percent_decoded);
+    Ok((url.scheme().to_owned(), host.to_owned(), url.port(), user))
+}
+
+/// A user may be a mail address, whose `@` the URL carries as `%40`.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| hex::decode(digits).ok());
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+        bytes.extend(escaped.unwrap_or_else(|| vec![*first]));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Route {
+    fn read(file: &file::Route, known: &Known<'_>, at: &At<'_>) -> Read<Self> {
+        let to = at.field("to").mailboxes(&file.to);
+        let scope = RouteScope::read(file, known, at);
+        Ok(Self { severity: file.severity, scope: scope?, to: to? })
+    }
+}
+
+impl RouteScope {
+    fn read(file: &file::Route, known: &Known<'_>, at: &At<'_>) -> Read<Self> {
+        match (&file.rotation, &file.account) {
+            (Some(_), Some(_)) => Err(at
+                .field("account")
+                .problem("a route is about a rotation or an account, not both", "write two routes")),
+            (Some(name), None) => {
+                at.field("rotation").known(name, "rotation", &known.rotations).map(Self::Rotation)
+            }
+            (None, Some(name)) => {
+                at.field("account").known(name, "account", &known.accounts).map(Self::Account)
+            }
+            (None, None) => Ok(Self::Everything),
+        }
+    }
+}
+
+impl Webhook {
+    pub(super) fn read(file: &file::Webhook, at: &At<'_>) -> Read<Self> {
+        Ok(Self { url: at.field("url").reference(&file.url, Purpose::WebUrl)? })
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn read(file: &file::Heartbeat, at: &At<'_>) -> Read<Self> {
+        let url = at.field("url").reference(&file.url, Purpose::WebUrl);
+        let every = at.field("every").positive_span(&file.every);
+        Ok(Self { url: url?, every: every? })
+    }
 }

@@ -3,7 +3,10 @@
 use chrono::{NaiveTime, Weekday};
 use chrono_tz::Tz;
 
-use super::values::CronExpr;
+use super::at::{At, Read};
+use super::values::{BadValue, CronExpr};
+use super::whole::Known;
+use crate::config::file::{self, Day, Holds, NameText};
 use crate::domain::key::MicroUsd;
 use crate::domain::name::Name;
 use crate::domain::time::Span;
@@ -83,4 +86,187 @@ pub struct KeyPolicy {
     pub limit_reset: Option<LimitReset>,
     /// Whether own-vendor-key usage counts against the limit.
     pub include_byok_in_limit: Option<bool>,
+}
+
+impl Rotation {
+    pub(super) fn read(file: &file::Rotation, known: &Known<'_>, at: &At<'_>) -> Read<Self> {
+        let name = at.field("name").name(&file.name);
+        let account = at.field("account").known(&file.account, "account", &known.accounts);
+        let timezone = at.field("timezone").zone(&file.timezone);
+        let window = file.window.as_ref().map(|window| Window::read(window, &at.field("window"))).transpose();
+        let destinations = at
+            .field("destinations")
+            .each(&file.destinations, |name, at| regular_destination(name, known, at));
+        let times = Times::read(file, at);
+        let probe = read_probe(&file.probe, &at.field("probe"));
+        let key = KeyPolicy::read(&file.key, &at.field("key"));
+        let times = times?;
+        Ok(Self {
+            name: name?,
+            account: account?,
+            schedule: times.schedule,
+            timezone: timezone?,
+            window: window?,
+            max_age: times.max_age,
+            jitter: times.jitter,
+            destinations: destinations?,
+            grace: times.grace,
+            quiet: times.quiet,
+            observe: times.observe,
+            max_overlap: times.max_overlap,
+            propagation: times.propagation,
+            settle: times.settle,
+            on_invalid: file.on_invalid,
+            heal_cooldown: times.heal_cooldown,
+            probe: probe?,
+            key: key?,
+        })
+    }
+}
+
+fn regular_destination(text: &NameText, known: &Known<'_>, at: &At<'_>) -> Read<Name> {
+    let name = at.known(text, "destination", &known.destinations)?;
+    if known.holds(text.as_str()) == Some(Holds::Provisioning) {
+        return Err(at.problem(
+            format!("destination {:?} holds provisioning keys", text.as_str()),
+            "a rotation publishes regular keys: name a destination with holds = \"regular\"",
+        ));
+    }
+    Ok(name)
+}
+
+/// Everything of a rotation that is measured in time.
+struct Times {
+    schedule: Schedule,
+    max_age: Span,
+    jitter: Span,
+    grace: Span,
+    quiet: Span,
+    observe: Span,
+    max_overlap: Span,
+    propagation: Span,
+    settle: Span,
+    heal_cooldown: Span,
+}
+
+impl Times {
+    fn read(file: &file::Rotation, at: &At<'_>) -> Read<Self> {
+        let schedule = Schedule::read(file, at);
+        let max_age = file.max_age.as_ref().expect("complete() fills it in");
+        let max_age = at.field("max_age").positive_span(max_age);
+        let jitter = at.field("jitter").span(&file.jitter);
+        let grace = at.field("grace").span(&file.grace);
+        let quiet = at.field("quiet").span(&file.quiet);
+        let observe = at.field("observe").span(&file.observe);
+        let max_overlap = at.field("max_overlap").positive_span(&file.max_overlap);
+        let propagation = at.field("propagation").span(&file.propagation);
+        let settle = at.field("settle").span(&file.settle);
+        let heal_cooldown = at.field("heal_cooldown").span(&file.heal_cooldown);
+        let times = Self {
+            schedule: schedule?,
+            max_age: max_age?,
+            jitter: jitter?,
+            grace: grace?,
+            quiet: quiet?,
+            observe: observe?,
+            max_overlap: max_overlap?,
+            propagation: propagation?,
+            settle: settle?,
+            heal_cooldown: heal_cooldown?,
+        };
+        times.agree(at)
+    }
+
+    /// No two of them contradict each other.
+    fn agree(self, at: &At<'_>) -> Read<Self> {
+        if self.max_overlap < self.grace {
+            return Err(at.field("max_overlap").problem(
+                "it is shorter than grace, so every run would end in an alert",
+                "make it longer than grace and quiet",
+            ));
+        }
+        let Schedule::Every(every) = self.schedule else { return Ok(self) };
+        if self.max_age < every {
+            let hint = "make it longer than every, or leave it out";
+            return Err(at
+                .field("max_age")
+                .problem("it is shorter than every, so no key would be new enough", hint));
+        }
+        if self.jitter >= every {
+            return Err(at
+                .field("jitter")
+                .problem("it is not shorter than every", "make it a small part of every"));
+        }
+        Ok(self)
+    }
+}
+
+impl Schedule {
+    fn read(file: &file::Rotation, at: &At<'_>) -> Read<Self> {
+        match (&file.schedule, &file.every) {
+            (Some(expr), None) => at.field("schedule").cron(expr).map(|expr| Self::Cron { expr }),
+            (None, Some(every)) => at.field("every").positive_span(every).map(Self::Every),
+            (Some(_), Some(_)) => Err(at
+                .field("every")
+                .problem("schedule and every contradict each other", "keep one of the two")),
+            (None, None) => Err(at.problem(
+                "neither schedule nor every says when a new key is due",
+                "write schedule = \"0 0 3 1 * *\" or every = \"30d\"",
+            )),
+        }
+    }
+}
+
+impl Window {
+    fn read(file: &file::Window, at: &At<'_>) -> Read<Self> {
+        let start = at.field("start").value(clock_time(&file.start));
+        let end = at.field("end").value(clock_time(&file.end));
+        let mut days = file.days.clone();
+        days.sort();
+        days.dedup();
+        let window = Self { start: start?, end: end?, days: days.into_iter().map(weekday).collect() };
+        if window.start == window.end {
+            let hint = "make it longer, or leave the window out for any time";
+            return Err(at.field("end").problem("the window ends when it starts", hint));
+        }
+        Ok(window)
+    }
+}
+
+fn clock_time(text: &str) -> Result<NaiveTime, BadValue> {
+    let two_and_two = text.len() == 5 && text.as_bytes()[2] == b':';
+    let time = NaiveTime::parse_from_str(text, "%H:%M").ok().filter(|_| two_and_two);
+    time.ok_or_else(|| {
+        BadValue::new(format!("{text:?} is not a time of day"), "write it like \"02:00\", up to \"23:59\"")
+    })
+}
+
+const fn weekday(day: Day) -> Weekday {
+    match day {
+        Day::Mon => Weekday::Mon,
+        Day::Tue => Weekday::Tue,
+        Day::Wed => Weekday::Wed,
+        Day::Thu => Weekday::Thu,
+        Day::Fri => Weekday::Fri,
+        Day::Sat => Weekday::Sat,
+        Day::Sun => Weekday::Sun,
+    }
+}
+
+fn read_probe(probe: &Probe, at: &At<'_>) -> Read<Probe> {
+    if let Probe::Chat(model) = probe {
+        at.field("chat").word(model)?;
+    }
+    Ok(probe.clone())
+}
+
+impl KeyPolicy {
+    fn read(file: &file::KeyPolicy, at: &At<'_>) -> Read<Self> {
+        let limit = file.limit.map(MicroUsd::from_usd);
+        if limit.is_some_and(|limit| limit.0 <= 0) {
+            let hint = "write a limit in USD above 0, or leave it out to inherit the predecessor's";
+            return Err(at.field("limit").problem("a key with such a limit could not be used", hint));
+        }
+        Ok(Self { limit, limit_reset: file.limit_reset, include_byok_in_limit: file.include_byok_in_limit })
+    }
 }

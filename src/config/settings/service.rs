@@ -1,13 +1,16 @@
 //! `[server]`, `[database]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use chrono_tz::Tz;
 use url::Url;
 
-use super::values::{BaseUrl, Cidr, CronExpr};
-use crate::crypto::SecretRef;
+use super::at::{At, Read};
+use super::origin::Purpose;
+use super::values::{BadValue, BaseUrl, Cidr, CronExpr, span_text};
+use crate::config::file;
+use crate::crypto::{ReferenceError, SecretRef};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 
@@ -116,3 +119,204 @@ pub struct Log {
 }
 
 pub use crate::config::file::LogFormat;
+
+impl Server {
+    pub(super) fn read(file: &file::Server, at: &At<'_>) -> Read<Self> {
+        let listen = at.field("listen").value(Listen::parse(&file.listen));
+        let public_url = at.field("public_url").value(BaseUrl::parse(&file.public_url));
+        let trusted_proxies =
+            at.field("trusted_proxies").each(&file.trusted_proxies, |text, at| at.value(Cidr::parse(text)));
+        Ok(Self { listen: listen?, public_url: public_url?, trusted_proxies: trusted_proxies? })
+    }
+}
+
+impl Listen {
+    /// Reads `address:port`, `localhost:port` or `unix:/path`.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        const HINT: &str = "write \"127.0.0.1:8084\", \"[::1]:8084\" or \"unix:/run/rekeyd/rekeyd.sock\"";
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') || path.ends_with('/') {
+                return Err(BadValue::new(format!("{path:?} is not an absolute path"), HINT));
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+        local
+            .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .or_else(|| text.parse().ok())
+            .map(Self::Tcp)
+            .ok_or_else(|| BadValue::new(format!("{text:?} is not an address and a port"), HINT))
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Database {
+    pub(super) fn read(file: &file::Database, at: &At<'_>) -> Read<Self> {
+        let field = at.field("url");
+        let url = field.value(DatabaseUrl::parse(&file.url.0))?;
+        if let DatabaseUrl::Reference(reference) = &url {
+            field.keep_reference(reference, Purpose::DatabaseUrl);
+        }
+        Ok(Self { url, max_connections: file.max_connections })
+    }
+}
+
+impl DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, BadValue> {
+        if let Ok(reference) = SecretRef::parse(text) {
+            return Ok(Self::Reference(reference));
+        }
+        DatabaseAddress::parse(&Secret::new(text)).map(Self::Plain)
+    }
+
+    /// Which database it is in the end.
+    pub fn resolve(&self) -> Result<DatabaseAddress, DatabaseUrlError> {
+        match self {
+            Self::Plain(address) => Ok(address.clone()),
+            Self::Reference(reference) => {
+                let secret = reference.resolve().map_err(DatabaseUrlError::Reference)?;
+                DatabaseAddress::parse(&secret)
+                    .map_err(|source| DatabaseUrlError::Value { reference: reference.clone(), source })
+            }
+        }
+    }
+}
+
+/// Why a reference gives no database.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// It does not resolve.
+    #[error(transparent)]
+    Reference(ReferenceError),
+    /// What it names is no database URL.
+    #[error("{reference} does not name a database")]
+    Value {
+        /// The reference.
+        reference: SecretRef,
+        /// Why not; repeats nothing of it.
+        source: BadValue,
+    },
+}
+
+impl DatabaseAddress {
+    /// Reads `sqlite:path` or `postgres://…`. Repeats nothing of it: it may hold a password.
+    pub fn parse(secret: &Secret) -> Result<Self, BadValue> {
+        const HINT: &str = "write \"sqlite:/var/lib/rekeyd/rekeyd.db\", \"postgres://user@host/database\" or a secret reference";
+        let text = secret.expose();
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
+                return Err(BadValue::new("not the path of a SQLite file", HINT));
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if postgres && Url::parse(text).is_ok() {
+            return Ok(Self::Postgres(secret.clone()));
+        }
+        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+    }
+}
+
+impl Encryption {
+    pub(super) fn read(file: &file::Encryption, at: &At<'_>) -> Read<Self> {
+        Ok(Self { keys: at.field("keys").reference(&file.keys, Purpose::EncryptionKeys)? })
+    }
+}
+
+/// A call starts only while the lease lasts for it and this much longer (R4).
+pub const LEASE_MARGIN: Span = Span::seconds(2);
+
+impl Engine {
+    pub(super) fn read(file: &file::Engine, at: &At<'_>) -> Read<Self> {
+        let lease = at.field("lease").positive_span(&file.lease);
+        let call_timeout = at.field("call_timeout").positive_span(&file.call_timeout);
+        let engine = Self { lease: lease?, call_timeout: call_timeout? };
+        let shortest = Span(engine.call_timeout.0 + LEASE_MARGIN.0);
+        if engine.lease <= shortest {
+            return Err(at.field("lease").problem(
+                format!("{} is too short for a call of {}", file.lease.as_str(), file.call_timeout.as_str()),
+                format!(
+                    "make it longer than call_timeout and a margin of 2s: more than {}",
+                    span_text(shortest)
+                ),
+            ));
+        }
+        Ok(engine)
+    }
+}
+
+impl Tests {
+    pub(super) fn read(file: &file::Tests, at: &At<'_>) -> Read<Self> {
+        let schedule = at.field("schedule").cron(&file.schedule);
+        let timezone = at.field("timezone").zone(&file.timezone);
+        let host_spacing = at.field("host_spacing").span(&file.host_spacing);
+        let timeout = at.field("timeout").positive_span(&file.timeout);
+        let confirm_after = at.field("confirm_after").span(&file.confirm_after);
+        let history = at.field("history").positive_span(&file.history);
+        Ok(Self {
+            schedule: schedule?,
+            timezone: timezone?,
+            concurrency: file.concurrency as usize,
+            per_provider_concurrency: file.per_provider_concurrency as usize,
+            host_spacing: host_spacing?,
+            timeout: timeout?,
+            confirm_after: confirm_after?,
+            history: history?,
+            allow_private_endpoints: file.allow_private_endpoints,
+        })
+    }
+}
+
+impl Network {
+    pub(super) fn read(file: &file::Network, at: &At<'_>) -> Read<Self> {
+        let ca_file = read_ca_file(&file.ca_file, &at.field("ca_file"));
+        let proxy = read_proxy(&file.proxy, &at.field("proxy"));
+        Ok(Self { ca_file: ca_file?, proxy: proxy? })
+    }
+}
+
+fn read_ca_file(text: &str, at: &At<'_>) -> Read<Option<PathBuf>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('/') {
+        let hint = "write where the file of certificates lies";
+        return Err(at.problem(format!("{text:?} is not an absolute path"), hint));
+    }
+    at.keep_ca_file(PathBuf::from(text));
+    Ok(Some(PathBuf::from(text)))
+}
+
+/// Nothing of it is repeated: it may hold a password.
+fn read_proxy(text: &str, at: &At<'_>) -> Read<Option<Url>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(at.problem(
+            "a user or password does not belong in this file",
+            "leave it empty, and set HTTPS_PROXY in the environment of rekeyd",
+        )),
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(url)),
+        _ => Err(at.problem("not the URL of a proxy", "write it like \"http://proxy.example.com:3128\"")),
+    }
+}
+
+impl Log {
+    pub(super) fn read(file: &file::Log, at: &At<'_>) -> Read<Self> {
+        if tracing_subscriber::EnvFilter::try_new(&file.filter).is_err() {
+            let hint = "write a level, or levels by module, such as \"info\" or \"rekeyd=debug,warn\"";
+            return Err(at.field("filter").problem(format!("{:?} is not a filter", file.filter), hint));
+        }
+        Ok(Self { format: file.format, filter: file.filter.clone() })
+    }
+}

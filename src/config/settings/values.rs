@@ -3,7 +3,7 @@
 //! Errors here say what is wrong with the value and carry the hint; where it stands, the caller adds.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
@@ -12,6 +12,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use url::{Host, Url};
 
 use crate::config::nearest::nearest;
+use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 
 /// Why a text is not a value: what is wrong with it, and what to write instead.
@@ -64,7 +65,7 @@ pub fn span_text(span: Span) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CronExpr {
     text: String,
-    cron: Cron,
+    cron: Arc<Cron>,
 }
 
 impl CronExpr {
@@ -88,7 +89,7 @@ impl CronExpr {
             let hint = "choose a day that the month has";
             return Err(BadValue::new(format!("{text:?} never comes"), hint));
         }
-        Ok(Self { text: text.to_owned(), cron })
+        Ok(Self { text: text.to_owned(), cron: Arc::new(cron) })
     }
 
     /// The expression as it was written.
@@ -227,4 +228,16 @@ impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Reads a URL that is a secret itself (a webhook, a heartbeat): `https`, or `http` to a loopback host.
+/// Repeats nothing of it.
+pub fn parse_secret_url(secret: &Secret) -> Result<Url, BadValue> {
+    const HINT: &str = "write https://…; http:// is for loopback hosts only";
+    let url = Url::parse(secret.expose()).map_err(|_| BadValue::new("not a URL", HINT))?;
+    let loopback = url.host().is_some_and(|host| is_loopback(&host));
+    if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
+        return Ok(url);
+    }
+    Err(BadValue::new("not an https URL", HINT))
 }
