@@ -25,15 +25,20 @@ pub(super) fn problems(text: &str) -> String {
     }
 }
 
-/// Checks a table of files and what is printed about each.
-pub(super) fn assert_problems(cases: &[(&str, &str)]) {
-    let wrong: Vec<String> = cases
-        .iter()
-        .map(|(text, expected)| (text, expected, problems(text)))
-        .filter(|(_, expected, found)| found != *expected)
-        .map(|(text, expected, found)| format!("--- file\n{text}\n--- expected\n{expected}\n--- found\n{found}\n"))
-        .collect();
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+/// Compares a table of files and what is printed about each with its snapshot.
+macro_rules! assert_table {
+    ($files:expr $(,)?) => {
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!(crate::config::testing::table($files));
+        })
+    };
+}
+pub(super) use assert_table;
+
+/// A table of files and what is printed about each.
+pub(super) fn table(files: &[&str]) -> String {
+    let row = |file: &&str| format!("{}\n    ↓\n{}\n", file.trim_end(), problems(file));
+    files.iter().map(row).collect::<Vec<_>>().join("\n────────\n")
 }
 
 /// An account and what follows.

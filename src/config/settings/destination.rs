@@ -291,3 +291,113 @@ impl DestinationKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{assert_table, settings};
+
+    /// A destination of a type, with these lines.
+    fn destination(kind: &str, lines: &str) -> String {
+        format!("[[destinations]]\nname = \"a\"\ntype = {kind:?}\n{lines}")
+    }
+
+    fn read(kind: &str, lines: &str) -> Destination {
+        settings(&destination(kind, lines)).destinations.remove(0)
+    }
+
+    const VERCEL: &str = "project = \"app\"\nvariable = \"KEY\"\ntoken = \"env:T\"\n";
+
+    #[test]
+    fn has_the_defaults_of_the_interface() {
+        let Destination { holds, required, on_drift, kind, .. } = read("vercel", VERCEL);
+        assert_eq!((holds, required, on_drift), (KeyKind::Regular, true, OnDrift::Hold));
+        let DestinationKind::Vercel { team, targets, sensitive, api_url, redeploy, .. } = kind else {
+            panic!()
+        };
+        assert_eq!((team, sensitive, redeploy), (None, true, true));
+        assert_eq!(targets, [VercelTarget::Production, VercelTarget::Preview, VercelTarget::Development]);
+        assert_eq!(api_url.as_str(), "https://api.vercel.com");
+        let url = SecretRef::Env("U".to_owned());
+        let provider_name = "openrouter".to_owned();
+        let postgres = DestinationKind::Postgres { url, provider_name, key_number: 1, mirror: false };
+        assert_eq!(read("postgres", "url = \"env:U\"").kind, postgres);
+        let DestinationKind::File { format, mode, owner, group, .. } =
+            read("file", "path = \"/a\"\nvariable = \"KEY\"").kind
+        else {
+            panic!()
+        };
+        assert_eq!((format, mode, owner, group), (FileFormat::Env, 0o640, None, None));
+        let command =
+            DestinationKind::Command { command: vec!["push".to_owned()], timeout: Span::seconds(60) };
+        assert_eq!(read("command", "command = [\"push\"]").kind, command);
+    }
+
+    #[test]
+    fn only_production_is_redeployed() {
+        let lines = format!("{VERCEL}targets = [\"preview\", \"preview\"]");
+        let DestinationKind::Vercel { targets, redeploy, .. } = read("vercel", &lines).kind else { panic!() };
+        assert_eq!((targets, redeploy), (vec![VercelTarget::Preview], false));
+    }
+
+    #[test]
+    fn paths_are_plain() {
+        let DestinationKind::File { path, .. } =
+            read("file", "path = \"/run//a/./b\"\nformat = \"raw\"").kind
+        else {
+            panic!()
+        };
+        assert_eq!(path, Path::new("/run/a/b"));
+        assert_eq!(path.as_os_str(), "/run/a/b");
+    }
+
+    #[test]
+    fn only_github_takes_provisioning_keys() {
+        let files = [
+            destination("vercel", &format!("{VERCEL}holds = \"provisioning\"")),
+            destination("postgres", "url = \"env:U\"\nholds = \"provisioning\""),
+            destination("file", "path = \"/a\"\nformat = \"raw\"\nholds = \"provisioning\""),
+            destination("command", "command = [\"a\"]\nholds = \"provisioning\""),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn refuses_bad_vercel_and_postgres_destinations() {
+        let files = [
+            destination(
+                "vercel",
+                "project = \"\"\nteam = \"\"\nvariable = \"1A\"\ntoken = \"hunter2\"\napi_url = \"http://vercel.example.com\"\n",
+            ),
+            destination("vercel", &format!("{VERCEL}targets = []")),
+            destination("vercel", &format!("{VERCEL}targets = [\"prod\"]")),
+            destination("vercel", &format!("{VERCEL}targets = [\"preview\"]\nredeploy = true")),
+            destination("postgres", "url = \"postgres://user:hunter2@db/app\""),
+            destination("postgres", "url = \"env:U\"\nprovider_name = \" \"\nkey_number = 0"),
+            destination("postgres", "url = \"env:U\"\nprovider_name = \" \""),
+            destination("postgres", "url = \"env:U\"\nprovider_name = \"Open Router\"\nmirror = true"),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn refuses_bad_file_and_command_destinations() {
+        let files = [
+            destination("file", "path = \"run/a\""),
+            destination("file", "path = \"/run/../a\"\nformat = \"raw\"\nvariable = \"A\""),
+            destination("file", "path = \"/run/a/\"\nformat = \"json\""),
+            destination(
+                "file",
+                "path = \"/a\"\nvariable = \"MY KEY\"\nmode = \"0644\"\nowner = \"a b\"\ngroup = \"\"",
+            ),
+            destination("file", "path = \"/a\"\nvariable = \"A\"\nmode = \"4640\""),
+            destination("file", "path = \"/a\"\nvariable = \"A\"\nmode = \"rw-\""),
+            destination("file", "path = \"/a\"\nvariable = \"A\"\nmode = \"64\""),
+            destination("file", "path = \"/a\"\nvariable = \"A\"\nmode = 0o640"),
+            destination("command", "command = []"),
+            destination("command", "command = [\"\"]"),
+            destination("command", "command = [\"bin/push\"]\ntimeout = \"0s\""),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+}

@@ -193,3 +193,104 @@ impl GithubAuth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{assert_table, settings};
+
+    /// A GitHub destination with these lines.
+    fn github(lines: &str) -> String {
+        format!("[[destinations]]\nname = \"gh\"\ntype = \"github\"\n{lines}")
+    }
+
+    fn read(lines: &str) -> DestinationKind {
+        settings(&github(lines)).destinations.remove(0).kind
+    }
+
+    #[test]
+    fn reads_a_repository() {
+        let kind = read("repository = \"acme/app\"\nsecret = \"openrouter_api_key\"\ntoken = \"env:T\"");
+        assert_eq!(
+            kind,
+            DestinationKind::Github {
+                scope: GithubScope::Repository {
+                    owner: "acme".to_owned(),
+                    repository: "app".to_owned(),
+                    environment: None,
+                },
+                store: GithubStore::Actions,
+                secret: "OPENROUTER_API_KEY".to_owned(),
+                auth: GithubAuth::Token(SecretRef::Env("T".to_owned())),
+                api_url: crate::config::settings::BaseUrl::parse("https://api.github.com").unwrap(),
+                dispatch: None,
+            }
+        );
+    }
+
+    #[test]
+    fn reads_an_organization_and_an_app() {
+        let DestinationKind::Github { scope, auth, .. } = read(
+            "organization = \"acme\"\nvisibility = \"selected\"\nrepositories = [\"app\"]\nsecret = \"A\"\n\
+             app = { id = 1, installation = 2, private_key = \"credential:k\" }",
+        ) else {
+            panic!()
+        };
+        let (organization, repositories) = ("acme".to_owned(), vec!["app".to_owned()]);
+        let visibility = Some(Visibility::Selected);
+        assert_eq!(scope, GithubScope::Organization { organization, visibility, repositories });
+        let private_key = SecretRef::Credential("k".to_owned());
+        assert_eq!(auth, GithubAuth::App(GithubApp { id: 1, installation: 2, private_key }));
+    }
+
+    #[test]
+    fn refuses_contradictions() {
+        const REST: &str = "secret = \"A\"\ntoken = \"env:T\"\n";
+        let files = [
+            github(REST),
+            github(&format!("repository = \"a/b\"\norganization = \"a\"\n{REST}")),
+            github("repository = \"a/b\"\nsecret = \"A\""),
+            github(&format!(
+                "repository = \"a/b\"\n{REST}app = {{ id = 1, installation = 2, private_key = \"env:K\" }}"
+            )),
+            github(&format!("repository = \"a/b\"\n{REST}visibility = \"all\"")),
+            github(&format!("repository = \"a/b\"\n{REST}repositories = [\"b\"]")),
+            github(&format!("repository = \"a/b\"\n{REST}environment = \"x\"\nstore = \"dependabot\"")),
+            github(&format!("organization = \"a\"\n{REST}environment = \"x\"")),
+            github(&format!("organization = \"a\"\n{REST}dispatch = \"x\"")),
+            github(&format!("organization = \"a\"\n{REST}visibility = \"selected\"")),
+            github(&format!("organization = \"a\"\n{REST}repositories = [\"b\"]")),
+            github(&format!("organization = \"a\"\n{REST}visibility = \"private\"\nrepositories = [\"b\"]")),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn refuses_bad_names_and_addresses() {
+        let secret =
+            |name: &str| github(&format!("repository = \"a/b\"\ntoken = \"env:T\"\nsecret = {name:?}"));
+        let files = [
+            secret(""),
+            secret("1KEY"),
+            secret("MY-KEY"),
+            secret("GITHUB_TOKEN"),
+            secret("github_token"),
+            github("repository = \"app\"\nsecret = \"A\"\ntoken = \"ghp_hunter2\""),
+            github(
+                "repository = \"https://github.com/a/b\"\nsecret = \"A\"\ntoken = \"env:T\"\ndispatch = \"\"",
+            ),
+            github(
+                "repository = \"a/b\"\nenvironment = \"\"\nsecret = \"A\"\ntoken = \"env:T\"\napi_url = \"http://ghe.example.com\"",
+            ),
+            github("organization = \"github.com/acme\"\nsecret = \"A\"\ntoken = \"env:T\""),
+            github(
+                "organization = \"a\"\nvisibility = \"selected\"\nrepositories = [\"b\", \"a/b\"]\nsecret = \"A\"\ntoken = \"env:T\"",
+            ),
+            github(
+                "repository = \"a/b\"\nsecret = \"A\"\napp = { id = 0, installation = 2, private_key = \"hunter2\" }",
+            ),
+            github("repository = \"a/b\"\nsecret = \"A\"\nstore = \"action\"\ntoken = \"env:T\""),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+}

@@ -227,3 +227,140 @@ impl Heartbeat {
         Ok(Self { url: url?, every: every? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{ACCOUNT, assert_table, settings};
+
+    /// An `[email]` table with these lines before the rest.
+    fn email(lines: &str) -> String {
+        format!("[email]\n{lines}\nfrom = \"rekeyd@example.com\"\nto = [\"ops@example.com\"]\n")
+    }
+
+    fn read(lines: &str) -> Email {
+        settings(&email(lines)).email.unwrap()
+    }
+
+    #[test]
+    fn has_the_defaults_of_the_interface() {
+        let email = read("smtp = \"smtp://mail.example.com\"");
+        let smtp =
+            Smtp { host: "mail.example.com".to_owned(), port: 587, user: None, tls: SmtpTls::Starttls };
+        assert_eq!((email.smtp, email.password), (smtp, None));
+        assert_eq!((email.group_within, email.remind_every), (Span::seconds(30), Span::hours(24)));
+        assert_eq!(email.digest.unwrap().as_str(), "0 0 8 * * Mon");
+        assert!(email.routes.is_empty());
+        let heartbeat = settings("[heartbeat]\nurl = \"env:U\"").heartbeat.unwrap();
+        assert_eq!(heartbeat.every, Span::minutes(5));
+    }
+
+    #[test]
+    fn reads_mail_servers() {
+        for (lines, host, port, user, tls) in [
+            ("smtp = \"smtps://mail.example.com\"", "mail.example.com", 465, None, SmtpTls::Implicit),
+            (
+                "smtp = \"smtps://mail.example.com:25\"\ntls = \"implicit\"",
+                "mail.example.com",
+                25,
+                None,
+                SmtpTls::Implicit,
+            ),
+            (
+                "smtp = \"smtp://mail.example.com:465\"\ntls = \"implicit\"",
+                "mail.example.com",
+                465,
+                None,
+                SmtpTls::Implicit,
+            ),
+            ("smtp = \"smtp://127.0.0.1:1025\"\ntls = \"none\"", "127.0.0.1", 1025, None, SmtpTls::None),
+            ("smtp = \"smtp://[::1]:1025\"\ntls = \"none\"", "[::1]", 1025, None, SmtpTls::None),
+            ("smtp = \"smtp://localhost\"\ntls = \"none\"", "localhost", 587, None, SmtpTls::None),
+            (
+                "smtp = \"smtp://a+b%40c.example@mail.example.com\"\npassword = \"env:P\"",
+                "mail.example.com",
+                587,
+                Some("a+b@c.example"),
+                SmtpTls::Starttls,
+            ),
+            (
+                "smtp = \"smtp://a@c.example@mail.example.com\"\npassword = \"env:P\"",
+                "mail.example.com",
+                587,
+                Some("a@c.example"),
+                SmtpTls::Starttls,
+            ),
+        ] {
+            let smtp = Smtp { host: host.to_owned(), port, user: user.map(ToOwned::to_owned), tls };
+            assert_eq!(read(lines).smtp, smtp, "{lines}");
+        }
+    }
+
+    #[test]
+    fn an_empty_digest_turns_it_off() {
+        assert_eq!(read("smtp = \"smtp://localhost\"\ndigest = \"\"").digest, None);
+    }
+
+    #[test]
+    fn reads_routes() {
+        let routes = "[[email.routes]]\nto = [\"a@example.com\"]\n\
+                      [[email.routes]]\nseverity = \"critical\"\naccount = \"main\"\nto = [\"Ops <b@example.com>\"]\n";
+        let email =
+            settings(&format!("{}{routes}{ACCOUNT}", email("smtp = \"smtp://localhost\""))).email.unwrap();
+        let scope = RouteScope::Account(Name::parse("main").unwrap());
+        assert_eq!(
+            email.routes,
+            [
+                Route {
+                    severity: Severity::Info,
+                    scope: RouteScope::Everything,
+                    to: vec!["a@example.com".to_owned()]
+                },
+                Route { severity: Severity::Critical, scope, to: vec!["Ops <b@example.com>".to_owned()] },
+            ]
+        );
+        assert!(Severity::Critical > Severity::Warning && Severity::Warning > Severity::Info);
+    }
+
+    #[test]
+    fn refuses_bad_mail_servers_and_addresses() {
+        let files = [
+            email("smtp = \"mail.example.com\""),
+            email("smtp = \"http://mail.example.com\""),
+            email("smtp = \"smtp://\""),
+            email("smtp = \"smtp://mail.example.com/x\""),
+            email("smtp = \"smtp://user:hunter2@mail.example.com\""),
+            email("smtp = \"smtp://user@mail.example.com\""),
+            email("smtp = \"smtp://mail.example.com\"\npassword = \"env:P\""),
+            email("smtp = \"smtp://user@mail.example.com\"\npassword = \"hunter2\""),
+            email("smtp = \"smtps://mail.example.com\"\n\ntls = \"starttls\""),
+            email("smtp = \"smtps://localhost\"\ntls = \"none\""),
+            email("smtp = \"smtp://mail.example.com\"\ntls = \"none\""),
+            email("smtp = \"smtp://127.0.0.1.example.com\"\ntls = \"none\""),
+            email(
+                "smtp = \"smtp://localhost\"\nremind_every = \"0s\"\ngroup_within = \"1\"\ndigest = \"0 8 * * Mon\"",
+            ),
+            "[email]\nsmtp = \"smtp://localhost\"\nfrom = \"rekeyd\"\nto = [\"a@example.com\", \"b@\"]"
+                .to_owned(),
+            "[email]\nsmtp = \"smtp://localhost\"\nfrom = \"a@example.com\"\nto = []".to_owned(),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn refuses_bad_routes_webhooks_and_heartbeats() {
+        let route = |lines: &str| {
+            let email = email("smtp = \"smtp://localhost\"");
+            format!("{email}{ACCOUNT}[[email.routes]]\nto = [\"a@example.com\"]\n{lines}")
+        };
+        let files = [
+            route("account = \"mian\""),
+            route("rotation = \"production\""),
+            route("account = \"main\"\nrotation = \"production\""),
+            route("severity = \"fatal\""),
+            "[webhook]\nurl = \"https://hunter2.example\"".to_owned(),
+            "[heartbeat]\nurl = \"env:URL\"\nevery = \"0m\"".to_owned(),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+}

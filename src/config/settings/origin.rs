@@ -123,3 +123,43 @@ fn ca_file_fault(path: &Path) -> Option<String> {
         Ok(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use crate::config::testing::settings;
+
+    /// What `check_references` prints, with the folder of the files called `/secrets`.
+    fn check(folder: &std::path::Path, config: &str) -> String {
+        let config = config.replace("/secrets", &folder.to_string_lossy());
+        let problems: Vec<String> =
+            settings(&config).check_references().iter().map(ToString::to_string).collect();
+        problems.join("\n").replace(&*folder.to_string_lossy(), "/secrets")
+    }
+
+    #[test]
+    fn every_reference_is_resolved_and_fit_for_its_purpose() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, content: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        put("word", "hunter2\n", 0o600);
+        put("open", "hunter2\n", 0o644);
+        put("lines", "hunter2\nhunter2\n", 0o600);
+        let config = include_str!("testdata/references.toml");
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!(check(folder.path(), config));
+        });
+        assert!(!check(folder.path(), config).contains("hunter2"));
+
+        put("fernet", &crate::crypto::fernet::generate_key().expose().to_owned(), 0o600);
+        put("database", "postgres://user:hunter2@db/app\n", 0o600);
+        put("url", "https://hooks.example.com/hunter2\n", 0o600);
+        put("pem", "-----BEGIN PRIVATE KEY-----\nnot a key\n-----END PRIVATE KEY-----\n", 0o600);
+        put("ca", "-----BEGIN CERTIFICATE-----\nnot one\n-----END CERTIFICATE-----\n", 0o644);
+        assert_eq!(check(folder.path(), include_str!("testdata/references-good.toml")), "");
+    }
+}

@@ -270,3 +270,113 @@ impl KeyPolicy {
         Ok(Self { limit, limit_reset: file.limit_reset, include_byok_in_limit: file.include_byok_in_limit })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{ACCOUNT, assert_table, settings};
+
+    const EVERY: &str = "every = \"30d\"\n";
+
+    /// A rotation with these lines, after an account.
+    fn rotation(lines: &str) -> String {
+        format!("{ACCOUNT}[[rotations]]\nname = \"production\"\naccount = \"main\"\n{lines}")
+    }
+
+    fn read(lines: &str) -> Rotation {
+        settings(&rotation(lines)).rotations.remove(0)
+    }
+
+    #[test]
+    fn has_the_defaults_of_the_interface() {
+        let rotation = read(EVERY);
+        let day = Span::hours(24);
+        assert_eq!(rotation.schedule, Schedule::Every(Span::hours(30 * 24)));
+        assert_eq!((rotation.timezone, rotation.window), (Tz::UTC, None));
+        assert_eq!((rotation.max_age, rotation.jitter), (Span::hours(45 * 24), Span::minutes(10)));
+        assert_eq!((rotation.grace, rotation.quiet, rotation.observe), (day, day, day));
+        assert_eq!((rotation.max_overlap, rotation.propagation), (Span::hours(7 * 24), Span::minutes(2)));
+        assert_eq!((rotation.settle, rotation.heal_cooldown), (Span::seconds(15), Span::hours(1)));
+        assert_eq!((rotation.on_invalid, rotation.probe), (OnInvalid::Rotate, Probe::Key));
+        assert_eq!((rotation.key, rotation.destinations), (KeyPolicy::default(), Vec::new()));
+    }
+
+    #[test]
+    fn a_long_period_lengthens_the_default_of_max_age() {
+        assert_eq!(read("every = \"60d\"").max_age, Span::hours(90 * 24));
+        assert_eq!(read("every = \"60d\"\nmax_age = \"60d\"").max_age, Span::hours(60 * 24));
+    }
+
+    #[test]
+    fn reads_schedules_windows_probes_and_limits() {
+        let rotation = read(
+            "schedule = \"0 0 3 1 * *\"\ntimezone = \"Europe/Berlin\"\n\
+             window = { start = \"22:00\", end = \"06:00\", days = [\"Tue\", \"Mon\", \"Tue\"] }\n\
+             probe = { chat = \"model/name\" }\nkey = { limit = 100, limit_reset = \"monthly\" }\n",
+        );
+        assert!(matches!(&rotation.schedule, Schedule::Cron { expr } if expr.as_str() == "0 0 3 1 * *"));
+        assert_eq!(rotation.timezone, Tz::Europe__Berlin);
+        let window = rotation.window.unwrap();
+        assert_eq!(
+            (window.start.to_string(), window.end.to_string()),
+            ("22:00:00".to_owned(), "06:00:00".to_owned())
+        );
+        assert_eq!(window.days, [Weekday::Mon, Weekday::Tue]);
+        assert_eq!(rotation.probe, Probe::Chat("model/name".to_owned()));
+        let limit = Some(MicroUsd::from_usd(100.0));
+        assert_eq!(
+            rotation.key,
+            KeyPolicy { limit, limit_reset: Some(LimitReset::Monthly), include_byok_in_limit: None }
+        );
+    }
+
+    #[test]
+    fn a_window_without_days_is_open_every_day() {
+        let window =
+            read(&format!("{EVERY}window = {{ start = \"02:00\", end = \"06:00\" }}")).window.unwrap();
+        assert_eq!(window.days.len(), 7);
+    }
+
+    #[test]
+    fn refuses_contradictions() {
+        let files = [
+            rotation(""),
+            rotation("schedule = \"0 0 3 1 * *\"\nevery = \"30d\""),
+            rotation("every = \"30d\"\nmax_age = \"20d\""),
+            rotation("every = \"1h\"\njitter = \"1h\""),
+            rotation("every = \"30d\"\ngrace = \"8d\""),
+            rotation("every = \"30d\"\nmax_overlap = \"1h\""),
+            rotation("every = \"30d\"\nwindow = { start = \"02:00\", end = \"02:00\" }"),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn refuses_bad_values_all_at_once() {
+        let files = [
+            rotation(
+                "every = \"0d\"\ntimezone = \"Mars\"\nmax_age = \"0s\"\njitter = \"x\"\ngrace = \"x\"\nquiet = \"x\"\nobserve = \"x\"\nmax_overlap = \"0s\"\npropagation = \"x\"\nsettle = \"x\"\nheal_cooldown = \"x\"\nkey = { limit = 0.0000001 }\nprobe = { chat = \"\" }\n",
+            ),
+            rotation("schedule = \"0 3 1 * *\"\nwindow = { start = \"2:00\", end = \"24:00\" }"),
+            rotation("every = \"30d\"\nkey = { limit = -1 }"),
+            rotation("every = \"30d\"\nkey = { limit_reset = \"yearly\" }"),
+            rotation("every = \"30d\"\non_invalid = \"page\""),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn accounts_and_destinations_exist_and_hold_regular_keys() {
+        let destinations = "[[destinations]]\nname = \"github-production\"\ntype = \"github\"\nrepository = \"a/b\"\nsecret = \"A\"\ntoken = \"env:T\"\nholds = \"provisioning\"";
+        let files = [
+            rotation(EVERY).replace("account = \"main\"", "account = \"mian\""),
+            rotation(EVERY).replace("production", "Production"),
+            format!("[[rotations]]\nname = \"a\"\naccount = \"main\"\n{EVERY}"),
+            rotation(&format!(
+                "{EVERY}destinations = [\n  \"github-prod\",\n  \"vercel\",\n]\n{destinations}"
+            )),
+            rotation(&format!("{EVERY}destinations = [\"github-production\"]\n{destinations}")),
+        ];
+        assert_table!(&files.each_ref().map(String::as_str));
+    }
+}

@@ -320,3 +320,109 @@ impl Log {
         Ok(Self { format: file.format, filter: file.filter.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{assert_table, settings};
+
+    #[test]
+    fn an_empty_file_has_every_default() {
+        let settings = settings("");
+        assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8084");
+        assert_eq!(settings.server.public_url.as_str(), "http://127.0.0.1:8084");
+        assert_eq!(settings.database.max_connections, 8);
+        let sqlite = DatabaseAddress::Sqlite(PathBuf::from("/var/lib/rekeyd/rekeyd.db"));
+        assert_eq!(settings.database.url, DatabaseUrl::Plain(sqlite));
+        assert_eq!(settings.encryption.keys.to_string(), "env:BYOK_ENCRYPTION_KEY");
+        assert_eq!(settings.engine, Engine { lease: Span::seconds(30), call_timeout: Span::seconds(10) });
+        let tests = &settings.tests;
+        assert_eq!((tests.schedule.as_str(), tests.timezone), ("0 */15 * * * *", Tz::UTC));
+        assert_eq!((tests.concurrency, tests.per_provider_concurrency), (32, 8));
+        assert_eq!((tests.host_spacing, tests.timeout), (Span(250), Span::seconds(10)));
+        assert_eq!((tests.confirm_after, tests.history), (Span::seconds(20), Span::hours(90 * 24)));
+        assert!(!tests.allow_private_endpoints);
+        assert_eq!(settings.network, Network::default());
+        assert_eq!(settings.log, Log { format: LogFormat::Auto, filter: "info".to_owned() });
+        assert!(settings.email.is_none() && settings.leaks.is_none() && settings.accounts.is_empty());
+    }
+
+    #[test]
+    fn reads_where_to_listen() {
+        for (text, listen) in [
+            ("127.0.0.1:8084", "127.0.0.1:8084"),
+            ("[::]:0", "[::]:0"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("unix:/run/rekeyd/rekeyd.sock", "unix:/run/rekeyd/rekeyd.sock"),
+        ] {
+            assert_eq!(Listen::parse(text).unwrap().to_string(), listen);
+        }
+    }
+
+    #[test]
+    fn reads_where_the_database_is() {
+        let read = |url: &str| settings(&format!("[database]\nurl = {url:?}")).database.url;
+        let sqlite = |path: &str| DatabaseUrl::Plain(DatabaseAddress::Sqlite(PathBuf::from(path)));
+        assert_eq!(read("sqlite:/a/b.db"), sqlite("/a/b.db"));
+        assert_eq!(read("sqlite:///a/b.db"), sqlite("/a/b.db"));
+        assert_eq!(read("sqlite:b.db"), sqlite("b.db"));
+        let postgres = "postgres://rekeyd:not-a-password@db/rekeyd";
+        assert_eq!(read(postgres), DatabaseUrl::Plain(DatabaseAddress::Postgres(Secret::new(postgres))));
+        assert_eq!(read("env:DB"), DatabaseUrl::Reference(SecretRef::Env("DB".to_owned())));
+    }
+
+    #[test]
+    fn a_reference_must_name_a_database() {
+        let resolve = |name: &str| DatabaseUrl::Reference(SecretRef::Env(name.to_owned())).resolve();
+        let error = resolve("PATH").unwrap_err();
+        assert_eq!(error.to_string(), "env:PATH does not name a database");
+        assert!(matches!(resolve("REKEYD_TEST_ABSENT"), Err(DatabaseUrlError::Reference(_))));
+    }
+
+    #[test]
+    fn refuses_bad_addresses() {
+        assert_table!(&[
+            "[server]\nlisten = \"8084\"",
+            "[server]\nlisten = \":8084\"",
+            "[server]\nlisten = \"example.com:8084\"",
+            "[server]\nlisten = \"unix:rekeyd.sock\"",
+            "[server]\npublic_url = \"rekeyd.example.com\"",
+            "[server]\npublic_url = \"ftp://rekeyd.example.com\"",
+            "[server]\npublic_url = \"https://user:hunter2@rekeyd.example.com\"",
+            "[server]\npublic_url = \"https://rekeyd.example.com/?a=b\"",
+            "[server]\ntrusted_proxies = [\n\"10.0.0.0/8\",\n\"10.0.0.0/33\",\n\"proxy\",\n]",
+            "[database]\nurl = \"/var/lib/rekeyd.db\"",
+            "[database]\nurl = \"mysql://a/b\"",
+            "[database]\nurl = \"sqlite::memory:\"",
+            "[database]\nurl = \"sqlite:\"",
+            "[database]\nurl = \"sqlite:/a.db?mode=rwc\"",
+            "[database]\nurl = \"postgres://a b/c\"",
+            "[encryption]\nkeys = \"bm90LWEta2V5\"",
+            "[encryption]\nkeys = \"file:keys\"",
+            "[network]\nca_file = \"ca.pem\"\nproxy = \"proxy:3128\"",
+            "[network]\nproxy = \"http://user:hunter2@proxy.example.com:3128\"",
+        ]);
+    }
+
+    #[test]
+    fn refuses_bad_times_schedules_zones_and_filters() {
+        assert_table!(&[
+            "[engine]\nlease = \"10s\"\ncall_timeout = \"10s\"",
+            "[engine]\nlease = \"12s\"",
+            "[engine]\nlease = \"30\"\ncall_timeout = \"0s\"",
+            "[tests]\ntimeout = \"1 s\"\nhistory = \"90 days\"\nconfirm_after = \"1h30m\"\nhost_spacing = \"-1s\"",
+            "[tests]\ntimeout = \"1.5s\"\nhistory = \"99999999999d\"\nconfirm_after = \"\"\nhost_spacing = \"s\"",
+            "[tests]\nschedule = \"*/15 * * * *\"",
+            "[tests]\nschedule = \"@hourly\"",
+            "[tests]\nschedule = \"0 0 0 1 1 * 2030\"",
+            "[tests]\nschedule = \"0 99 * * * *\"",
+            "[tests]\nschedule = \"0 0 0 31 2 *\"",
+            "[tests]\nschedule = \"\"",
+            "[tests]\ntimezone = \"Europe/Berln\"",
+            "[tests]\ntimezone = \"\"",
+            "[log]\nfilter = \"rekeyd=loud\"",
+        ]);
+        settings("[engine]\nlease = \"12001ms\"");
+        settings("[tests]\nschedule = \"0 0 0 29 2 *\"\ntimezone = \"Europe/Berlin\"");
+    }
+}

@@ -162,3 +162,85 @@ fn unique_addresses(destinations: &[Destination], at: &At<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{ACCOUNT, assert_table, problems};
+
+    const GITHUB: &str = "[[destinations]]\nname = \"gh\"\ntype = \"github\"\nrepository = \"acme/app\"\nsecret = \"KEY\"\ntoken = \"env:T\"\n";
+    const VERCEL: &str = "[[destinations]]\nname = \"vc\"\ntype = \"vercel\"\nproject = \"app\"\nvariable = \"KEY\"\ntoken = \"env:T\"\n";
+    const POSTGRES: &str = "[[destinations]]\nname = \"pg\"\ntype = \"postgres\"\nurl = \"env:U\"\n";
+    const FILE: &str =
+        "[[destinations]]\nname = \"file\"\ntype = \"file\"\npath = \"/run/key\"\nvariable = \"KEY\"\n";
+    const COMMAND: &str = "[[destinations]]\nname = \"run\"\ntype = \"command\"\ncommand = [\"push\"]\n";
+
+    /// The destination under another name, with these lines.
+    fn other(destination: &str, lines: &str) -> String {
+        destination.replacen("name = \"", "name = \"other-", 1) + lines
+    }
+
+    fn rotation(name: &str) -> String {
+        format!(
+            "[[rotations]]\nname = \"{name}\"\naccount = \"main\"\nevery = \"30d\"\ndestinations = [\"gh\"]\n"
+        )
+    }
+
+    #[test]
+    fn names_are_unique() {
+        assert_table!(&[
+            &format!("{ACCOUNT}\n{}", ACCOUNT.replace("KEY", "KEY2")),
+            &format!(
+                "{ACCOUNT}{}{}",
+                rotation("a").replace("\"gh\"", ""),
+                rotation("a").replace("\"gh\"", "")
+            ),
+            &format!("{GITHUB}{}", GITHUB.replace("KEY", "KEY2")),
+        ]);
+    }
+
+    #[test]
+    fn a_destination_has_one_publisher() {
+        let provisioning = format!("{GITHUB}holds = \"provisioning\"\n");
+        let account = ACCOUNT.to_owned() + "provisioning_destinations = [\"gh\"]\n";
+        assert_table!(&[
+            &format!("{ACCOUNT}{GITHUB}{}{}", rotation("a"), rotation("b")),
+            &format!("{ACCOUNT}{GITHUB}{}", rotation("a").replace("[\"gh\"]", "[\"gh\", \"gh\"]")),
+            &format!("{provisioning}{account}{}", account.replace("main", "second")),
+        ]);
+    }
+
+    #[test]
+    fn no_two_destinations_are_one_place() {
+        assert_table!(&[
+            &format!("{GITHUB}{}", other(GITHUB, "")),
+            &format!(
+                "{GITHUB}{}",
+                other(
+                    &GITHUB.replace("acme/app", "Acme/App").replace("KEY", "key"),
+                    "api_url = \"https://api.github.com/\""
+                )
+            ),
+            &format!("{VERCEL}{}", other(VERCEL, "targets = [\"preview\"]")),
+            &format!("{POSTGRES}{}", other(POSTGRES, "key_number = 1")),
+            &format!("{FILE}{}", other(&FILE.replace("/run/key", "/run/./key"), "")),
+        ]);
+        for different in [
+            format!("{GITHUB}{}", other(GITHUB, "environment = \"production\"")),
+            format!("{GITHUB}{}", other(GITHUB, "store = \"dependabot\"")),
+            format!("{GITHUB}{}", other(GITHUB, "api_url = \"https://ghe.example.com/api/v3\"")),
+            format!("{VERCEL}targets = [\"production\"]\n{}", other(VERCEL, "targets = [\"preview\"]")),
+            format!("{VERCEL}{}", other(VERCEL, "team = \"team_1\"")),
+            format!("{POSTGRES}{}", other(POSTGRES, "key_number = 2")),
+            format!("{COMMAND}{}", other(COMMAND, "")),
+        ] {
+            assert_eq!(problems(&different), "none", "{different}");
+        }
+    }
+
+    #[test]
+    fn problems_of_all_tables_come_out_together_in_the_order_of_lines() {
+        assert_table!(&[
+            "[[rotations]]\nname = \"a\"\naccount = \"mian\"\n\n[server]\nlisten = \"x\"\ncolour = 1\n\n[[accounts]]\nname = \"Main\"\nprovisioning_key = \"x\"\n\n[engine]\nlease = \"1s\"\n\n[email]\nsmtp = \"x\"\nfrom = \"x\"\nto = [\"x\"]\n\n[log]\nfilter = \"a=b=c\"\n",
+        ]);
+    }
+}
