@@ -16,8 +16,18 @@
 //! Every stage collects all of its problems before it gives up. No problem ever repeats the value of a
 //! field that should hold a secret reference: it may be a pasted secret.
 
+mod document;
 pub mod file;
+pub mod load;
 mod nearest;
+mod problem;
 pub mod settings;
+mod shape;
+pub mod show;
+#[cfg(test)]
+mod testing;
 
+pub use load::{Loaded, load};
+pub use problem::{ConfigError, Problem};
 pub use settings::Settings;
+pub use show::{Effective, schema_json};

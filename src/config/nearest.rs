@@ -25,19 +25,13 @@ pub(super) fn suggestion<'c>(
     candidates: impl IntoIterator<Item = &'c str> + Clone,
     what: &str,
 ) -> String {
-    match nearest(text, candidates.clone()) {
-        Some(name) => format!("did you mean {name:?}?"),
-        None => {
-            let mut names: Vec<String> = candidates.into_iter().map(|name| format!("{name:?}")).collect();
-            names.sort();
-            names.dedup();
-            if names.is_empty() {
-                format!("there are no {what}")
-            } else {
-                format!("{what}: {}", names.join(", "))
-            }
-        }
+    if let Some(name) = nearest(text, candidates.clone()) {
+        return format!("did you mean {name:?}?");
     }
+    let mut names: Vec<String> = candidates.into_iter().map(|name| format!("{name:?}")).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", names.join(", ")) }
 }
 
 #[cfg(test)]

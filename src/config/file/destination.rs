@@ -112,7 +112,7 @@ pub struct Github {
     /// Base of GitHub's API; GitHub Enterprise Server: its own.
     #[serde(default = "github_api")]
     pub api_url: String,
-    /// Type of a repository_dispatch event that is sent after a publish; no key material in it.
+    /// Type of a `repository_dispatch` event that is sent after a publish; no key material in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatch: Option<String>,
 }
@@ -303,7 +303,7 @@ pub enum FileFormat {
 /// A program that takes the key on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
-    /// The program and its arguments. REKEYD_ROTATION, REKEYD_GENERATION and REKEYD_DESTINATION are in its
+    /// The program and its arguments. `REKEYD_ROTATION`, `REKEYD_GENERATION` and `REKEYD_DESTINATION` are in its
     /// environment.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,

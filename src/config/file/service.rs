@@ -10,7 +10,7 @@ use super::text::{CronText, DatabaseText, DurationText, ReferenceText};
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
-    /// "address:port", or "unix:/path"; port 0 picks a free one and logs it.
+    /// `address:port`, or `unix:/path`; port 0 picks a free one and logs it.
     pub listen: String,
     /// Base of the links in e-mails; https makes cookies Secure.
     pub public_url: String,
@@ -33,7 +33,7 @@ impl Default for Server {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Database {
-    /// "sqlite:/path", "postgres://…", or a secret reference to such a URL.
+    /// `sqlite:/path`, `postgres://…`, or a secret reference to such a URL.
     pub url: DatabaseText,
     /// Size of the connection pool.
     #[schemars(range(min = 1, max = 1000))]

@@ -3,7 +3,7 @@
 //! Errors here say what is wrong with the value and carry the hint; where it stands, the caller adds.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
@@ -12,6 +12,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use url::{Host, Url};
 
 use crate::config::nearest::nearest;
+use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 
 /// Why a text is not a value: what is wrong with it, and what to write instead.
@@ -64,7 +65,7 @@ pub fn span_text(span: Span) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CronExpr {
     text: String,
-    cron: Cron,
+    cron: Arc<Cron>,
 }
 
 impl CronExpr {
@@ -88,7 +89,7 @@ impl CronExpr {
             let hint = "choose a day that the month has";
             return Err(BadValue::new(format!("{text:?} never comes"), hint));
         }
-        Ok(Self { text: text.to_owned(), cron })
+        Ok(Self { text: text.to_owned(), cron: Arc::new(cron) })
     }
 
     /// The expression as it was written.
@@ -226,5 +227,134 @@ impl BaseUrl {
 impl std::fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Reads a URL that is a secret itself (a webhook, a heartbeat): `https`, or `http` to a loopback host.
+/// Repeats nothing of it.
+pub fn parse_secret_url(secret: &Secret) -> Result<Url, BadValue> {
+    const HINT: &str = "write https://…; http:// is for loopback hosts only";
+    let url = Url::parse(secret.expose()).map_err(|_| BadValue::new("not a URL", HINT))?;
+    let loopback = url.host().is_some_and(|host| is_loopback(&host));
+    if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
+        return Ok(url);
+    }
+    Err(BadValue::new("not an https URL", HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_one_number_and_a_unit() {
+        for (text, span) in [
+            ("90s", Span::seconds(90)),
+            ("15m", Span::minutes(15)),
+            ("24h", Span::hours(24)),
+            ("30d", Span::hours(720)),
+            ("250ms", Span(250)),
+            ("0s", Span::ZERO),
+            ("36500d", LONGEST),
+        ] {
+            assert_eq!(parse_span(text), Ok(span));
+            assert_eq!(parse_span(&span_text(span)), Ok(span));
+        }
+        for text in [
+            "", "90", "s", "1.5h", "-1s", "+1s", " 1s", "1s ", "1 s", "1h30m", "1S", "1w", "1us", "٣s",
+            "36501d",
+        ] {
+            assert!(parse_span(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn spans_are_written_in_their_largest_whole_unit() {
+        for (span, text) in [
+            (Span::hours(48), "2d"),
+            (Span::hours(25), "25h"),
+            (Span::seconds(90), "90s"),
+            (Span(1500), "1500ms"),
+            (Span::ZERO, "0s"),
+        ] {
+            assert_eq!(span_text(span), text);
+        }
+    }
+
+    #[test]
+    fn schedules_have_six_fields_and_come() {
+        let next = |text: &str| {
+            let start = Utc.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
+            let expr = CronExpr::parse(text).unwrap();
+            assert_eq!(expr.as_str(), text);
+            expr.cron().find_next_occurrence(&start, false).unwrap().to_rfc3339()
+        };
+        assert_eq!(next("0 */15 * * * *"), "2026-11-21T12:15:00+00:00");
+        assert_eq!(next("30 0 8 * * Mon"), "2026-11-23T08:00:30+00:00");
+        assert_eq!(next("0 0 0 29 2 *"), "2028-02-29T00:00:00+00:00");
+        // A day of the month and a day of the week are alternatives.
+        assert_eq!(next("0 0 0 1 * Sun"), "2026-11-22T00:00:00+00:00");
+        for text in [
+            "",
+            "* * * * *",
+            "0 0 0 1 1 * 2030",
+            "@daily",
+            "0 0 0 30 2 *",
+            "0 0 0 31 4,6,9,11 *",
+            "60 * * * * *",
+        ] {
+            assert!(CronExpr::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_contain_their_addresses() {
+        let inside =
+            |block: &str, address: &str| Cidr::parse(block).unwrap().contains(address.parse().unwrap());
+        assert!(inside("10.0.0.0/8", "10.255.0.1") && !inside("10.0.0.0/8", "11.0.0.1"));
+        assert!(inside("127.0.0.1", "127.0.0.1") && !inside("127.0.0.1", "127.0.0.2"));
+        assert!(inside("0.0.0.0/0", "1.2.3.4") && !inside("0.0.0.0/0", "::1"));
+        assert!(inside("fd00::/8", "fdff::1") && !inside("fd00::/8", "fe80::1"));
+        assert!(inside("::/0", "fe80::1") && inside("::1", "::1"));
+        assert!(inside("10.0.0.0/8", "::ffff:10.0.0.1"), "an IPv4 address mapped into IPv6");
+        assert!(inside("10.1.2.3/8", "10.9.9.9"), "bits behind the prefix do not matter");
+        for text in ["", "x", "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8"] {
+            assert!(Cidr::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bases_take_a_path_behind_them() {
+        for (text, base) in [
+            ("https://api.github.com", "https://api.github.com"),
+            ("https://api.github.com/", "https://api.github.com"),
+            ("https://ghe.example.com/api/v3//", "https://ghe.example.com/api/v3"),
+            ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x"),
+            ("http://[::1]:1", "http://[::1]:1"),
+            ("http://LOCALHOST:1", "http://localhost:1"),
+            ("http://sim.localhost:1", "http://sim.localhost:1"),
+        ] {
+            assert_eq!(BaseUrl::parse_secure(text).unwrap().as_str(), base);
+        }
+        for text in [
+            "http://example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://10.0.0.1",
+        ] {
+            assert!(BaseUrl::parse_secure(text).is_err(), "{text}");
+            assert!(BaseUrl::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secret_urls_are_not_repeated() {
+        let parse = |text: &str| parse_secret_url(&Secret::new(text));
+        assert!(parse("https://hooks.example.com/a?token=b").is_ok());
+        assert!(parse("http://127.0.0.1:9/a").is_ok());
+        for text in ["hunter2", "http://hunter2.example", "ftp://hunter2.example"] {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
     }
 }
