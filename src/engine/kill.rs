@@ -312,6 +312,49 @@ impl Session<'_> {
         self.commit(&changes).await
     }
 
+    /// Enables the previous key of a rollback: read (by the decision), set, read.
+    pub(super) async fn enable(&mut self, run: &Run, key: &KeyRef) -> Result<Performed, EngineError> {
+        let open = self.engine.parts.store.open_toggles(&self.identity).await?;
+        let known = open.iter().find(|effect| effect.kind == EffectKind::Enable && effect.target == key.hash);
+        let effect = NewEffect {
+            id: known.map_or_else(new_id, |effect| effect.id.clone()),
+            run: Some(run.id.clone()),
+            account: self.identity.clone(),
+            kind: EffectKind::Enable,
+            target: key.hash.clone(),
+        };
+        let deadline = self.deadline().await?;
+        self.commit(&[Change::Intend(effect.clone())]).await?;
+        let called = self.account.issuer.set_disabled(&key.hash, false, deadline).await;
+        let answered = self.noting(called);
+        let enabled = matches!(self.read_remote(&key.hash).await?, Ok(Remote::Enabled(_)));
+        if enabled {
+            // A disable of ours that was never settled is undone by this.
+            let undone = open.iter().filter(|e| e.kind == EffectKind::Disable && e.target == key.hash);
+            let mut changes: Vec<Change> = undone
+                .map(|e| Change::Settle {
+                    id: e.id.clone(),
+                    status: EffectStatus::Done,
+                    evidence: json!({ "settled_by": "enabled again" }),
+                })
+                .collect();
+            changes.push(Change::Settle { id: effect.id, status: EffectStatus::Done, evidence: json!({ "read_back": "enabled" }) });
+            self.commit(&changes).await?;
+            return Ok(Performed { run: run.clone(), did: format!("enabled generation {} again", key.generation) });
+        }
+        let failure = answered
+            .err()
+            .unwrap_or_else(|| Failure::new(FailureKind::Unclear, "the provider does not show it as enabled"));
+        let settle = Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Unknown,
+            evidence: json!({ "status": failure.status, "answer": failure.message }),
+        };
+        let reason = format!("generation {} could not be enabled: {failure}", key.generation);
+        let after = self.postpone(run, reason.clone(), failure.retry_after, vec![settle]).await?;
+        Ok(Performed { run: after, did: reason })
+    }
+
     /// A key that we asked for and never stored: its secret is gone. Disabled and deleted through the guard. True
     /// when nothing of it is left to wait for: it is gone, or it is the only usable key and must stay.
     pub(super) async fn remove_stray(&mut self, stray: &RemoteKey) -> Result<bool, EngineError> {

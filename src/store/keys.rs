@@ -284,6 +284,18 @@ impl Store {
         self.key(&key.id).await?.ok_or(StoreError::Corrupt("keys"))
     }
 
+    /// Sets the verdict of a key's first test.
+    pub async fn set_verdict(&self, id: &str, verdict: &str) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("UPDATE keys SET verdict = $1, updated_at = $2 WHERE id = $3")
+            .bind(verdict)
+            .bind(tx.now.0)
+            .bind(id)
+            .execute(&mut *tx.inner)
+            .await?;
+        tx.commit().await
+    }
+
     /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
     pub async fn remove_key(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
         let mut tx = self.pools.begin().await?;

@@ -37,7 +37,7 @@ pub const CHECK_FRESH: Span = Span::seconds(60);
 pub const MAX_CREATES: u32 = 6;
 
 /// Why a run was started.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// The schedule said so.
