@@ -33,6 +33,7 @@ pub mod fault;
 pub mod github;
 pub mod hold;
 pub mod openrouter;
+pub mod smtp;
 #[cfg(test)]
 mod testing;
 mod wire;
