@@ -36,5 +36,6 @@ pub mod openrouter;
 pub mod smtp;
 #[cfg(test)]
 mod testing;
+pub mod vercel;
 mod wire;
 pub mod world;
