@@ -24,6 +24,7 @@ mod problem;
 pub mod settings;
 mod shape;
 pub mod show;
+mod template;
 #[cfg(test)]
 mod testing;
 
@@ -31,3 +32,4 @@ pub use load::{Loaded, load};
 pub use problem::{ConfigError, Problem};
 pub use settings::Settings;
 pub use show::{Effective, schema_json};
+pub use template::TEMPLATE;

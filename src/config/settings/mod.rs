@@ -21,8 +21,8 @@ pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, W
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{
-    Database, DatabaseAddress, DatabaseUrl, DatabaseUrlError, Encryption, Engine, Listen, Log, LogFormat,
-    Network, Server, Tests,
+    Database, DatabaseAddress, DatabaseUrl, DatabaseUrlError, Encryption, Engine, LEASE_MARGIN, Listen, Log,
+    LogFormat, Network, Server, Tests,
 };
 pub use values::{BadValue, BaseUrl, Cidr, CronExpr};
 

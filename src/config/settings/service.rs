@@ -242,10 +242,11 @@ impl Engine {
         let engine = Self { lease: lease?, call_timeout: call_timeout? };
         let shortest = Span(engine.call_timeout.0 + LEASE_MARGIN.0);
         if engine.lease <= shortest {
-            return Err(at.field("lease").problem(
-                format!("{} is too short for a call of {}", file.lease.as_str(), file.call_timeout.as_str()),
+            let (lease, call) = (file.lease.as_str(), file.call_timeout.as_str());
+            return Err(at.given("lease", "call_timeout").problem(
+                format!("a lease of {lease} is too short for a call of {call}"),
                 format!(
-                    "make it longer than call_timeout and a margin of 2s: more than {}",
+                    "make lease longer than call_timeout and a margin of 2s: more than {}",
                     span_text(shortest)
                 ),
             ));
@@ -409,6 +410,7 @@ mod tests {
         assert_table!(&[
             "[engine]\nlease = \"10s\"\ncall_timeout = \"10s\"",
             "[engine]\nlease = \"12s\"",
+            "[engine]\ncall_timeout = \"28s\"",
             "[engine]\nlease = \"30\"\ncall_timeout = \"0s\"",
             "[tests]\ntimeout = \"1 s\"\nhistory = \"90 days\"\nconfirm_after = \"1h30m\"\nhost_spacing = \"-1s\"",
             "[tests]\ntimeout = \"1.5s\"\nhistory = \"99999999999d\"\nconfirm_after = \"\"\nhost_spacing = \"s\"",
