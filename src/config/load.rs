@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::check;
 use super::document::Document;
 use super::file::ConfigFile;
 use super::problem::{ConfigError, Problem};
 use super::settings::Settings;
-use super::shape;
 use super::show::Effective;
 
 /// The configuration where nothing else is said.
@@ -64,13 +64,13 @@ pub fn parse<'f>(files: impl IntoIterator<Item = (&'f Path, &'f str)>) -> Result
     if !problems.is_empty() {
         return Err(ConfigError::Invalid(problems));
     }
-    let (settings, file) = check(&document).map_err(|problems| in_order(problems, &paths))?;
+    let (settings, file) = settle(&document).map_err(|problems| in_order(problems, &paths))?;
     Ok(Loaded { settings, effective: Effective(file), files: paths })
 }
 
 /// From the tree to settings: its shape first; the rest where the mirror can take it.
-fn check(document: &Document) -> Result<(Settings, ConfigFile), Vec<Problem>> {
-    let findings = shape::check(document);
+fn settle(document: &Document) -> Result<(Settings, ConfigFile), Vec<Problem>> {
+    let findings = check::check(document);
     let mut problems = findings.problems;
     if !findings.fits {
         return Err(problems);
@@ -177,6 +177,17 @@ mod tests {
         let files: Vec<_> =
             loaded.files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
         assert_eq!(files, ["rekeyd.toml", "rekeyd.d/10-a.toml", "rekeyd.d/20-b.toml"].map(Path::new));
+    }
+
+    #[test]
+    fn the_order_of_drop_ins_is_not_that_of_the_folder() {
+        let names: Vec<String> =
+            (0..60).map(|number| format!("rekeyd.d/{:02}.toml", number * 37 % 60)).collect();
+        let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        files.push(("rekeyd.toml", ""));
+        let loaded = load_in(&folder(&files)).unwrap();
+        assert_eq!(loaded.files.len(), 61);
+        assert!(loaded.files[1..].is_sorted());
     }
 
     #[test]

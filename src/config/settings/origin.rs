@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::service::DatabaseAddress;
+use super::database::DatabaseAddress;
 use super::values::parse_secret_url;
 use crate::config::nearest::suggestion;
 use crate::config::problem::Problem;
