@@ -14,6 +14,7 @@ mod tests {
 
     use super::*;
     use crate::config::load::{Loaded, parse};
+    use crate::config::problem::ConfigError;
     use crate::config::show::inline_schema;
 
     /// The template with every example in force.
@@ -141,6 +142,28 @@ mod tests {
         let stale: Vec<&String> = expected.difference(&changed).collect();
         assert!(stale.is_empty(), "not an example: {stale:#?}");
         assert!(unchanged.len() > 60, "{unchanged:#?}");
+    }
+
+    /// Puts every kind of value into every line: whatever comes of it, it is no panic, what is wrong has a
+    /// line, and what passes the check is taken by the mirror.
+    #[test]
+    fn nothing_that_is_written_anywhere_is_beyond_it() {
+        const VALUES: [&str; 9] =
+            ["0", "-1", "9223372036854775807", "nan", "\"\"", "\"é:/\\u0000\"", "[]", "[[]]", "{}"];
+        let template = with_examples();
+        let lines: Vec<&str> = template.lines().collect();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+            let Some((field, _)) = line.split_once(" = ") else { continue };
+            for value in VALUES {
+                let changed = format!("{field} = {value}");
+                let text = [&lines[..number], &[changed.as_str()], &lines[number + 1..]].concat().join("\n");
+                let Err(error) = parse([(Path::new("r.toml"), text.as_str())]) else { continue };
+                let ConfigError::Invalid(problems) = error else { panic!("{error}") };
+                for problem in problems {
+                    assert!(problem.line.is_some() && !problem.field.is_empty(), "{changed}: {problem}");
+                }
+            }
+        }
     }
 
     /// Whole optional tables and lists of tables.
