@@ -2,6 +2,8 @@
 //!
 //! The engine sees only what is in this file: the [`Issuer`] trait and the plain values of [`crate::domain`].
 
+pub mod openrouter;
+
 use async_trait::async_trait;
 
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
