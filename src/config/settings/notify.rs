@@ -37,7 +37,7 @@ pub struct Email {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smtp {
-    /// Host name or address.
+    /// Host name or address; an IPv6 address without brackets.
     pub host: String,
     /// 587 for `smtp://`, 465 for implicit TLS, where the URL names none.
     pub port: u16,
@@ -138,6 +138,7 @@ impl Smtp {
             ));
         }
         let here = Host::parse(&host).is_ok_and(|host| is_loopback(&borrowed(&host)));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if tls == SmtpTls::None && !here {
             return Err(at.field("tls").problem(
                 format!("mail to {host} would travel unencrypted, and the password with it"),
@@ -274,7 +275,7 @@ mod tests {
                 SmtpTls::Implicit,
             ),
             ("smtp = \"smtp://127.0.0.1:1025\"\ntls = \"none\"", "127.0.0.1", 1025, None, SmtpTls::None),
-            ("smtp = \"smtp://[::1]:1025\"\ntls = \"none\"", "[::1]", 1025, None, SmtpTls::None),
+            ("smtp = \"smtp://[::1]:1025\"\ntls = \"none\"", "::1", 1025, None, SmtpTls::None),
             ("smtp = \"smtp://localhost\"\ntls = \"none\"", "localhost", 587, None, SmtpTls::None),
             (
                 "smtp = \"smtp://a+b%40c.example@mail.example.com\"\npassword = \"env:P\"",
