@@ -182,6 +182,26 @@ impl Http {
     }
 }
 
+/// Status, headers and body of an answer to another client, or why there is none.
+pub type Carried = Result<(u16, http::HeaderMap, zeroize::Zeroizing<Vec<u8>>), FaultKind>;
+
+/// Runs a call that another client makes over [`Http::client`] (octocrab), within the deadline. Reading no
+/// more than [`BODY_CAP`] is up to that client.
+pub async fn carry(
+    host: &str,
+    call: impl Future<Output = Carried>,
+    deadline: Deadline,
+) -> Result<Answer, Failure> {
+    if deadline.passed() {
+        return Err(Fault::new(FaultKind::Late, host.to_owned()).into());
+    }
+    let started = Deadline::after(Duration::ZERO).0;
+    let carried = deadline.bound(call).await.unwrap_or(Err(FaultKind::Timeout));
+    let elapsed = started.elapsed();
+    let (status, headers, body) = carried.map_err(|kind| Fault::new(kind, host.to_owned()))?;
+    Ok(Answer::new(answer::Head::new(status, headers), host.to_owned(), body, elapsed))
+}
+
 /// A secret as a header value that no log prints; `NotSent` when it holds characters that no header may hold.
 pub fn secret_header(prefix: &str, secret: &Secret) -> Result<HeaderValue, Failure> {
     let text = zeroize::Zeroizing::new(format!("{prefix}{}", secret.expose()));

@@ -2,13 +2,22 @@
 //!
 //! A destination takes a write ([`Destination::publish`]) and later proves what it holds
 //! ([`Destination::look`]). What a kind needs to remember between the two, and to recognise a change by
-//! someone else, is its *evidence*: a small JSON object without key material, kept by the store.
+//! someone else, is its *evidence*: a small JSON object without key material, kept by the store. Some kinds
+//! have one more step, a [`Rollout`], so that running consumers take a proved key up.
+//!
+//! Evidence names the generation that it is about. To a look for another generation it proves nothing
+//! ([`Standing::Unprovable`]), so whoever wants to know of drift before a new generation is published looks
+//! for the published one.
+
+pub mod file;
+pub mod github;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
+use crate::domain::time::Span;
 use crate::net::Deadline;
 
 /// One key on its way to one destination.
@@ -27,7 +36,8 @@ pub struct Delivery {
 /// What a destination shows when it is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It took the write but does not show it (yet); the text says what is missing.
+    /// It took the write but does not show it (yet); the text says what is missing. The next attempt looks
+    /// first and, when it is still so, publishes again: a write may have been swallowed.
     Accepted(String),
     /// It proves that it holds the delivered key (rotation.md, "confirmed").
     Confirmed,
@@ -68,7 +78,7 @@ pub trait Destination: Send + Sync {
     fn address(&self) -> String;
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
-    /// line a call ("GET … with secrets:read: OPENROUTER_API_KEY exists since …").
+    /// line a call ("GET … with secrets:read: the secret exists since …").
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
 
     /// Writes the key. `Ok` means *accepted*; the value is the evidence for [`Destination::look`].
@@ -80,4 +90,36 @@ pub trait Destination: Send + Sync {
 
     /// The calls that a publish makes, for `plan`.
     fn plan(&self) -> Vec<PlannedCall>;
+
+    /// How long one publish may take when that is more than an ordinary call (`engine.call_timeout`).
+    fn patience(&self) -> Option<Span> {
+        None
+    }
+
+    /// The step after a proved write, where there is one.
+    fn rollout(&self) -> Option<&dyn Rollout> {
+        None
+    }
+}
+
+/// A step after a proved write that makes running consumers take the key up: a redeploy, a dispatch event.
+///
+/// It is a *create* (R3), so it is an effect of its own: taken when a look said [`Standing::Confirmed`] and
+/// [`Rollout::due`] holds, its evidence committed with its outcome. Its failure never undoes the publish.
+#[async_trait]
+pub trait Rollout: Send + Sync {
+    /// True when the destination's required level is *effective*; false for a courtesy that blocks nothing.
+    fn required(&self) -> bool;
+
+    /// True when the evidence shows a proved write that has not been rolled out.
+    fn due(&self, evidence: &Value) -> bool;
+
+    /// Starts it once, or finds it started already where the vendor can be asked. The value is the evidence
+    /// for the next look.
+    async fn start(
+        &self,
+        delivery: &Delivery,
+        evidence: &Value,
+        deadline: Deadline,
+    ) -> Result<Value, Failure>;
 }

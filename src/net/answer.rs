@@ -30,9 +30,12 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn of(response: &reqwest::Response) -> Self {
-        let headers = response.headers().clone();
+        Self::new(response.status().as_u16(), response.headers().clone())
+    }
+
+    pub(super) fn new(status: u16, headers: HeaderMap) -> Self {
         let date = text_of(&headers, &DATE).and_then(parse_date);
-        Self { status: response.status().as_u16(), date, headers }
+        Self { status, date, headers }
     }
 }
 

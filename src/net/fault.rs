@@ -40,7 +40,18 @@ impl FaultKind {
     /// Reads the chain of an error of the client.
     #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     pub(super) fn of(error: reqwest::Error) -> Self {
-        let by_cause = causes(&error).find_map(cause_kind);
+        Self::read(&error)
+    }
+
+    /// [`FaultKind::of`] for an error that another client (octocrab) wraps: the first of ours in its chain.
+    /// Without one nothing reached the transport.
+    pub fn within(error: &(dyn Error + 'static)) -> Self {
+        let mut chain = std::iter::successors(Some(error), |&error| error.source());
+        chain.find_map(|error| error.downcast_ref()).map_or(Self::BadRequest, Self::read)
+    }
+
+    fn read(error: &reqwest::Error) -> Self {
+        let by_cause = causes(error).find_map(cause_kind);
         match by_cause {
             // An alert after the handshake: the request may have been read by then.
             Some(Self::Tls) if !error.is_connect() => Self::Reset,

@@ -1,0 +1,360 @@
+//! The folder under the file: which file is really meant, who owns it, and how it is replaced whole.
+//!
+//! The new content goes to a temporary file beside the old one, created with mode 0600, so that at no
+//! instant a reader sees half a file or another user an open one. Its name is fixed (`.NAME.rekeyd-new`),
+//! so that what a killed process left behind is removed by the next write instead of lying there for ever.
+//!
+//! Known limits of replacing by rename: hard links keep the old content; access control lists and extended
+//! attributes of the old file are not carried over; a single file mounted into a container cannot be
+//! replaced (mount its folder).
+
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::unistd::{AccessFlags, Group, Uid, User, eaccess, getegid, getgroups};
+use zeroize::Zeroizing;
+
+use super::refused;
+use crate::domain::outcome::{Failure, FailureKind};
+
+/// No file with a key in it is larger than this; what is, is not touched.
+const SIZE_CAP: u64 = 1024 * 1024;
+/// Links that point to links are followed this far.
+const LINK_CAP: usize = 16;
+
+/// A file as it was found.
+pub(super) struct Found {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) meta: Metadata,
+}
+
+/// Mode and ownership that the new file gets; `None` leaves what the system gives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Attributes {
+    pub(super) mode: u32,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+/// The file that `path` means: symbolic links are followed, so that the link stays and its target is
+/// replaced. A link is followed only when root, ourselves or the owner of its target made it: nobody who
+/// may merely write into the folder can turn our write to a file of somebody else.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    let mut at = path.to_path_buf();
+    for _ in 0..LINK_CAP {
+        let (folder, name) = parts(&at)?;
+        let folder =
+            folder.canonicalize().map_err(|error| explain("cannot open the folder", folder, &error))?;
+        at = folder.join(name);
+        match fs::symlink_metadata(&at) {
+            Ok(meta) if meta.is_symlink() => at = follow(&at, &folder, &meta)?,
+            Ok(_) => return Ok(at),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(at),
+            Err(error) => return Err(explain("cannot look at", &at, &error)),
+        }
+    }
+    Err(refused(format!("{} goes through more than {LINK_CAP} symbolic links", path.display())))
+}
+
+fn follow(link: &Path, folder: &Path, meta: &Metadata) -> Result<PathBuf, Failure> {
+    let target = fs::read_link(link).map_err(|error| explain("cannot read the link", link, &error))?;
+    let target = folder.join(target);
+    let owner = fs::metadata(link).ok().map(|target| target.uid());
+    let maker = meta.uid();
+    if maker == 0 || maker == Uid::effective().as_raw() || Some(maker) == owner {
+        return Ok(target);
+    }
+    let text = format!("{} is a symbolic link made by another user than its target's owner", link.display());
+    Err(refused(text).hint(format!("write `path = \"{}\"` if that is the file you mean", target.display())))
+}
+
+fn parts(path: &Path) -> Result<(&Path, &std::ffi::OsStr), Failure> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.is_absolute() => Ok((folder, name)),
+        _ => Err(refused(format!("{} is not the absolute path of a file", path.display()))),
+    }
+}
+
+/// The regular file at a resolved path; `None` when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Found>, Failure> {
+    let no_surprise = O_NOFOLLOW | O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(no_surprise).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(explain("cannot read", path, &error)),
+    };
+    let meta = file.metadata().map_err(|error| explain("cannot look at", path, &error))?;
+    if !meta.is_file() {
+        return Err(refused(format!("{} is not a regular file", path.display())));
+    }
+    if meta.len() > SIZE_CAP {
+        return Err(refused(format!("{} is larger than 1 MiB", path.display())));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1));
+    let read = file.take(SIZE_CAP + 1).read_to_end(&mut bytes);
+    read.map_err(|error| explain("cannot read", path, &error))?;
+    Ok(Some(Found { bytes, meta }))
+}
+
+/// Removes the temporary file unless it has become the real one.
+struct Temporary {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Replaces the file at a resolved path whole, or leaves it as it was.
+pub(super) fn replace(path: &Path, bytes: &[u8], wanted: Attributes) -> Result<(), Failure> {
+    let (folder, name) = parts(path)?;
+    let temporary = folder.join(format!(".{}.rekeyd-new", name.to_string_lossy()));
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(explain("cannot remove the left-over", &temporary, &error));
+        }
+        _ => {}
+    }
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+    let mut file = opened.map_err(|error| explain("cannot create a file in", folder, &error))?;
+    let mut guard = Temporary { path: temporary, renamed: false };
+    let filled = file.write_all(bytes).and_then(|()| file.flush());
+    filled.map_err(|error| explain("cannot write to", folder, &error))?;
+    apply(&file, wanted).map_err(|error| ownership(path, wanted, &error))?;
+    file.sync_all().map_err(|error| explain("cannot write to", folder, &error))?;
+    fs::rename(&guard.path, path).map_err(|error| explain("cannot replace", path, &error))?;
+    guard.renamed = true;
+    let kept = File::open(folder).and_then(|folder| folder.sync_all());
+    kept.map_err(|error| Failure {
+        kind: FailureKind::Unclear,
+        ..explain("replaced, but the disk did not confirm,", path, &error)
+    })
+}
+
+/// Owner first: changing it clears set-id bits of the mode.
+fn apply(file: &File, wanted: Attributes) -> io::Result<()> {
+    let meta = file.metadata()?;
+    let uid = wanted.uid.filter(|&uid| uid != meta.uid());
+    let gid = wanted.gid.filter(|&gid| gid != meta.gid());
+    if uid.is_some() || gid.is_some() {
+        fchown(file, uid, gid)?;
+    }
+    file.set_permissions(Permissions::from_mode(wanted.mode))
+}
+
+fn ownership(path: &Path, wanted: Attributes, error: &io::Error) -> Failure {
+    let id = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    let text = format!(
+        "cannot give {} to user {} and group {}: {}",
+        path.display(),
+        id(wanted.uid),
+        id(wanted.gid),
+        reason(error)
+    );
+    refused(text).hint(
+        "run rekeyd as that user and as a member of that group, or give its service \
+         AmbientCapabilities=CAP_CHOWN CAP_FOWNER",
+    )
+}
+
+/// The numeric id of a configured user: a name, or a number that is no name.
+pub(super) fn user_id(name: &str) -> Result<u32, Failure> {
+    let found = User::from_name(name).map_err(|error| unresolved("user", name, error))?;
+    let id = found.map(|user| user.uid.as_raw()).or_else(|| name.parse().ok());
+    id.ok_or_else(|| {
+        refused(format!("there is no user {name} on this system")).hint("correct `owner`, or create the user")
+    })
+}
+
+/// The numeric id of a configured group: a name, or a number that is no name.
+pub(super) fn group_id(name: &str) -> Result<u32, Failure> {
+    let found = Group::from_name(name).map_err(|error| unresolved("group", name, error))?;
+    let id = found.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
+    id.ok_or_else(|| {
+        refused(format!("there is no group {name} on this system"))
+            .hint("correct `group`, or create the group")
+    })
+}
+
+fn unresolved(what: &str, name: &str, error: nix::Error) -> Failure {
+    refused(format!("cannot look up the {what} {name}: {}", error.desc()))
+}
+
+/// Whether a rename into the folder could work, without trying one.
+pub(super) fn check_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let (folder, _) = parts(path)?;
+    let reachable = eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK);
+    reachable.map_err(|error| explain("cannot write into the folder", folder, &error.into()))?;
+    Ok(folder.to_path_buf())
+}
+
+/// Whether we may give a file to these owners: root may, `CAP_CHOWN` may, others only to themselves and to
+/// groups they are in.
+pub(super) fn check_owners(path: &Path, wanted: Attributes) -> Result<(), Failure> {
+    let own_user = wanted.uid.is_none_or(|uid| uid == Uid::effective().as_raw());
+    let own_group = wanted.gid.is_none_or(|gid| {
+        gid == getegid().as_raw() || getgroups().is_ok_and(|groups| groups.iter().any(|g| g.as_raw() == gid))
+    });
+    if (own_user && own_group) || Uid::effective().is_root() || may_chown() {
+        return Ok(());
+    }
+    Err(ownership(path, wanted, &io::Error::from_raw_os_error(nix::libc::EPERM)))
+}
+
+/// Bit 0 of the effective capabilities is `CAP_CHOWN` (proc(5), capabilities(7)).
+fn may_chown() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|bits| bits & 1 == 1)
+}
+
+/// What the system said, as a sentence with the next move.
+fn explain(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let failure = refused(format!("{what} {}: {}", path.display(), reason(error)));
+    match hint(path, error) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().to_string(), |code| nix::Error::from_raw(code).desc().to_owned())
+}
+
+fn hint(path: &Path, error: &io::Error) -> Option<String> {
+    let folder = path.parent().unwrap_or(path).display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Some("create the folder; rekeyd only writes the file".to_owned()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space; the old file is untouched and the write is repeated".to_owned())
+        }
+        io::ErrorKind::PermissionDenied => Some(format!("let the user that runs rekeyd write into {folder}")),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "under systemd: ReadWritePaths={folder} (`systemctl edit rekeyd`); else remount it writable"
+        )),
+        io::ErrorKind::ResourceBusy => {
+            Some("a single mounted file cannot be replaced: mount the folder that holds it".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_attributes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agents.env");
+        fs::write(&path, "old").unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        fs::write(folder.path().join(".agents.env.rekeyd-new"), "left by a killed process").unwrap();
+        replace(&path, b"new", Attributes { mode: 0o640, uid: None, gid: None }).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), meta.mode() & 0o7777), (b"new".to_vec(), 0o640));
+        assert_ne!(meta.ino(), before, "a new file, not a rewritten one");
+        assert_eq!(names(folder.path()), ["agents.env"]);
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agents.env");
+        fs::create_dir(&path).unwrap();
+        let failure =
+            replace(&path, b"new", Attributes { mode: 0o600, ..Attributes::default() }).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotSent);
+        assert!(failure.message.contains("cannot replace"), "{failure:?}");
+        assert_eq!(names(folder.path()), ["agents.env"]);
+    }
+
+    #[test]
+    fn links_lead_to_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let real = root.join("real.env");
+        symlink("second", root.join("first")).unwrap();
+        symlink(&real, root.join("second")).unwrap();
+        assert_eq!(resolve(&root.join("first")).unwrap(), real, "also when the file is missing");
+        fs::write(&real, "x").unwrap();
+        assert_eq!(resolve(&root.join("first")).unwrap(), real);
+        symlink("loop", root.join("loop")).unwrap();
+        assert!(resolve(&root.join("loop")).unwrap_err().message.contains("symbolic links"));
+        let link = read(&root.join("first")).err().unwrap();
+        assert!(link.message.contains("cannot read"), "an unresolved link is not followed: {link:?}");
+    }
+
+    #[test]
+    fn links_of_strangers_are_not_followed() {
+        if !Uid::effective().is_root() {
+            return; // Only root can make a link of another user.
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        fs::write(&target, "x").unwrap();
+        symlink(&target, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+        assert!(resolve(&link).unwrap_err().message.contains("made by another user"));
+        chown(&target, Some(4242), None).unwrap();
+        assert!(resolve(&link).is_ok(), "the target's owner may");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).err().unwrap().message.contains("not a regular file"));
+        let large = folder.path().join("large");
+        File::create(&large).unwrap().set_len(SIZE_CAP + 1).unwrap();
+        assert!(read(&large).err().unwrap().message.contains("larger than 1 MiB"));
+        assert!(read(&folder.path().join("missing")).unwrap().is_none());
+    }
+
+    #[test]
+    fn owners_by_name_and_number() {
+        assert_eq!(user_id("root").unwrap(), 0);
+        assert_eq!(group_id("root").unwrap(), 0);
+        assert_eq!(user_id("4242").unwrap(), 4242);
+        let failure = user_id("no-such-user").unwrap_err();
+        assert_eq!(failure.message, "there is no user no-such-user on this system");
+        assert!(group_id("no-such-group").unwrap_err().hint.is_some());
+    }
+
+    #[test]
+    fn every_reason_has_its_next_move() {
+        let path = Path::new("/run/agents/key.env");
+        let rows = [
+            (nix::libc::ENOSPC, "No space left on device", "free some space"),
+            (nix::libc::EDQUOT, "Quota exceeded", "free some space"),
+            (nix::libc::EROFS, "Read-only file system", "ReadWritePaths=/run/agents "),
+            (nix::libc::EACCES, "Permission denied", "write into /run/agents"),
+            (nix::libc::EBUSY, "Device or resource busy", "mount the folder"),
+            (nix::libc::ENOENT, "No such file or directory", "create the folder"),
+        ];
+        for (code, said, next) in rows {
+            let failure = explain("cannot replace", path, &io::Error::from_raw_os_error(code));
+            assert_eq!(failure.message, format!("cannot replace /run/agents/key.env: {said}"));
+            assert!(failure.hint.as_deref().unwrap().contains(next), "{failure:?}");
+            assert_eq!(failure.kind, FailureKind::NotSent);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! GitHub secrets: of a repository, an environment or an organisation; for Actions, Dependabot or Codespaces.
+//!
+//! Map: this file says what a publish, a look and a dispatch are; `place` knows paths and permissions;
+//! `proof` decides what counts as proof; `sharing` keeps an organisation's list of repositories; `seal`
+//! encrypts; `api` makes the calls; `refusal` reads the answers that are not 2xx.
+//!
+//! A publish: `GET` the secret (what is there now), `GET` the public key (its `Date` starts the proof), seal,
+//! `PUT`. A 422 may be a public key that changed in between (fault 13): once more with a fresh one.
+
+mod api;
+mod place;
+mod proof;
+mod refusal;
+mod seal;
+mod sharing;
+
+use async_trait::async_trait;
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+pub use self::api::Auth;
+use self::api::{Api, Call, header};
+use self::place::{Permission, Place};
+pub use self::place::{Scope, Store, Visibility};
+use self::proof::Evidence;
+use self::refusal::Advice;
+use self::sharing::Sharing;
+use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::time::Timestamp;
+use crate::net::{Answer, Deadline, Http};
+
+/// What a GitHub destination is made from.
+#[derive(Debug, Clone)]
+pub struct GithubSpec {
+    /// Who holds the secret.
+    pub scope: Scope,
+    /// Which store of theirs.
+    pub store: Store,
+    /// Name of the secret; GitHub stores it in upper case.
+    pub secret: String,
+    /// `https://api.github.com`, or the API of an Enterprise Server (`https://HOST/api/v3`).
+    pub api_url: String,
+    /// Event type of a `repository_dispatch` after a proved write; repositories and environments only.
+    pub dispatch: Option<String>,
+    /// How to log in.
+    pub auth: Auth,
+}
+
+/// A GitHub destination. Has no `Debug`: it holds credentials.
+pub struct Github {
+    place: Place,
+    api: Api,
+    dispatch: Option<String>,
+    advice: Advice,
+}
+
+/// What GitHub shows of a secret.
+#[derive(Debug, Deserialize)]
+struct Current {
+    created_at: String,
+    updated_at: String,
+    visibility: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PublicKey {
+    key_id: String,
+    key: String,
+}
+
+impl Current {
+    fn visibility(&self) -> Option<Visibility> {
+        self.visibility.as_deref().and_then(Visibility::parse)
+    }
+}
+
+impl Github {
+    /// Checks the names; makes no call.
+    pub fn new(spec: GithubSpec, http: &Http) -> Result<Self, Failure> {
+        let GithubSpec { scope, store, secret, api_url, dispatch, auth } = spec;
+        let place = Place::new(scope, store, &secret)?;
+        if let Some(event) = &dispatch {
+            check_dispatch(event, &place)?;
+        }
+        let advice = Advice { permission: place.permission(), not_found: place.not_found_hint() };
+        Ok(Self { api: Api::new(&api_url, auth, http)?, place, dispatch, advice })
+    }
+
+    /// The secret as it is now; `None` when GitHub says that there is none.
+    async fn current(&self, deadline: Deadline) -> Result<Option<Current>, Failure> {
+        match self.get(self.place.secret_path(), &self.advice, deadline).await {
+            Ok(answer) => Ok(Some(answer.json()?)),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The key to seal for, and GitHub's clock when it gave it.
+    async fn public_key(&self, deadline: Deadline) -> Result<(PublicKey, Timestamp), Failure> {
+        let answer = self.get(self.place.public_key_path(), &self.advice, deadline).await?;
+        let date = answer.date.ok_or_else(|| {
+            answer.failure(FailureKind::Unclear, "GitHub's answer has no `Date`: a write could not be proved")
+        })?;
+        Ok((answer.json()?, date))
+    }
+
+    /// Puts, again after a 422.
+    async fn put(
+        &self,
+        delivery: &Delivery,
+        sharing: Option<&Sharing>,
+        deadline: Deadline,
+    ) -> Result<(Answer, Timestamp), Failure> {
+        let fields = |ids| sharing.map(|sharing| sharing.fields(ids)).unwrap_or_default();
+        let (first, repeats) = sharing::attempts(self.place.store, sharing);
+        let mut end = self.put_once(delivery, fields(first), deadline).await;
+        for ids in repeats {
+            if !end.as_ref().is_err_and(|failure| failure.status == Some(422)) {
+                break;
+            }
+            end = self.put_once(delivery, fields(*ids), deadline).await;
+        }
+        end
+    }
+
+    /// One attempt: seal for a fresh key and put.
+    async fn put_once(
+        &self,
+        delivery: &Delivery,
+        fields: Vec<(&'static str, Value)>,
+        deadline: Deadline,
+    ) -> Result<(Answer, Timestamp), Failure> {
+        let (given, key_date) = self.public_key(deadline).await?;
+        let unusable = || Failure::new(FailureKind::Unclear, "GitHub's public key is not 32 bytes in base64");
+        let key = seal::public_key(&given.key).ok_or_else(unusable)?;
+        let sealed = seal::seal(&key, &delivery.secret).ok_or_else(unusable)?;
+        let mut body = json!({ "encrypted_value": sealed, "key_id": given.key_id });
+        for (name, value) in fields {
+            body[name] = value;
+        }
+        let path = self.place.secret_path();
+        let call = Call { method: Method::PUT, path, body: Some(body), advice: &self.advice };
+        Ok((self.api.call(call, deadline).await?, key_date))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.api.base)
+    }
+}
+
+#[async_trait]
+impl Destination for Github {
+    fn address(&self) -> String {
+        format!("github:{}/{}", self.api.place(), self.place.address())
+    }
+
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+        let path = self.place.public_key_path();
+        let answer = self.get(path.clone(), &self.advice, deadline).await?;
+        answer.json::<PublicKey>()?;
+        let mut seen = vec![format!("GET {}: readable", self.url(&path))];
+        seen.push(self.check_permission(&answer, deadline).await?);
+        if let Some(expiry) = header(&answer, "github-authentication-token-expiration") {
+            seen.push(format!("the token expires {expiry}"));
+        }
+        let current = self.current(deadline).await?;
+        seen.push(self.describe(current.as_ref()));
+        if let Some(sharing) = self.sharing(current.as_ref(), deadline).await? {
+            seen.push(describe_sharing(&sharing, current.as_ref()));
+        }
+        Ok(seen)
+    }
+
+    async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
+        let current = self.current(deadline).await?;
+        let sharing = self.sharing(current.as_ref(), deadline).await?;
+        let (answer, key_date) = self.put(delivery, sharing.as_ref(), deadline).await?;
+        let evidence = Evidence {
+            generation: delivery.generation,
+            key_date: key_date.rfc3339(),
+            put_date: answer.date.map(Timestamp::rfc3339),
+            before: current.map(|current| current.updated_at),
+            updated_at: None,
+            dispatched: false,
+        };
+        Ok(json!(evidence))
+    }
+
+    async fn look(&self, delivery: &Delivery, evidence: &Value, deadline: Deadline) -> Result<Look, Failure> {
+        let Some(current) = self.current(deadline).await? else {
+            // A 404 may also mean that the token no longer sees the place: this tells the two apart.
+            self.public_key(deadline).await?;
+            return Ok(Look { standing: Standing::Missing, evidence: evidence.clone() });
+        };
+        let kept = Evidence::deserialize(evidence).ok();
+        let (standing, kept) = proof::judge(delivery.generation, kept, &current.updated_at);
+        Ok(Look { standing, evidence: kept.map_or(Value::Null, |kept| json!(kept)) })
+    }
+
+    fn plan(&self) -> Vec<PlannedCall> {
+        let call = |method: &str, path: &str, effect: String| PlannedCall {
+            call: format!("{method} {}", self.url(path)),
+            effect,
+        };
+        let secret = &self.place.secret;
+        let mut calls =
+            vec![call("GET", &self.place.secret_path(), format!("reads when {secret} was last changed"))];
+        if let Scope::Organization { organization, repositories, .. } = &self.place.scope {
+            let path = self.place.repositories_path();
+            calls.push(call(
+                "GET",
+                &path,
+                "reads which repositories see it, when they are selected".to_owned(),
+            ));
+            for name in repositories {
+                let path = format!("/repos/{organization}/{name}");
+                calls.push(call("GET", &path, "reads the repository's id".to_owned()));
+            }
+        }
+        let path = self.place.public_key_path();
+        calls.push(call("GET", &path, "fetches the key to encrypt for".to_owned()));
+        let effect = format!("replaces {secret}, or creates it; what sees it now still does");
+        calls.push(call("PUT", &self.place.secret_path(), effect));
+        calls.push(call("GET", &self.place.secret_path(), "proves the write by its time".to_owned()));
+        if let (Some(event), Some((owner, repo))) = (&self.dispatch, self.place.repository()) {
+            let path = format!("/repos/{owner}/{repo}/dispatches");
+            calls.push(call("POST", &path, format!("starts the workflows that wait for `{event}`")));
+        }
+        calls
+    }
+
+    fn rollout(&self) -> Option<&dyn Rollout> {
+        self.dispatch.as_ref().map(|_| self as &dyn Rollout)
+    }
+}
+
+#[async_trait]
+impl Rollout for Github {
+    fn required(&self) -> bool {
+        false
+    }
+
+    fn due(&self, evidence: &Value) -> bool {
+        let proved = |kept: Evidence| kept.updated_at.is_some() && !kept.dispatched;
+        self.dispatch.is_some() && Evidence::deserialize(evidence).is_ok_and(proved)
+    }
+
+    /// GitHub cannot be asked which events it has had: after a lost answer a second one may start the
+    /// workflows again, which a workflow that only reads the secret anew does not mind.
+    async fn start(
+        &self,
+        delivery: &Delivery,
+        evidence: &Value,
+        deadline: Deadline,
+    ) -> Result<Value, Failure> {
+        let (Some(event), Some((owner, repo))) = (&self.dispatch, self.place.repository()) else {
+            return Ok(evidence.clone());
+        };
+        let payload = json!({
+            "rotation": delivery.rotation,
+            "generation": delivery.generation,
+            "secret": self.place.secret,
+        });
+        let advice = Advice {
+            permission: Permission {
+                fine: "repository permission \"Contents: read and write\"",
+                classic: "repo",
+                app: "contents",
+            },
+            not_found: self.advice.not_found.clone(),
+        };
+        let path = format!("/repos/{owner}/{repo}/dispatches");
+        let body = Some(json!({ "event_type": event, "client_payload": payload }));
+        self.api.call(Call { method: Method::POST, path, body, advice: &advice }, deadline).await?;
+        let mut evidence = evidence.clone();
+        evidence["dispatched"] = json!(true);
+        Ok(evidence)
+    }
+}
+
+impl Github {
+    /// Whether the credential may write, as far as GitHub tells without a write: an installation lists its
+    /// permissions, a classic token its scopes, a fine-grained one nothing.
+    async fn check_permission(&self, answer: &Answer, deadline: Deadline) -> Result<String, Failure> {
+        let Permission { fine, classic, app } = self.advice.permission;
+        if let Some(granted) = self.api.permissions(deadline).await? {
+            return check_installation(&granted, app, fine);
+        }
+        let Some(scopes) = header(answer, "x-oauth-scopes").filter(|scopes| !scopes.is_empty()) else {
+            return Ok(format!("a write needs {fine}; GitHub does not say whether this token has it"));
+        };
+        let has = |wanted: &str| scopes.split(',').any(|scope| scope.trim() == wanted);
+        if has(classic) || (classic == "repo" && has("public_repo")) {
+            return Ok(format!("classic token with the scopes {scopes}"));
+        }
+        let text = format!("the token's scopes are {scopes}: `{classic}` is missing");
+        Err(answer
+            .failure(FailureKind::Forbidden, text)
+            .hint(format!("give the token the scope `{classic}`")))
+    }
+
+    fn describe(&self, current: Option<&Current>) -> String {
+        let url = self.url(&self.place.secret_path());
+        match current {
+            Some(Current { created_at, updated_at, .. }) => format!(
+                "GET {url}: {} exists since {created_at}, last changed {updated_at}",
+                self.place.secret
+            ),
+            None => format!("GET {url}: {} does not exist yet", self.place.secret),
+        }
+    }
+}
+
+fn check_installation(granted: &Map<String, Value>, name: &str, fine: &str) -> Result<String, Failure> {
+    /// GitHub's schema of an installation's permissions lists these; of others, absence proves nothing.
+    const LISTED: [&str; 4] = ["secrets", "environments", "organization_secrets", "contents"];
+    match granted.get(name).and_then(Value::as_str) {
+        None if !LISTED.contains(&name) => {
+            Ok(format!("a write needs {fine}; the App's installation does not list it"))
+        }
+        Some("write") => Ok(format!("the App's installation has {name}: write")),
+        other => {
+            let text = format!("the App's installation has {name}: {}", other.unwrap_or("no access"));
+            Err(Failure::new(FailureKind::Forbidden, text).hint(format!("give the App the {fine}")))
+        }
+    }
+}
+
+fn describe_sharing(sharing: &Sharing, current: Option<&Current>) -> String {
+    let after = match sharing.visibility {
+        Visibility::Selected => format!("selected, {} repositories", sharing.repositories.len()),
+        other => other.name().to_owned(),
+    };
+    match current.and_then(Current::visibility) {
+        Some(now) if now != sharing.visibility => {
+            format!("warning: visibility is {} now and becomes {after}", now.name())
+        }
+        _ => format!("visibility: {after}"),
+    }
+}
+
+fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
+    let refuse = |text: &str| Err(Failure::new(FailureKind::NotSent, text));
+    if place.repository().is_none() {
+        return refuse("`dispatch` needs a repository: an organization has no workflows to start");
+    }
+    if event.is_empty() || event.chars().count() > 100 {
+        return refuse("`dispatch` must have 1 to 100 characters");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What GitHub's answers prove, and what to tell people about them.
+//!
+//! Only GitHub's own form, `{"message": "…", "documentation_url": "…"}`, proves that nothing was done; a page
+//! of a proxy with the same status does not. Sources: GitHub REST documentation, "Troubleshooting", "Rate
+//! limits", "Best practices" (secondary limits: a 403 or 429 with `retry-after`, or wait at least a minute).
+
+use http::HeaderName;
+use serde::Deserialize;
+
+use super::place::Permission;
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::secret::Secret;
+use crate::domain::time::Span;
+use crate::net::{Answer, sentence};
+
+/// GitHub's advice when a secondary limit names no time.
+const SECONDARY_LIMIT_WAIT: Span = Span::minutes(1);
+
+/// What the reader needs to hear about one kind of call.
+#[derive(Debug, Clone)]
+pub(super) struct Advice {
+    /// The permission to grant on a 403.
+    pub(super) permission: Permission,
+    /// The next move on a 404.
+    pub(super) not_found: String,
+}
+
+/// GitHub's own error form. Other fields are not needed.
+#[derive(Deserialize)]
+struct Said {
+    message: String,
+}
+
+/// The failure that an answer other than 2xx is.
+pub(super) fn read(answer: &Answer, advice: &Advice, secrets: &[&Secret]) -> Failure {
+    let Ok(Said { message }) = answer.json::<Said>() else { return answer.unclear() };
+    let said = sentence(&format!("GitHub answered {}: {message}", answer.status), secrets);
+    let (kind, hint) = match answer.status {
+        401 => (FailureKind::Unauthorized, Some(unauthorized_hint(&message))),
+        403 | 429 if limited(answer, &message) => return rate_limited(answer, said),
+        429 => return rate_limited(answer, said),
+        403 => (FailureKind::Forbidden, Some(forbidden_hint(answer, advice))),
+        404 => (FailureKind::NotFound, Some(advice.not_found.clone())),
+        301 | 302 | 307 | 308 => (FailureKind::Refused, Some(moved_hint())),
+        408 | 409 => (FailureKind::Unclear, None),
+        400..500 => (FailureKind::Refused, None),
+        _ => (FailureKind::Unclear, None),
+    };
+    Failure { hint, ..answer.failure(kind, said) }
+}
+
+/// Signs of a rate limit in a 403: the headers, or the words of the secondary limit.
+fn limited(answer: &Answer, message: &str) -> bool {
+    let message = message.to_lowercase();
+    answer.retry_after.is_some()
+        || number(answer, "x-ratelimit-remaining") == Some(0)
+        || message.contains("rate limit")
+        || message.contains("abuse detection")
+}
+
+/// How long to wait: `Retry-After`, or until the reset on GitHub's own clock, or GitHub's advice.
+fn rate_limited(answer: &Answer, said: String) -> Failure {
+    let used_up = number(answer, "x-ratelimit-remaining") == Some(0);
+    let reset = number(answer, "x-ratelimit-reset").filter(|_| used_up);
+    let until_reset = reset.zip(answer.date).map(|(reset, date)| Span(reset.saturating_mul(1000) - date.0));
+    let wait = answer.retry_after.or(until_reset).unwrap_or(SECONDARY_LIMIT_WAIT);
+    let wait = wait.clamp(Span::seconds(1), Span::hours(24));
+    Failure { retry_after: Some(wait), ..answer.failure(FailureKind::RateLimited, said) }
+}
+
+fn unauthorized_hint(message: &str) -> String {
+    let token_of_app = message.contains("JSON web token") || message.contains("claim");
+    if token_of_app {
+        return "check the App's id and private key, and that this machine's clock is right".to_owned();
+    }
+    "the token is wrong, expired or revoked: make a new one and put it where the configuration points"
+        .to_owned()
+}
+
+fn forbidden_hint(answer: &Answer, advice: &Advice) -> String {
+    if answer.headers.contains_key("x-github-sso") {
+        return "the organization asks for single sign-on: authorize the token for it in its settings"
+            .to_owned();
+    }
+    let Permission { fine, classic, .. } = advice.permission;
+    let accepted = answer.header(&HeaderName::from_static("x-accepted-github-permissions"));
+    let accepted = accepted.filter(|text| text.len() <= 80).map(|text| format!(" (GitHub asks for {text})"));
+    format!(
+        "fine-grained token or App: {fine}{}; classic token: scope `{classic}`",
+        accepted.unwrap_or_default()
+    )
+}
+
+fn moved_hint() -> String {
+    "the repository or organization was renamed or moved: put its new name into the configuration".to_owned()
+}
+
+fn number(answer: &Answer, name: &'static str) -> Option<i64> {
+    answer.header(&HeaderName::from_static(name))?.trim().parse().ok()
+}
