@@ -16,7 +16,6 @@ mod control;
 
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
-use reqwest::RequestBuilder;
 use serde_json::Value;
 use url::Url;
 
@@ -101,7 +100,7 @@ impl Subject<'_> {
     }
 
     /// The test with `key`: the subject's own, or the wrong one of the negative control.
-    fn request(&self, http: &Http, key: &Secret) -> Result<RequestBuilder, &'static str> {
+    fn request(&self, key: &Secret) -> Result<(Method, Url, HeaderMap), &'static str> {
         let probe = &self.entry.probe;
         let path = probe.path_setting.and_then(|setting| self.setting(setting)).unwrap_or(probe.path);
         let url = self.url(path).ok_or("the provider has no usable base URL")?;
@@ -109,7 +108,7 @@ impl Subject<'_> {
             Verb::Get => Method::GET,
             Verb::Post => Method::POST,
         };
-        Ok(http.request(method, url).headers(self.headers_with(key)?))
+        Ok((method, url, self.headers_with(key)?))
     }
 }
 
@@ -143,12 +142,20 @@ async fn ask(
     deadline: Deadline,
 ) -> Result<Answer, Observation> {
     let unsendable = |why: &str| Observation::new(Judgement::UNEXPECTED, why);
-    let request = || subject.request(http, key).map_err(unsendable);
-    match http.exchange(request()?, deadline).await {
-        Err(fault) if fault.is_connect() => http.exchange(request()?, deadline).await,
+    let (method, url, headers) = subject.request(key).map_err(unsendable)?;
+    let attempt = || {
+        let request = http.request(method.clone(), url.clone()).headers(headers.clone());
+        http.exchange(request, deadline)
+    };
+    connected(attempt).await.map_err(|fault| unreached(&fault))
+}
+
+/// No retries but this one (providers.md, "Outcomes").
+async fn connected<F: Future<Output = Result<Answer, Fault>>>(attempt: impl Fn() -> F) -> F::Output {
+    match attempt().await {
+        Err(fault) if fault.is_connect() => attempt().await,
         outcome => outcome,
     }
-    .map_err(|fault| unreached(&fault))
 }
 
 /// A fault on our side says nothing of the provider either; one that talks too much can be reached.

@@ -145,6 +145,35 @@ async fn transport_faults_are_unreachable_and_not_retried() {
 }
 
 #[tokio::test]
+async fn only_a_failed_connect_is_tried_once_more() {
+    let fault = |kind| Fault {
+        kind,
+        host: "vendor.test".to_owned(),
+        elapsed: Duration::ZERO,
+        status: None,
+        date: None,
+    };
+    for (kind, expected) in [
+        (FaultKind::ConnectionRefused, 2),
+        (FaultKind::Connect, 2),
+        (FaultKind::Dns, 2),
+        (FaultKind::Tls, 1),
+        (FaultKind::Timeout, 1),
+        (FaultKind::Reset, 1),
+        (FaultKind::Late, 1),
+        (FaultKind::PrivateAddress, 1),
+    ] {
+        let attempts = std::cell::Cell::new(0);
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            std::future::ready(Err(fault(kind)))
+        };
+        assert_eq!(connected(attempt).await.unwrap_err().kind, kind);
+        assert_eq!(attempts.get(), expected, "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn endpoints_from_the_api_may_not_be_private() {
     let wire = Wire::json(200, r#"{"data":[]}"#).await;
     let (secret, settings) = (Secret::new(KEY), json!({}));
