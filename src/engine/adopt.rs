@@ -39,7 +39,10 @@ impl Session<'_> {
         let failed = self.list().await?;
         failed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!("refused: account {} is frozen: {reason}", self.account.name)));
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {reason}",
+                self.account.name
+            )));
         }
         let (remote, secret) = self.meant(adoption).await?;
         self.may_adopt(&remote, secret.as_ref()).await?;
@@ -49,7 +52,8 @@ impl Session<'_> {
         }
         let generation = self.engine.parts.store.take_generation(&self.lease, name).await?;
         let id = stored.as_ref().map_or_else(new_id, |key| key.id.clone());
-        let key = KeyRef { id: id.clone(), generation, hash: remote.hash.clone(), has_secret: secret.is_some() };
+        let key =
+            KeyRef { id: id.clone(), generation, hash: remote.hash.clone(), has_secret: secret.is_some() };
         let mut changes = vec![match &stored {
             Some(_) => Change::Adopt {
                 id: id.clone(),
@@ -73,7 +77,9 @@ impl Session<'_> {
     }
 
     async fn adopted_row(&mut self, id: &str, has_secret: bool) -> Result<KeyRow, EngineError> {
-        let read = |key: Option<KeyRow>| key.ok_or_else(|| EngineError::Refused("the adopted key vanished".to_owned()));
+        let read = |key: Option<KeyRow>| {
+            key.ok_or_else(|| EngineError::Refused("the adopted key vanished".to_owned()))
+        };
         let row = read(self.engine.parts.store.key(id).await?)?;
         if has_secret {
             self.test_key(&row, None, None).await?;
@@ -82,9 +88,16 @@ impl Session<'_> {
     }
 
     /// A thaw may ask for an adopt of a key that is this rotation's already.
-    async fn adopt_again(&mut self, name: &str, owner: &str, stored: Option<KeyRow>) -> Result<KeyRow, EngineError> {
+    async fn adopt_again(
+        &mut self,
+        name: &str,
+        owner: &str,
+        stored: Option<KeyRow>,
+    ) -> Result<KeyRow, EngineError> {
         if owner != name {
-            return Err(EngineError::Refused(format!("refused: this key belongs to rotation {owner} already")));
+            return Err(EngineError::Refused(format!(
+                "refused: this key belongs to rotation {owner} already"
+            )));
         }
         let key = stored.ok_or_else(|| EngineError::Refused("the key vanished".to_owned()))?;
         let entry = self.engine.entry("key.adopted", format!("rotation {name}"), "again, after a thaw");
@@ -111,7 +124,8 @@ impl Session<'_> {
                 Ok((remote, secret))
             }
             Adoption::Secret(secret) => {
-                let remote = in_listing(self, &secret.sha256_hex()).ok_or_else(|| not_listed(&self.account.name))?;
+                let remote =
+                    in_listing(self, &secret.sha256_hex()).ok_or_else(|| not_listed(&self.account.name))?;
                 Ok((remote, Some(secret)))
             }
             Adoption::Stored => self.stored_candidate().await,
@@ -150,19 +164,26 @@ impl Session<'_> {
     async fn may_adopt(&mut self, remote: &RemoteKey, secret: Option<&Secret>) -> Result<(), EngineError> {
         if remote.hash == self.account.issuer.provisioning_hash() {
             return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production".to_owned(),
+                "refused: this is a provisioning key: it cannot call models and must never reach production"
+                    .to_owned(),
             ));
         }
         if remote.disabled {
-            return Err(EngineError::Refused(format!("refused: {} is disabled at the provider", remote.label)));
+            return Err(EngineError::Refused(format!(
+                "refused: {} is disabled at the provider",
+                remote.label
+            )));
         }
         let Some(secret) = secret else { return Ok(()) };
         let deadline = self.deadline().await?;
         let called = self.account.issuer.whoami(secret, deadline).await;
-        let key = self.noting(called).map_err(|failure| EngineError::outside("the key could not be tested", failure))?;
+        let key = self
+            .noting(called)
+            .map_err(|failure| EngineError::outside("the key could not be tested", failure))?;
         if key.kind == KeyKind::Provisioning {
             return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production".to_owned(),
+                "refused: this is a provisioning key: it cannot call models and must never reach production"
+                    .to_owned(),
             ));
         }
         Ok(())

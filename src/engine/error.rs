@@ -49,9 +49,9 @@ impl EngineError {
     /// Something that is not in the configuration.
     pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Self {
         let known: Vec<&String> = known.collect();
-        let nearest = known.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
-        });
+        let nearest = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
         let hint = nearest.map(|nearest| match known.len() {
             1 => format!("there is one: {nearest}"),
             n => format!("there are {n}; the nearest name is {nearest}"),

@@ -17,9 +17,7 @@ use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
 use crate::domain::rotation::{CHECK_FRESH, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
 use crate::domain::time::Span;
-use crate::store::{
-    Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id,
-};
+use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
 /// What came of trying to disable or delete a key.
 #[derive(Debug)]
@@ -62,7 +60,14 @@ impl Session<'_> {
         let (event, did) = match killed {
             Killed::Done => {
                 let did = format!("{}d generation {}", kill.word(), key.generation);
-                (if kill == Kill::Disable { Event::Disabled { hash, at: self.now() } } else { Event::Deleted { hash } }, did)
+                (
+                    if kill == Kill::Disable {
+                        Event::Disabled { hash, at: self.now() }
+                    } else {
+                        Event::Deleted { hash }
+                    },
+                    did,
+                )
             }
             Killed::Already(Remote::Gone) => {
                 (Event::FoundGone { hash }, format!("generation {} is gone already", key.generation))
@@ -73,7 +78,8 @@ impl Session<'_> {
             ),
             Killed::Refused(refusal) => return self.kill_refused(&run, key, kill, &refusal).await,
             Killed::Later(failure) => {
-                let reason = format!("generation {} could not be {}d: {failure}", key.generation, kill.word());
+                let reason =
+                    format!("generation {} could not be {}d: {failure}", key.generation, kill.word());
                 let after = self.postpone(&run, reason.clone(), failure.retry_after, Vec::new()).await?;
                 return Ok(Performed { run: after, did: reason });
             }
@@ -108,9 +114,13 @@ impl Session<'_> {
 
     pub(super) fn refusal_alert(&self, refusal: &Refusal) -> Option<crate::domain::alert::NewAlert> {
         let (kind, text) = match refusal {
-            Refusal::LastRegularKey { .. } => (Kind::LastKeyRefused, "It stays alive. Issue another key first."),
+            Refusal::LastRegularKey { .. } => {
+                (Kind::LastKeyRefused, "It stays alive. Issue another key first.")
+            }
             Refusal::Clocks => (Kind::ClockSkew, "Every destructive act waits until the clocks agree."),
-            Refusal::Breaker { .. } => (Kind::BreakerWaiting, "It waits; raise max_deletes_per_hour if this is wanted."),
+            Refusal::Breaker { .. } => {
+                (Kind::BreakerWaiting, "It waits; raise max_deletes_per_hour if this is wanted.")
+            }
             _ => return None,
         };
         Some(self.account_alert(kind, format!("{refusal}. {text}")))
@@ -132,7 +142,9 @@ impl Session<'_> {
             Guarded::Committed => {}
         }
         let called = match target.kill {
-            Kill::Disable => self.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date),
+            Kill::Disable => {
+                self.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date)
+            }
             Kill::Delete => self.account.issuer.delete(target.hash, deadline).await.map(|reply| reply.date),
         };
         let answered = self.noting(called.map(|date| Reply { value: (), date }));
@@ -157,9 +169,16 @@ impl Session<'_> {
     }
 
     /// What the fresh listing says already: gone, or disabled. Ours when an intent of ours is in the journal.
-    async fn already(&mut self, target: &Target<'_>, effect: &NewEffect) -> Result<Option<Killed>, EngineError> {
+    async fn already(
+        &mut self,
+        target: &Target<'_>,
+        effect: &NewEffect,
+    ) -> Result<Option<Killed>, EngineError> {
         let seen = self.listing.as_ref().and_then(|listing| listing.key(target.hash)).map(|key| key.disabled);
-        let phase = target.run.and_then(|run| run.retirees.iter().find(|r| r.key.hash == target.hash)).map(|r| &r.phase);
+        let phase = target
+            .run
+            .and_then(|run| run.retirees.iter().find(|r| r.key.hash == target.hash))
+            .map(|r| &r.phase);
         let (remote, ours) = match (target.kill, seen) {
             (Kill::Delete, None) => (Remote::Gone, matches!(phase, Some(Phase::Deleting))),
             (Kill::Disable, None) => (Remote::Gone, false),
@@ -167,7 +186,8 @@ impl Session<'_> {
             _ => return Ok(None),
         };
         let evidence = json!({ "settled_by": "looking", "seen": if remote == Remote::Gone { "gone" } else { "disabled" } });
-        self.commit(&[Change::Settle { id: effect.id.clone(), status: EffectStatus::Done, evidence }]).await?;
+        self.commit(&[Change::Settle { id: effect.id.clone(), status: EffectStatus::Done, evidence }])
+            .await?;
         self.remember(target.hash, remote.clone());
         Ok(Some(if ours { Killed::Done } else { Killed::Already(remote) }))
     }
@@ -209,7 +229,11 @@ impl Session<'_> {
             changes.push(run_change(&apply(run, &event)?, None));
         }
         let subject = format!("key {} of account {}", label(&listing.keys, target.hash), self.account.name);
-        changes.push(Change::Audit(self.engine.entry(format!("key.{}", target.kill.word()), subject, "intended")));
+        changes.push(Change::Audit(self.engine.entry(
+            format!("key.{}", target.kill.word()),
+            subject,
+            "intended",
+        )));
         let of = (self.identity.as_str(), target.hash);
         Ok(self.engine.parts.store.commit_guarded(&self.lease, of, check, &changes).await?)
     }
@@ -242,9 +266,11 @@ impl Session<'_> {
         let failure = answered.err().unwrap_or_else(|| {
             Failure::new(FailureKind::Unclear, "the provider said yes, but the key is unchanged")
         });
-        let certain = failure.is_permanent() || matches!(failure.kind, FailureKind::RateLimited | FailureKind::NotSent);
+        let certain =
+            failure.is_permanent() || matches!(failure.kind, FailureKind::RateLimited | FailureKind::NotSent);
         let status = if certain { EffectStatus::Failed } else { EffectStatus::Unknown };
-        self.commit(&[settle(status, json!({ "status": failure.status, "answer": failure.message }))]).await?;
+        self.commit(&[settle(status, json!({ "status": failure.status, "answer": failure.message }))])
+            .await?;
         Ok(Killed::Later(failure))
     }
 
@@ -267,10 +293,13 @@ impl Session<'_> {
         let Some(key) = self.stored_key(hash).await? else { return Ok(()) };
         let Some(rotation) = key.rotation.clone() else { return Ok(()) };
         let rows = self.engine.parts.store.holdings(&rotation).await?;
-        let held: Vec<&HoldingRow> =
-            rows.iter().filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending).collect();
+        let held: Vec<&HoldingRow> = rows
+            .iter()
+            .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
+            .collect();
         for row in held {
-            let newest = rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
+            let newest =
+                rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
             let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
             self.prove(newest, &rotation).await?;
         }
@@ -338,13 +367,20 @@ impl Session<'_> {
                     evidence: json!({ "settled_by": "enabled again" }),
                 })
                 .collect();
-            changes.push(Change::Settle { id: effect.id, status: EffectStatus::Done, evidence: json!({ "read_back": "enabled" }) });
+            changes.push(Change::Settle {
+                id: effect.id,
+                status: EffectStatus::Done,
+                evidence: json!({ "read_back": "enabled" }),
+            });
             self.commit(&changes).await?;
-            return Ok(Performed { run: run.clone(), did: format!("enabled generation {} again", key.generation) });
+            return Ok(Performed {
+                run: run.clone(),
+                did: format!("enabled generation {} again", key.generation),
+            });
         }
-        let failure = answered
-            .err()
-            .unwrap_or_else(|| Failure::new(FailureKind::Unclear, "the provider does not show it as enabled"));
+        let failure = answered.err().unwrap_or_else(|| {
+            Failure::new(FailureKind::Unclear, "the provider does not show it as enabled")
+        });
         let settle = Change::Settle {
             id: effect.id,
             status: EffectStatus::Unknown,
@@ -395,7 +431,8 @@ fn holders(rows: &KillRows) -> Vec<Holder> {
         if other.fact.level < Level::Confirmed || other.fact.drift.is_some() {
             return None;
         }
-        let valid = facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid).map(|(_, at)| *at);
+        let valid =
+            facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid).map(|(_, at)| *at);
         Some(Proof { hash: hash.clone(), checked, valid })
     };
     let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {

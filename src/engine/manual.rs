@@ -75,7 +75,9 @@ impl Engine {
         })?;
         let fingerprint = self.parts.fingerprints.of(&add.secret);
         let known = self.parts.store.keys().await?;
-        if let Some(known) = known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead) {
+        if let Some(known) =
+            known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead)
+        {
             return Err(EngineError::Usage {
                 text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
                 hint: None,
@@ -93,7 +95,10 @@ impl Engine {
             is_active: add.is_active,
             settings: add.settings,
             secret: Some(self.parts.ring.seal(&add.secret).as_str().to_owned()),
-            api_secret: add.api_secret.as_ref().map(|secret| self.parts.ring.seal(secret).as_str().to_owned()),
+            api_secret: add
+                .api_secret
+                .as_ref()
+                .map(|secret| self.parts.ring.seal(secret).as_str().to_owned()),
             fingerprint: Some(fingerprint),
             mask: add.secret.mask(),
             hash: Some(add.secret.sha256_hex()),
@@ -122,7 +127,10 @@ impl Engine {
         add: &AddKey,
     ) -> Result<(Option<&'static str>, Option<String>), EngineError> {
         if !add.test {
-            return Ok((None, Some("not tested: its kind is not proved, so no rotation will use it untested".to_owned())));
+            return Ok((
+                None,
+                Some("not tested: its kind is not proved, so no rotation will use it untested".to_owned()),
+            ));
         }
         match account.issuer.whoami(&add.secret, self.deadline()).await {
             Ok(reply) if reply.value.kind == KeyKind::Provisioning => Err(wrong_kind()),
@@ -139,7 +147,12 @@ impl Engine {
     ///
     /// # Errors
     /// Refused for a generation of a rotation (R15) and for the last usable regular key of a configured account.
-    pub async fn delete_key(&self, provider: &str, number: i64, at_provider: bool) -> Result<KeyRow, EngineError> {
+    pub async fn delete_key(
+        &self,
+        provider: &str,
+        number: i64,
+        at_provider: bool,
+    ) -> Result<KeyRow, EngineError> {
         let key = self.numbered(provider, number).await?;
         if let Some(rotation) = &key.rotation {
             return Err(EngineError::Refused(format!(
@@ -150,7 +163,8 @@ impl Engine {
         for account in self.parts.accounts.values().filter(|account| account.provider == provider) {
             self.not_the_last(account.name.as_str(), &key, at_provider).await?;
         }
-        let entry = self.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
+        let entry =
+            self.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
         self.parts.store.remove_key(&key.id, &entry).await?;
         Ok(key)
     }
@@ -184,12 +198,19 @@ impl Engine {
     /// The stored key with this number, or an error that says how to find it.
     pub async fn numbered(&self, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
         self.parts.store.key_numbered(provider, number).await?.ok_or_else(|| {
-            EngineError::usage(format!("provider {provider} has no key number {number}"), "`rekeyd keys list` shows them")
+            EngineError::usage(
+                format!("provider {provider} has no key number {number}"),
+                "`rekeyd keys list` shows them",
+            )
         })
     }
 
     /// A session, waiting up to `patience` for another process to let go of the account.
-    pub async fn session(&self, account: &str, patience: crate::domain::time::Span) -> Result<Session<'_>, EngineError> {
+    pub async fn session(
+        &self,
+        account: &str,
+        patience: crate::domain::time::Span,
+    ) -> Result<Session<'_>, EngineError> {
         let until = self.clock().monotonic().0 + patience.0;
         loop {
             match self.open_session(account).await? {
@@ -227,7 +248,9 @@ fn wrong_kind() -> EngineError {
 impl Session<'_> {
     /// Refuses for the last usable key; with `at_provider` disables and deletes it there, through the guard.
     async fn let_go(&mut self, hash: &str, at_provider: bool) -> Result<(), EngineError> {
-        self.list().await?.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         let Some(target) = self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
             return Ok(());
         };
@@ -295,7 +318,9 @@ impl Session<'_> {
 
     /// The account as it is now.
     pub async fn account_keys(&mut self) -> Result<Vec<RemoteKey>, EngineError> {
-        self.list().await?.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         Ok(self.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default())
     }
 
@@ -308,9 +333,14 @@ impl Session<'_> {
 
     /// Issues a key that belongs to no rotation, and stores it. Journalled like any other create.
     pub async fn create_by_hand(&mut self, limit: Option<MicroUsd>) -> Result<KeyRow, EngineError> {
-        self.list().await?.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!("refused: account {} is frozen: {reason}", self.account.name)));
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {reason}",
+                self.account.name
+            )));
         }
         let name = format!("{}manual/{}", self.prefix(), self.engine.clock().nonce());
         let spec = KeySpec { limit, workspace: self.account.workspace.clone(), ..KeySpec::default() };
@@ -387,7 +417,12 @@ impl Session<'_> {
         self.journalled(EffectKind::Limit, hash, limit).await
     }
 
-    async fn journalled(&mut self, kind: EffectKind, hash: &str, limit: Option<MicroUsd>) -> Result<(), EngineError> {
+    async fn journalled(
+        &mut self,
+        kind: EffectKind,
+        hash: &str,
+        limit: Option<MicroUsd>,
+    ) -> Result<(), EngineError> {
         let ours = self.stored_key(hash).await?.is_some_and(|row| row.origin != Origin::Given);
         if !ours {
             return Err(crate::domain::guard::Refusal::NotOurs.into());
@@ -400,7 +435,11 @@ impl Session<'_> {
             target: hash.to_owned(),
         };
         let deadline = self.deadline().await?;
-        let entry = self.engine.entry(format!("key.{}", kind.word()), format!("account {}", self.account.name), "by hand");
+        let entry = self.engine.entry(
+            format!("key.{}", kind.word()),
+            format!("account {}", self.account.name),
+            "by hand",
+        );
         self.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
         let called = match kind {
             EffectKind::Limit => self.account.issuer.set_limit(hash, limit, deadline).await,
@@ -415,7 +454,9 @@ impl Session<'_> {
         self.commit(&[Change::Settle { id: effect.id, status, evidence: json!({}) }]).await?;
         match answered {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(EngineError::Usage { text: "the provider has no such key".to_owned(), hint: None }),
+            Ok(None) => {
+                Err(EngineError::Usage { text: "the provider has no such key".to_owned(), hint: None })
+            }
             Err(failure) => Err(EngineError::outside(format!("{} failed", kind.word()), failure)),
         }
     }

@@ -159,17 +159,26 @@ impl Engine {
 
     /// One rotation, or an error that names the nearest.
     pub fn rotation(&self, name: &str) -> Result<&Rotation, EngineError> {
-        self.parts.rotations.get(name).ok_or_else(|| EngineError::unknown("rotation", name, self.parts.rotations.keys()))
+        self.parts
+            .rotations
+            .get(name)
+            .ok_or_else(|| EngineError::unknown("rotation", name, self.parts.rotations.keys()))
     }
 
     /// One account, or an error that names the nearest.
     pub fn account(&self, name: &str) -> Result<&Account, EngineError> {
-        self.parts.accounts.get(name).ok_or_else(|| EngineError::unknown("account", name, self.parts.accounts.keys()))
+        self.parts
+            .accounts
+            .get(name)
+            .ok_or_else(|| EngineError::unknown("account", name, self.parts.accounts.keys()))
     }
 
     /// One destination, or an error that names the nearest.
     pub fn place(&self, name: &str) -> Result<&Place, EngineError> {
-        self.parts.places.get(name).ok_or_else(|| EngineError::unknown("destination", name, self.parts.places.keys()))
+        self.parts
+            .places
+            .get(name)
+            .ok_or_else(|| EngineError::unknown("destination", name, self.parts.places.keys()))
     }
 
     /// The key material of a row, read back from the store; `None` when the store holds none.
@@ -180,7 +189,12 @@ impl Engine {
     }
 
     /// An audit row of this process.
-    pub(crate) fn entry(&self, action: impl Into<String>, subject: impl Into<String>, detail: impl Into<String>) -> Entry {
+    pub(crate) fn entry(
+        &self,
+        action: impl Into<String>,
+        subject: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Entry {
         Entry {
             actor: self.parts.actor.clone(),
             action: action.into(),
@@ -192,7 +206,11 @@ impl Engine {
     /// Full-jitter exponential backoff from 5 s to 15 min (rotation.md, Retry).
     pub(crate) fn backoff(&self, attempts: u32) -> Span {
         let ceiling = 5_000_i64.saturating_mul(1 << attempts.min(10)).min(Span::minutes(15).0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "at most 900,000 ms")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "at most 900,000 ms"
+        )]
         let jittered = (ceiling as f64 * self.parts.clock.fraction()) as i64;
         Span(jittered.max(500))
     }

@@ -14,7 +14,11 @@ impl Session<'_> {
         if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
             let detail = after.state.reason().unwrap_or_default().to_owned();
             let subject = format!("rotation {} run {}", after.rotation, after.id);
-            changes.push(Change::Audit(self.engine.entry(format!("run.{}", after.state.word()), subject, detail)));
+            changes.push(Change::Audit(self.engine.entry(
+                format!("run.{}", after.state.word()),
+                subject,
+                detail,
+            )));
         }
         changes
     }
@@ -41,7 +45,8 @@ fn roles(run: &Run, event: &Event) -> Vec<Change> {
 
 /// What a person's request came to.
 fn answers(run: &Run, event: &Event) -> Vec<Change> {
-    let answer = |id: &String, answer: &str| Change::Answer { request: id.clone(), answer: answer.to_owned() };
+    let answer =
+        |id: &String, answer: &str| Change::Answer { request: id.clone(), answer: answer.to_owned() };
     let rotation = run.rotation.clone();
     match event {
         Event::AbortAsked { id } => vec![answer(id, "aborting")],
@@ -65,7 +70,10 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
     let mut changes = match event {
         Event::PreflightFailed { reason } => vec![open(
             Kind::RotationFailed,
-            format!("Rotation {} could not start: {reason}. Nothing was changed; it is tried again.", run.rotation),
+            format!(
+                "Rotation {} could not start: {reason}. Nothing was changed; it is tried again.",
+                run.rotation
+            ),
         )],
         Event::VerifyFailed { reason } => vec![open(
             Kind::RotationFailed,

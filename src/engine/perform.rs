@@ -23,7 +23,11 @@ const AFTER_REFUSAL: Span = Span::seconds(5);
 
 impl Session<'_> {
     /// Performs one directive that is neither a wait nor the end.
-    pub(super) async fn perform(&mut self, run: &Run, directive: Directive) -> Result<Performed, EngineError> {
+    pub(super) async fn perform(
+        &mut self,
+        run: &Run,
+        directive: Directive,
+    ) -> Result<Performed, EngineError> {
         match directive {
             Directive::Apply(event) => {
                 let did = describe(&event);
@@ -74,7 +78,8 @@ impl Session<'_> {
             return Ok(Some("a canary secret did not survive the store".to_owned()));
         }
         if !self.now().clocks_agree() {
-            let detail = "Our clock and the provider's differ by more than 5 minutes. Every destructive act waits.";
+            let detail =
+                "Our clock and the provider's differ by more than 5 minutes. Every destructive act waits.";
             self.commit(&[Change::Alert(self.account_alert(Kind::ClockSkew, detail))]).await?;
             return Ok(Some("our clock and the provider's differ by more than 5 minutes".to_owned()));
         }
@@ -169,19 +174,29 @@ impl Session<'_> {
 
     /// The provider row that this account's keys belong to.
     pub(super) fn provider_row(&self) -> NewProvider {
-        NewProvider { name: self.account.provider.clone(), kind: self.account.provider.clone(), base_url: None }
+        NewProvider {
+            name: self.account.provider.clone(),
+            kind: self.account.provider.clone(),
+            base_url: None,
+        }
     }
 
-    async fn create_failed(&mut self, run: &Run, effect: &str, failure: Failure) -> Result<Performed, EngineError> {
+    async fn create_failed(
+        &mut self,
+        run: &Run,
+        effect: &str,
+        failure: Failure,
+    ) -> Result<Performed, EngineError> {
         let settle = |status| Change::Settle {
             id: effect.to_owned(),
             status,
             evidence: json!({ "status": failure.status, "answer": failure.message }),
         };
         let reason = failure.to_string();
-        let not_before = self.engine.clock().now().plus(
-            failure.retry_after.unwrap_or_else(|| self.engine.backoff(run.creates)).max(AFTER_REFUSAL),
-        );
+        let not_before =
+            self.engine.clock().now().plus(
+                failure.retry_after.unwrap_or_else(|| self.engine.backoff(run.creates)).max(AFTER_REFUSAL),
+            );
         let (event, status) = match failure.kind {
             FailureKind::Unauthorized | FailureKind::Forbidden => (
                 Event::CreateRefused { reason: reason.clone(), doubtful: true, permanent: false, not_before },
@@ -192,7 +207,12 @@ impl Session<'_> {
                 EffectStatus::Failed,
             ),
             FailureKind::RateLimited | FailureKind::NotSent => (
-                Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: false, not_before },
+                Event::CreateRefused {
+                    reason: reason.clone(),
+                    doubtful: false,
+                    permanent: false,
+                    not_before,
+                },
                 EffectStatus::Failed,
             ),
             FailureKind::Unclear => (Event::CreateUnclear { reason: reason.clone() }, EffectStatus::Unknown),
@@ -272,7 +292,9 @@ impl Session<'_> {
 
     async fn read(&mut self, run: &Run, key: &KeyRef) -> Result<Performed, EngineError> {
         match self.read_remote(&key.hash).await? {
-            Ok(_) => Ok(Performed { run: run.clone(), did: format!("looked at generation {}", key.generation) }),
+            Ok(_) => {
+                Ok(Performed { run: run.clone(), did: format!("looked at generation {}", key.generation) })
+            }
             Err(failure) => {
                 let reason = format!("generation {} could not be read: {failure}", key.generation);
                 let after = self.postpone(run, reason.clone(), failure.retry_after, Vec::new()).await?;
@@ -309,8 +331,12 @@ impl Session<'_> {
     async fn test(&mut self, run: &Run, key: &KeyRef) -> Result<Performed, EngineError> {
         let row = self.engine.parts.store.key(&key.id).await?;
         let Some(row) = row else {
-            let event = Event::Parked { reason: format!("generation {} is not in the store", key.generation) };
-            return Ok(Performed { run: self.record(run, &event, Vec::new()).await?, did: "a key is missing".into() });
+            let event =
+                Event::Parked { reason: format!("generation {} is not in the store", key.generation) };
+            return Ok(Performed {
+                run: self.record(run, &event, Vec::new()).await?,
+                did: "a key is missing".into(),
+            });
         };
         let verifying = matches!(run.state, State::Verifying { .. });
         let asked = run.asked.as_ref().filter(|_| verifying);
@@ -321,7 +347,10 @@ impl Session<'_> {
             let after = self.postpone(run, reason.clone(), None, Vec::new()).await?;
             return Ok(Performed { run: after, did: reason });
         }
-        Ok(Performed { run: run.clone(), did: format!("tested generation {}: {}", key.generation, said(&result)) })
+        Ok(Performed {
+            run: run.clone(),
+            did: format!("tested generation {}: {}", key.generation, said(&result)),
+        })
     }
 
     /// One test of a stored key; commits what it showed. `asked`: it must be as it was asked for.
@@ -407,7 +436,9 @@ fn failed_probe(failure: &Failure) -> TestResult {
 /// Why a working key is not what it should be: wrong kind, wrong label, other limits than asked for.
 fn unlike(key: &CurrentKey, secret: &Secret, asked: Option<&KeySpec>) -> Option<String> {
     if key.kind == KeyKind::Provisioning {
-        return Some("it is a provisioning key: it cannot call models and must never reach production".to_owned());
+        return Some(
+            "it is a provisioning key: it cannot call models and must never reach production".to_owned(),
+        );
     }
     let asked = asked?;
     if !label_fits(&key.label, secret) {
@@ -454,7 +485,9 @@ fn describe(event: &Event) -> String {
         Event::RollbackAsked { .. } => "a person asked to roll back".to_owned(),
         Event::Revived { .. } => "the previous key works".to_owned(),
         Event::ReviveAgain => "the previous key is refused again".to_owned(),
-        Event::RepublishedEverywhere { .. } => "every required destination holds the previous key again".to_owned(),
+        Event::RepublishedEverywhere { .. } => {
+            "every required destination holds the previous key again".to_owned()
+        }
         Event::RollbackFinished => "rolled back".to_owned(),
         Event::Resumed { .. } => "a person said: go on".to_owned(),
         Event::Released { destination, .. } => format!("a person released {destination}"),

@@ -30,16 +30,22 @@ impl Session<'_> {
             Start::Manual => (Trigger::Manual, None),
             Start::Scheduled(due) => (Trigger::Schedule, Some(due)),
         };
-        let mut run = Run::new(new_id(), name.to_owned(), self.identity.clone(), trigger, rotation.policy.clone());
+        let mut run =
+            Run::new(new_id(), name.to_owned(), self.identity.clone(), trigger, rotation.policy.clone());
         let current = generations.iter().find(|key| key.role == Role::Current);
         run.predecessor = current.and_then(key_ref);
         let living = generations.iter().filter(|key| !matches!(key.role, Role::Dead));
-        run.retirees = living.filter_map(key_ref).map(|key| Retiree::new(key, false, run.policy.observe)).collect();
-        let new = NewRun { run: run.clone(), due_at, previous_generation: current.and_then(|key| key.generation) };
-        let entry = self.engine.entry("run.started", format!("rotation {name} run {}", run.id), run.trigger.word());
+        run.retirees =
+            living.filter_map(key_ref).map(|key| Retiree::new(key, false, run.policy.observe)).collect();
+        let new =
+            NewRun { run: run.clone(), due_at, previous_generation: current.and_then(|key| key.generation) };
+        let entry =
+            self.engine.entry("run.started", format!("rotation {name} run {}", run.id), run.trigger.word());
         let committed = self.commit(&[Change::StartRun(Box::new(new)), Change::Audit(entry)]).await;
         match committed {
-            Err(EngineError::Store(error)) if error.is_conflict("runs_one_open") => Err(self.run_is_open(name).await?),
+            Err(EngineError::Store(error)) if error.is_conflict("runs_one_open") => {
+                Err(self.run_is_open(name).await?)
+            }
             other => other.map(|()| run),
         }
     }
@@ -69,7 +75,10 @@ impl Session<'_> {
 
     async fn may_start(&self, row: &RotationRow) -> Result<(), EngineError> {
         if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!("refused: account {} is frozen: {reason}", self.account.name)));
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {reason}",
+                self.account.name
+            )));
         }
         if row.paused {
             return Err(EngineError::Usage {
@@ -98,7 +107,10 @@ impl Session<'_> {
         let rotation = self.rotation_of_this_account(name)?.clone();
         let row = self.rotation_row(name).await?;
         if let Some(frozen) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!("refused: account {} is frozen: {frozen}", self.account.name)));
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {frozen}",
+                self.account.name
+            )));
         }
         let now = self.engine.clock().now();
         if trigger == Trigger::Heal {
@@ -212,7 +224,10 @@ fn pick<'k>(generations: &'k [KeyRow], number: Option<i64>, name: &str) -> Resul
     };
     match found {
         Some(key) if key.role == Role::Dead => Err(EngineError::Usage {
-            text: format!("generation {} of rotation {name} is already dead", key.generation.unwrap_or_default()),
+            text: format!(
+                "generation {} of rotation {name} is already dead",
+                key.generation.unwrap_or_default()
+            ),
             hint: None,
         }),
         Some(key) => Ok(key),
@@ -225,7 +240,9 @@ fn pick<'k>(generations: &'k [KeyRow], number: Option<i64>, name: &str) -> Resul
 
 fn cooled_down(row: &RotationRow, heal: bool, cooldown: Span, now: Timestamp) -> Result<(), EngineError> {
     if !heal {
-        return Err(EngineError::Refused("on_invalid = \"alert\": a person must start the next run".to_owned()));
+        return Err(EngineError::Refused(
+            "on_invalid = \"alert\": a person must start the next run".to_owned(),
+        ));
     }
     let recent = row.healed_at.is_some_and(|at| now.since(at).0.abs() < cooldown.0);
     if recent {
@@ -266,7 +283,8 @@ fn emergency_alert(run: &Run, target: &KeyRow, reason: &str) -> Change {
             ),
         ),
     };
-    let mut alert = NewAlert::new(kind, format!("rotation {}", run.rotation), detail).rotation(run.rotation.clone());
+    let mut alert =
+        NewAlert::new(kind, format!("rotation {}", run.rotation), detail).rotation(run.rotation.clone());
     alert.severity = crate::domain::alert::Severity::Critical;
     Change::Alert(alert)
 }

@@ -50,17 +50,25 @@ impl Session<'_> {
         let directive = next(&row.run, &facts);
         tracing::debug!(run = run_id, state = row.run.state.word(), directive = ?kind_of(&directive), "step");
         match directive {
-            Directive::Finished => Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished }),
+            Directive::Finished => {
+                Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
+            }
             Directive::Wait { until, blockers } => self.wait(&row, until, blockers).await,
             acting => {
                 let done = self.perform(&row.run, acting).await?;
-                let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
+                let progress =
+                    if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
                 Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
             }
         }
     }
 
-    async fn wait(&self, row: &RunRow, until: Timestamp, blockers: Vec<String>) -> Result<Report, EngineError> {
+    async fn wait(
+        &self,
+        row: &RunRow,
+        until: Timestamp,
+        blockers: Vec<String>,
+    ) -> Result<Report, EngineError> {
         if row.wake_at != until || row.blockers != blockers {
             let change = Change::Run {
                 run: Box::new(row.run.clone()),
@@ -74,7 +82,12 @@ impl Session<'_> {
     }
 
     /// Commits an event with all that follows from it and whatever else belongs to the same fact.
-    pub(crate) async fn record(&self, run: &Run, event: &Event, mut extra: Vec<Change>) -> Result<Run, EngineError> {
+    pub(crate) async fn record(
+        &self,
+        run: &Run,
+        event: &Event,
+        mut extra: Vec<Change>,
+    ) -> Result<Run, EngineError> {
         let after = apply(run, event)?;
         let error = match event {
             Event::Postponed { reason, .. } | Event::Parked { reason } => Some(reason.clone()),
@@ -106,7 +119,11 @@ impl Session<'_> {
             candidate: self.key_facts(run.candidate.as_ref()).await?,
             predecessor: self.key_facts(run.predecessor.as_ref()).await?,
             remote: self.remote.clone(),
-            holdings: holdings.into_iter().map(|row| row.fact).filter(|fact| keys.contains(&fact.key)).collect(),
+            holdings: holdings
+                .into_iter()
+                .map(|row| row.fact)
+                .filter(|fact| keys.contains(&fact.key))
+                .collect(),
         })
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::session::Session;
 use super::EngineError;
+use super::session::Session;
 use crate::domain::alert::Kind;
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
@@ -67,7 +67,8 @@ impl Session<'_> {
     }
 
     async fn freeze(&self, names: &str) -> Result<(), EngineError> {
-        let already = self.engine.parts.store.account(&self.identity).await?.is_some_and(|a| a.frozen.is_some());
+        let already =
+            self.engine.parts.store.account(&self.identity).await?.is_some_and(|a| a.frozen.is_some());
         if already {
             return Ok(());
         }
@@ -83,7 +84,8 @@ impl Session<'_> {
                 self.account.name
             ),
         );
-        let entry = self.engine.entry("account.frozen", format!("account {}", self.account.name), reason.clone());
+        let entry =
+            self.engine.entry("account.frozen", format!("account {}", self.account.name), reason.clone());
         self.commit(&[
             Change::Freeze { account: self.identity.clone(), reason },
             Change::Alert(alert),
@@ -115,7 +117,10 @@ impl Session<'_> {
         let Some(listing) = &self.listing else { return Ok(0) };
         let now = self.now();
         let provisioning = self.account.issuer.provisioning_hash();
-        let usable = listing.keys.iter().filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
+        let usable = listing
+            .keys
+            .iter()
+            .filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
         let usable = usable.count();
         let subject = format!("account {}", self.account.name);
         if usable == 0 {
@@ -134,7 +139,9 @@ impl Session<'_> {
     pub(crate) async fn stored_key(&self, hash: &str) -> Result<Option<crate::store::KeyRow>, EngineError> {
         let keys = self.engine.parts.store.keys().await?;
         Ok(keys.into_iter().find(|key| {
-            key.account.as_deref() == Some(&self.identity) && key.hash.as_deref() == Some(hash) && key.role != Role::Dead
+            key.account.as_deref() == Some(&self.identity)
+                && key.hash.as_deref() == Some(hash)
+                && key.role != Role::Dead
         }))
     }
 }

@@ -14,9 +14,13 @@ use crate::store::Change;
 impl Session<'_> {
     /// Ends the freeze. Answers the keys that are foreign from now on.
     pub async fn thaw(&mut self) -> Result<Vec<RemoteKey>, EngineError> {
-        let frozen = self.engine.parts.store.account(&self.identity).await?.and_then(|account| account.frozen);
+        let frozen =
+            self.engine.parts.store.account(&self.identity).await?.and_then(|account| account.frozen);
         if frozen.is_none() {
-            return Err(EngineError::Usage { text: format!("account {} is not frozen", self.account.name), hint: None });
+            return Err(EngineError::Usage {
+                text: format!("account {} is not frozen", self.account.name),
+                hint: None,
+            });
         }
         let listed = self.list().await?;
         listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
@@ -26,7 +30,11 @@ impl Session<'_> {
         changes.push(Change::Thaw { account: self.identity.clone(), foreign: foreign.clone(), counters });
         let subject = format!("account {}", self.account.name);
         changes.push(Change::Resolve { kind: Kind::AccountFrozen, subject: subject.clone() });
-        changes.push(Change::Audit(self.engine.entry("account.thawed", subject, format!("{} foreign keys", foreign.len()))));
+        changes.push(Change::Audit(self.engine.entry(
+            "account.thawed",
+            subject,
+            format!("{} foreign keys", foreign.len()),
+        )));
         self.commit(&changes).await?;
         Ok(foreign)
     }
@@ -48,10 +56,13 @@ impl Session<'_> {
         let prefix = self.prefix();
         let mut highest: BTreeMap<String, i64> = BTreeMap::new();
         for key in self.listing.iter().flat_map(|listing| &listing.keys) {
-            let Some((rotation, rest)) = key.name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else {
+            let Some((rotation, rest)) = key.name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
+            else {
                 continue;
             };
-            let Some(generation) = rest.split('-').next().and_then(|n| n.parse::<i64>().ok()) else { continue };
+            let Some(generation) = rest.split('-').next().and_then(|n| n.parse::<i64>().ok()) else {
+                continue;
+            };
             let entry = highest.entry(rotation.to_owned()).or_default();
             *entry = (*entry).max(generation);
         }

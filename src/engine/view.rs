@@ -145,9 +145,9 @@ impl Engine {
         let row = store.rotation(name).await?;
         let generations = store.generations(name).await?;
         let current = generations.iter().find(|key| key.role == Role::Current);
-        let previous = generations
-            .iter()
-            .find(|key| key.generation < current.and_then(|current| current.generation) && key.role != Role::Current);
+        let previous = generations.iter().find(|key| {
+            key.generation < current.and_then(|current| current.generation) && key.role != Role::Current
+        });
         let open = store.open_run(name).await?;
         let holdings = store.holdings(name).await?;
         Ok(RotationView {
@@ -221,7 +221,8 @@ impl Engine {
         let generations = self.store().generations(name).await?;
         let holdings = self.store().holdings(name).await?;
         let open = self.store().open_run(name).await?;
-        let mut proved: Vec<String> = generations.iter().filter(|key| key.role != Role::Dead).map(said_of_key).collect();
+        let mut proved: Vec<String> =
+            generations.iter().filter(|key| key.role != Role::Dead).map(said_of_key).collect();
         for target in &rotation.policy.targets {
             let newest = holdings.iter().find(|row| row.fact.address == target.address);
             proved.push(said_of_destination(&target.name, target.required, newest, &generations));
@@ -229,9 +230,13 @@ impl Engine {
         let mut blockers = open.as_ref().map(|open| open.blockers.clone()).unwrap_or_default();
         if let Some(open) = &open {
             blockers.extend(open.run.patience.reason.clone().filter(|reason| !blockers.contains(reason)));
-            blockers.extend(open.run.state.reason().map(str::to_owned).filter(|reason| {
-                !blockers.iter().any(|known| known.contains(reason.as_str()))
-            }));
+            blockers.extend(
+                open.run
+                    .state
+                    .reason()
+                    .map(str::to_owned)
+                    .filter(|reason| !blockers.iter().any(|known| known.contains(reason.as_str()))),
+            );
         }
         Ok(WhyView {
             rotation: name.to_owned(),
@@ -289,7 +294,12 @@ fn said_of_key(key: &KeyRow) -> String {
         }
         None => "not tested".to_owned(),
     };
-    format!("generation {} ({}) is {}: {tested}", key.generation.unwrap_or_default(), key.mask, key.role.word())
+    format!(
+        "generation {} ({}) is {}: {tested}",
+        key.generation.unwrap_or_default(),
+        key.mask,
+        key.role.word()
+    )
 }
 
 fn said_of_destination(
@@ -299,7 +309,9 @@ fn said_of_destination(
     generations: &[KeyRow],
 ) -> String {
     let must = if required { "required" } else { "optional" };
-    let Some(row) = newest else { return format!("{name} ({must}): nothing was ever written by this rotation") };
+    let Some(row) = newest else {
+        return format!("{name} ({must}): nothing was ever written by this rotation");
+    };
     let generation = generation_of(row, generations).unwrap_or_default();
     let mut text = format!("{name} ({must}): generation {generation} {}", row.fact.level.word());
     if let Some(at) = row.fact.checked {
@@ -310,4 +322,3 @@ fn said_of_destination(
     }
     text
 }
-

@@ -62,9 +62,11 @@ impl OpenRouter {
     /// The base with further path segments and a query, each percent-encoded.
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
         let mut url = self.base_url.clone();
-        let not_a_base = || Failure::new(FailureKind::NotSent, "the base URL of the account has no path");
-        url.path_segments_mut().map_err(|()| not_a_base())?.pop_if_empty().extend(path);
+        let not_a_base = |()| Failure::new(FailureKind::NotSent, "the account's base URL has no path");
+        url.path_segments_mut().map_err(not_a_base)?.pop_if_empty().extend(path);
         url.set_query(None);
+        // A password in the URL would travel as a second `Authorization`.
+        url.set_username("").and_then(|()| url.set_password(None)).map_err(not_a_base)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }

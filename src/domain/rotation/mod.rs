@@ -171,11 +171,17 @@ impl SpecPolicy {
     pub fn resolve(&self, predecessor: Option<&RemoteKey>) -> KeySpec {
         KeySpec {
             limit: self.limit.or_else(|| predecessor.and_then(|key| key.limit)),
-            limit_reset: self.limit_reset.clone().or_else(|| predecessor.and_then(|key| key.limit_reset.clone())),
+            limit_reset: self
+                .limit_reset
+                .clone()
+                .or_else(|| predecessor.and_then(|key| key.limit_reset.clone())),
             include_byok_in_limit: self
                 .include_byok_in_limit
                 .unwrap_or_else(|| predecessor.is_some_and(|key| key.include_byok_in_limit)),
-            workspace: self.workspace.clone().or_else(|| predecessor.and_then(|key| key.workspace_id.clone())),
+            workspace: self
+                .workspace
+                .clone()
+                .or_else(|| predecessor.and_then(|key| key.workspace_id.clone())),
         }
     }
 }

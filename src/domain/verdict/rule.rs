@@ -100,8 +100,12 @@ pub enum Rejection {
 /// What in a JSON body a rule looks for, besides the status.
 #[derive(Debug, Clone, Copy)]
 pub enum Sign {
+    /// Anything at all, JSON or not.
+    Anything,
+    /// A body that is no JSON and holds all of these texts, in lower case: a page that is the provider's own.
+    Page(&'static [&'static str]),
     /// Any JSON body.
-    Any,
+    Json,
     /// One of these codes, wherever the provider puts its codes (see [`Seen`]).
     Code(&'static [&'static str]),
     /// A code that begins and ends like this.
@@ -112,6 +116,10 @@ pub enum Sign {
     Is(&'static str, bool),
     /// The value at this JSON pointer is this text.
     Text(&'static str, &'static str),
+    /// The number at this JSON pointer is this whole number.
+    Int(&'static str, i64),
+    /// Nothing, or null, is at this JSON pointer.
+    Absent(&'static str),
     /// The number at this JSON pointer is zero or less.
     NotPositive(&'static str),
     /// There is a number at this JSON pointer.
@@ -129,12 +137,23 @@ pub enum Sign {
 }
 
 impl Sign {
-    /// True when the body shows it. Never true for a body that is not JSON.
+    /// True when the body shows it. A body that is not JSON shows nothing but [`Sign::Anything`] and
+    /// [`Sign::Page`].
     pub fn shows(&self, seen: &Seen) -> bool {
-        let Some(body) = &seen.body else { return false };
+        match (self, &seen.body) {
+            (Self::Anything, _) => true,
+            (Self::Page(texts), None) => texts.iter().all(|text| seen.text.contains(text)),
+            (Self::All(signs), _) => signs.iter().all(|sign| sign.shows(seen)),
+            (Self::Either(signs), _) => signs.iter().any(|sign| sign.shows(seen)),
+            (_, None) => false,
+            (_, Some(body)) => self.shows_in(body, seen),
+        }
+    }
+
+    fn shows_in(&self, body: &Value, seen: &Seen) -> bool {
         let at = |pointer: &str| body.pointer(pointer);
         match *self {
-            Self::Any => true,
+            Self::Json => true,
             Self::Code(codes) => seen.codes.iter().any(|code| codes.contains(&code.as_str())),
             Self::CodeForm(head, tail) => {
                 seen.codes.iter().any(|code| code.starts_with(head) && code.ends_with(tail))
@@ -147,11 +166,15 @@ impl Sign {
             Self::Array(pointer) => at(pointer).is_some_and(Value::is_array),
             Self::Object(pointer) => at(pointer).is_some_and(Value::is_object),
             Self::AnyText(pointer) => at(pointer).is_some_and(Value::is_string),
-            Self::All(signs) => signs.iter().all(|sign| sign.shows(seen)),
-            Self::Either(signs) => signs.iter().any(|sign| sign.shows(seen)),
+            Self::Int(pointer, wanted) => at(pointer).and_then(Value::as_i64) == Some(wanted),
+            Self::Absent(pointer) => at(pointer).is_none_or(Value::is_null),
+            Self::Anything | Self::Page(_) | Self::All(_) | Self::Either(_) => false,
         }
     }
 }
+
+/// So many bytes of a body that is not JSON are looked at.
+const PAGE: usize = 4096;
 
 /// One answer, read for judging.
 #[derive(Debug, Clone)]
@@ -163,17 +186,18 @@ pub struct Seen {
     /// Every text under a key that providers use for codes: `code`, `type`, `status`, `reason`,
     /// `limit_source`, and `error` when it is itself a text.
     pub codes: Vec<String>,
-    /// Every text in the body, in lower case.
+    /// Every text in a JSON body, or the beginning of another one, in lower case.
     text: String,
 }
 
 impl Seen {
     /// Reads status and body.
-    pub fn read(status: u16, body: &[u8]) -> Self {
-        let body: Option<Value> = serde_json::from_slice(body).ok();
+    pub fn read(status: u16, raw: &[u8]) -> Self {
+        let body: Option<Value> = serde_json::from_slice(raw).ok();
         let mut seen = Self { status, body: None, codes: Vec::new(), text: String::new() };
-        if let Some(value) = &body {
-            seen.collect("", value);
+        match &body {
+            Some(value) => seen.collect("", value),
+            None => seen.text = String::from_utf8_lossy(&raw[..raw.len().min(PAGE)]).to_lowercase(),
         }
         Self { body, ..seen }
     }
@@ -282,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_rule_needs_its_status_and_a_json_body() {
-        const RULE: Rule = Rule::invalid(Denying::Unauthorized, Sign::Any, Rejection::Rejected);
+        const RULE: Rule = Rule::invalid(Denying::Unauthorized, Sign::Json, Rejection::Rejected);
         let outcome = |status, body: &str| {
             judge(&[RULE], &Sign::Array("/data"), &Seen::read(status, body.as_bytes())).outcome()
         };

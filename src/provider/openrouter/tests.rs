@@ -221,7 +221,8 @@ async fn a_listing_that_shifts_is_read_until_it_rests() {
             let mut seen: Vec<String> = listed.into_iter().map(|key| key.hash).collect();
             let alive = bench.sim.keys().into_iter().filter(|row| !row.deleted);
             let mut alive: Vec<String> = alive.map(|row| row.hash).collect();
-            (seen.sort(), alive.sort());
+            seen.sort();
+            alive.sort();
             assert_eq!(seen, alive, "{shift:?}");
         }
     }
@@ -429,7 +430,10 @@ async fn what_goes_over_the_wire() {
     let wire = Wire::json(404, r#"{"error":{"code":404,"message":"no"}}"#).await;
     let issuer = OpenRouter {
         workspace: Some("a b&c=d".to_owned()),
-        base_url: wire.url.join("api/v1/?x=y").unwrap(),
+        base_url: Url::parse(&wire.url.as_str().replace("://", "://u:p@"))
+            .unwrap()
+            .join("api/v1/?x=y")
+            .unwrap(),
         ..issuer_of(&wire)
     };
     issuer.list(soon()).await.unwrap_err();
@@ -441,6 +445,7 @@ async fn what_goes_over_the_wire() {
     let query = "offset=0&include_disabled=true&include_expired=true&workspace_id=a+b%26c%3Dd";
     assert!(sent[0].starts_with(&format!("GET /api/v1/keys?{query} HTTP/1.1\r\n")), "{}", sent[0]);
     assert!(sent[0].contains("authorization: Bearer sk-or-v1-boss\r\n"), "{}", sent[0]);
+    assert!(!sent[0].contains("Basic"), "{}", sent[0]);
     assert!(sent[1].starts_with("POST /api/v1/keys HTTP/1.1\r\n"));
     let body = r#"{"include_byok_in_limit":false,"name":"n","workspace_id":"w"}"#;
     assert!(sent[1].ends_with(body), "{}", sent[1]);

@@ -14,9 +14,11 @@ fn judged(rule: Rule, status: u16) -> Judgement {
 fn seen(outcome: Outcome) -> Observation {
     let judgement = match outcome {
         Outcome::Valid => Judgement::VALID,
-        Outcome::Restricted => judged(Rule::restricted(403, Sign::Any, Restriction::Scope), 403),
-        Outcome::QuotaExhausted => judged(Rule::exhausted(402, Sign::Any, Shortage::Credits), 402),
-        Outcome::Invalid => judged(Rule::invalid(Denying::Unauthorized, Sign::Any, Rejection::Rejected), 401),
+        Outcome::Restricted => judged(Rule::restricted(403, Sign::Json, Restriction::Scope), 403),
+        Outcome::QuotaExhausted => judged(Rule::exhausted(402, Sign::Json, Shortage::Credits), 402),
+        Outcome::Invalid => {
+            judged(Rule::invalid(Denying::Unauthorized, Sign::Json, Rejection::Rejected), 401)
+        }
         Outcome::RateLimited => Judgement::RATE_LIMITED,
         Outcome::Unreachable => Judgement::UNREACHABLE,
         Outcome::Unexpected => Judgement::UNEXPECTED,
