@@ -9,6 +9,7 @@
 //! ([`Standing::Unprovable`]), so whoever wants to know of drift before a new generation is published looks
 //! for the published one.
 
+pub mod command;
 pub mod file;
 pub mod github;
 
