@@ -12,6 +12,7 @@
 pub mod command;
 pub mod file;
 pub mod github;
+pub mod vercel;
 
 use async_trait::async_trait;
 use serde_json::Value;
