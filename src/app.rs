@@ -42,10 +42,11 @@ impl Misconfigured {
 
 /// Opens the database of the configuration, without migrating it.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    let address = settings.database.url.resolve().map_err(|error| Misconfigured {
-        text: format!("[database] url: {error}"),
-        hint: None,
-    })?;
+    let address = settings
+        .database
+        .url
+        .resolve()
+        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: None })?;
     let url = match &address {
         DatabaseAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
         DatabaseAddress::Postgres(url) => url.expose().to_owned(),
@@ -74,7 +75,8 @@ pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>
     let http = http(settings)?;
     let accounts = accounts(settings, &http)?;
     let places = places(settings, &http)?;
-    let rotations = settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+    let rotations =
+        settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
     let store = open_store(settings).await?;
     store.migrate().await?;
     let (instance, fingerprints) = prove(&store, &ring).await?;
@@ -199,13 +201,13 @@ fn adapter(
             };
             Ok(("file", Arc::new(File::new(spec))))
         }
-        DestinationKind::Vercel { .. } | DestinationKind::Postgres { .. } | DestinationKind::Command { .. } => {
-            Err(Misconfigured::new(
-                format!("destination {name}: this version publishes to GitHub secrets and files"),
-                "type = \"github\" or \"file\"",
-            )
-            .into())
-        }
+        DestinationKind::Vercel { .. }
+        | DestinationKind::Postgres { .. }
+        | DestinationKind::Command { .. } => Err(Misconfigured::new(
+            format!("destination {name}: this version publishes to GitHub secrets and files"),
+            "type = \"github\" or \"file\"",
+        )
+        .into()),
     }
 }
 
@@ -233,12 +235,16 @@ fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Git
         dispatch: dispatch.clone(),
         auth,
     };
-    Github::new(spec, http).map_err(|failure| Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }.into())
+    Github::new(spec, http).map_err(|failure| {
+        Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }.into()
+    })
 }
 
 fn github_scope(scope: &GithubScope) -> Scope {
     match scope.clone() {
-        GithubScope::Repository { owner, repository, environment: None } => Scope::Repository { owner, repo: repository },
+        GithubScope::Repository { owner, repository, environment: None } => {
+            Scope::Repository { owner, repo: repository }
+        }
         GithubScope::Repository { owner, repository, environment: Some(environment) } => {
             Scope::Environment { owner, repo: repository, environment }
         }
@@ -262,9 +268,15 @@ fn rotation(
     let name = entry.name.to_string();
     let targets = entry.destinations.iter().map(|destination| {
         let place = places.get(&destination.to_string());
-        place.map(|place| place.target.clone()).ok_or_else(|| anyhow!("rotation {name}: no destination {destination}"))
+        place
+            .map(|place| place.target.clone())
+            .ok_or_else(|| anyhow!("rotation {name}: no destination {destination}"))
     });
-    let workspace = settings.accounts.iter().find(|account| account.name == entry.account).and_then(|a| a.workspace.clone());
+    let workspace = settings
+        .accounts
+        .iter()
+        .find(|account| account.name == entry.account)
+        .and_then(|a| a.workspace.clone());
     let policy = Policy {
         targets: targets.collect::<Result<_, _>>()?,
         grace: entry.grace,

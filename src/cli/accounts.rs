@@ -73,7 +73,9 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     let engine = context.engine().await?;
     match command {
         Command::List => list(context, &engine).await?,
-        Command::Show { name } => with_session(&engine, &name, async |session| show(context, &name, session).await).await?,
+        Command::Show { name } => {
+            with_session(&engine, &name, async |session| show(context, &name, session).await).await?
+        }
         Command::Keys { name, command } => {
             let command = command.unwrap_or(KeysCommand::List);
             with_session(&engine, &name, async |session| keys(context, session, command).await).await?;
@@ -144,9 +146,15 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
         }
         KeysCommand::Create { limit } => {
             let key = session.create_by_hand(limit.map(MicroUsd::from_usd)).await?;
-            let value = json!({ "id": key.id, "number": key.number, "masked_key": key.mask, "hash": key.hash });
+            let value =
+                json!({ "id": key.id, "number": key.number, "masked_key": key.mask, "hash": key.hash });
             context.out.value(&value, |_| {
-                format!("issued {} and stored it as {} number {}", key.mask, key.provider, or_dash(key.number.as_ref()))
+                format!(
+                    "issued {} and stored it as {} number {}",
+                    key.mask,
+                    key.provider,
+                    or_dash(key.number.as_ref())
+                )
             })
         }
         KeysCommand::Disable { hash } => {
@@ -154,7 +162,10 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
             done(context, "disabled", &hash)
         }
         KeysCommand::Delete { hash } => {
-            if !context.out.confirm(&format!("Delete the key {hash} at the provider? This cannot be undone."))? {
+            if !context
+                .out
+                .confirm(&format!("Delete the key {hash} at the provider? This cannot be undone."))?
+            {
                 eprintln!("nothing was deleted");
                 return Ok(());
             }

@@ -32,10 +32,15 @@ fn check(context: &Context) -> anyhow::Result<()> {
     let problems = loaded.settings.check_references();
     if !problems.is_empty() {
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        return Err(Misconfigured { text: format!("references that do not resolve\n{text}"), hint: None }.into());
+        return Err(
+            Misconfigured { text: format!("references that do not resolve\n{text}"), hint: None }.into()
+        );
     }
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     context.out.value(&serde_json::json!({ "valid": true, "files": files }), |_| {
-        format!("valid: {}\nsystemd fixes credentials at start: after changing one, restart the service", files.join(", "))
+        format!(
+            "valid: {}\nsystemd fixes credentials at start: after changing one, restart the service",
+            files.join(", ")
+        )
     })
 }

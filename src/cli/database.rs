@@ -32,7 +32,8 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         }
         Command::Status => {
             let status = store.schema().await?;
-            let value = json!({ "database": store.kind().word(), "applied": status.applied, "known": status.known });
+            let value =
+                json!({ "database": store.kind().word(), "applied": status.applied, "known": status.known });
             context.out.value(&value, |_| {
                 format!("{}, schema version {} of {}", store.kind().word(), status.applied, status.known)
             })?;
@@ -50,7 +51,10 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             }
             store.backup(&file).await?;
             context.out.value(&json!({ "file": file }), |_| {
-                format!("wrote {}\nits secrets are sealed: keep the encryption key too, elsewhere", file.display())
+                format!(
+                    "wrote {}\nits secrets are sealed: keep the encryption key too, elsewhere",
+                    file.display()
+                )
             })?;
         }
     }

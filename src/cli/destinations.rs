@@ -27,9 +27,15 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     match command {
         Command::List => {
             let rows = rows(&engine).await?;
-            context.out.rows(&rows, &["name", "type", "rotation", "level", "generation", "address"], |row| {
-                ["name", "type", "rotation", "level", "generation", "address"].map(|field| shown(&row[field])).to_vec()
-            })?;
+            context.out.rows(
+                &rows,
+                &["name", "type", "rotation", "level", "generation", "address"],
+                |row| {
+                    ["name", "type", "rotation", "level", "generation", "address"]
+                        .map(|field| shown(&row[field]))
+                        .to_vec()
+                },
+            )?;
             Ok(0)
         }
         Command::Check { name } => check(context, &engine, name).await,

@@ -114,8 +114,19 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             let key = engine.numbered(&provider, number).await?;
             context.out.value(&row(&key), one)?;
         }
-        Command::Delete { provider, number, at_provider } => delete(context, &provider, number, at_provider).await?,
-        Command::Add { provider, name, priority, settings, api_secret_file, secret_stdin, inactive, no_test } => {
+        Command::Delete { provider, number, at_provider } => {
+            delete(context, &provider, number, at_provider).await?
+        }
+        Command::Add {
+            provider,
+            name,
+            priority,
+            settings,
+            api_secret_file,
+            secret_stdin,
+            inactive,
+            no_test,
+        } => {
             let settings = settings.map_or(Ok(serde_json::json!({})), |text| parse_settings(&text))?;
             let api_secret = api_secret_file.map(|path| std::fs::read_to_string(&path)).transpose()?;
             let secret = if secret_stdin {
@@ -138,7 +149,13 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
                 eprintln!("warning: {warning}");
             }
             context.out.value(&row(&added.key), |row| {
-                format!("stored {} as {} number {}: {}", row.masked_key, row.provider_type, or_dash(row.number.as_ref()), row.status)
+                format!(
+                    "stored {} as {} number {}: {}",
+                    row.masked_key,
+                    row.provider_type,
+                    or_dash(row.number.as_ref()),
+                    row.status
+                )
             })?;
         }
     }
@@ -146,8 +163,10 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 }
 
 fn parse_settings(text: &str) -> anyhow::Result<Value> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| crate::app::Misconfigured { text: format!("--settings is not JSON: {error}"), hint: None })?;
+    let value: Value = serde_json::from_str(text).map_err(|error| crate::app::Misconfigured {
+        text: format!("--settings is not JSON: {error}"),
+        hint: None,
+    })?;
     Ok(value)
 }
 
@@ -155,8 +174,10 @@ async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {
     let engine = context.engine().await?;
     let keys = engine.store().keys().await?;
     let shown = keys.iter().filter(|key| key.role != Role::Dead);
-    let rows: Vec<Row> = shown.filter(|key| provider.is_none_or(|name| key.provider == name)).map(row).collect();
-    let headers = ["provider", "no", "name", "key", "priority", "active", "status", "rotation", "last tested"];
+    let rows: Vec<Row> =
+        shown.filter(|key| provider.is_none_or(|name| key.provider == name)).map(row).collect();
+    let headers =
+        ["provider", "no", "name", "key", "priority", "active", "status", "rotation", "last tested"];
     context.out.rows(&rows, &headers, |row| {
         vec![
             row.provider_type.clone(),
@@ -168,7 +189,13 @@ async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {
             row.status.clone(),
             row.rotation.as_ref().map_or_else(
                 || "-".to_owned(),
-                |name| format!("{name} generation {} ({})", or_dash(row.generation.as_ref()), role_word(row.role)),
+                |name| {
+                    format!(
+                        "{name} generation {} ({})",
+                        or_dash(row.generation.as_ref()),
+                        role_word(row.role)
+                    )
+                },
             ),
             or_dash(row.last_tested_at.as_ref()),
         ]

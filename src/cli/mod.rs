@@ -91,7 +91,9 @@ impl Context {
 
     /// The engine, acting as the person at the keyboard.
     async fn engine(&self) -> anyhow::Result<Engine> {
-        let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".to_owned());
+        let user = std::env::var("SUDO_USER")
+            .or_else(|_| std::env::var("USER"))
+            .unwrap_or_else(|_| "unknown".to_owned());
         app::engine(&self.settings()?, &format!("cli:{user}")).await
     }
 }
@@ -154,7 +156,8 @@ fn report(error: &anyhow::Error) -> ExitCode {
     } else if let Some(error) = error.downcast_ref::<ConfigError>() {
         hint = error.hint();
         status = 2;
-    } else if let Some(StoreError::Address(_) | StoreError::File { .. }) = error.downcast_ref::<StoreError>() {
+    } else if let Some(StoreError::Address(_) | StoreError::File { .. }) = error.downcast_ref::<StoreError>()
+    {
         status = 2;
     }
     if let Some(hint) = hint {

@@ -21,7 +21,11 @@ impl Output {
     }
 
     /// One value as JSON, or what `text` makes of it.
-    pub(super) fn value<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    pub(super) fn value<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
         line(&text)
     }

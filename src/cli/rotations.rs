@@ -80,7 +80,9 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::Run { name, leaked, generation, wait } => {
             rotate(context, &engine, &name, leaked.then_some(generation), wait).await
         }
-        Command::Adopt { name, hash, secret_stdin } => adopt(context, &engine, &name, hash, secret_stdin).await,
+        Command::Adopt { name, hash, secret_stdin } => {
+            adopt(context, &engine, &name, hash, secret_stdin).await
+        }
         Command::Rollback { name } => rollback(context, &engine, &name).await,
         Command::Pause { name } => pause(context, &engine, &name, true).await,
         Command::Resume { name } => pause(context, &engine, &name, false).await,
@@ -119,14 +121,21 @@ fn show(view: &RotationView) -> String {
             key.verdict,
             key.issued_at
         )),
-        None => text.push_str("current   none: adopt the key that production uses, or run the first rotation\n"),
+        None => {
+            text.push_str("current   none: adopt the key that production uses, or run the first rotation\n")
+        }
     }
     if let Some(key) = &view.previous {
         let generation = or_dash(key.generation.generation.as_ref());
         text.push_str(&format!("previous  generation {generation} {} {}\n", key.generation.label, key.state));
     }
     if let Some(run) = &view.last_run {
-        text.push_str(&format!("last run  {} {} at {}\n", run.id, run.outcome, or_dash(run.finished_at.as_ref())));
+        text.push_str(&format!(
+            "last run  {} {} at {}\n",
+            run.id,
+            run.outcome,
+            or_dash(run.finished_at.as_ref())
+        ));
     }
     let rows = view.destinations.iter().map(|destination| {
         let trouble = destination.drift.clone().or_else(|| destination.error.clone());
@@ -177,9 +186,11 @@ async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
 }
 
 fn planned(plan: &PlanView) -> String {
-    let rows = plan.calls.iter().enumerate().map(|(i, call)| {
-        vec![(i + 1).to_string(), call.call.clone(), call.effect.clone()]
-    });
+    let rows = plan
+        .calls
+        .iter()
+        .enumerate()
+        .map(|(i, call)| vec![(i + 1).to_string(), call.call.clone(), call.effect.clone()]);
     let mut text = table(&["", "call", "effect"], rows);
     for warning in &plan.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
@@ -204,7 +215,9 @@ async fn rotate(
     }
     let mut session = engine.session(&account, PATIENCE).await?;
     let started = match leaked {
-        Some(generation) => session.start_emergency(Trigger::Leak, name, generation, "a person says so").await,
+        Some(generation) => {
+            session.start_emergency(Trigger::Leak, name, generation, "a person says so").await
+        }
         None => session.start_run(name, Start::Manual).await,
     };
     session.close().await?;
@@ -235,9 +248,14 @@ async fn adopt(
     let adopted = session.adopt(name, adoption).await;
     session.close().await?;
     let key = adopted?;
-    let value = json!({ "rotation": name, "generation": key.generation, "key_id": key.id, "label": key.mask });
+    let value =
+        json!({ "rotation": name, "generation": key.generation, "key_id": key.id, "label": key.mask });
     context.out.value(&value, |_| {
-        format!("adopted {} as generation {} of {name}; nothing was changed outside", key.mask, or_dash(key.generation.as_ref()))
+        format!(
+            "adopted {} as generation {} of {name}; nothing was changed outside",
+            key.mask,
+            or_dash(key.generation.as_ref())
+        )
     })?;
     Ok(0)
 }

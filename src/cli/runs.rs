@@ -70,7 +70,9 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::Watch { id } => watch(context, &engine, &id).await,
         Command::Resume { id } => ask(context, &engine, &id, Request::Resume).await,
         Command::Abort { id } => ask(context, &engine, &id, Request::Abort).await,
-        Command::Release { id, destination } => ask(context, &engine, &id, Request::Release { destination }).await,
+        Command::Release { id, destination } => {
+            ask(context, &engine, &id, Request::Release { destination }).await
+        }
     }
 }
 
@@ -143,7 +145,12 @@ async fn watch(context: &Context, engine: &Engine, id: &str) -> anyhow::Result<u
 }
 
 /// Says how it ended; the exit status of `--wait`: 0 for done, 1 otherwise.
-pub(super) async fn finished(context: &Context, engine: &Engine, id: &str, ending: &Ending) -> anyhow::Result<u8> {
+pub(super) async fn finished(
+    context: &Context,
+    engine: &Engine,
+    id: &str,
+    ending: &Ending,
+) -> anyhow::Result<u8> {
     match ending {
         Ending::Finished(state) => {
             context.out.value(&engine.run_view(id).await?, |run| match &run.error {
@@ -185,7 +192,12 @@ async fn account_of(engine: &Engine, id: &str) -> anyhow::Result<String> {
 }
 
 /// Notes what a person wants, works the run until it was handled, and says what came of it.
-pub(super) async fn ask(context: &Context, engine: &Engine, id: &str, request: Request) -> anyhow::Result<u8> {
+pub(super) async fn ask(
+    context: &Context,
+    engine: &Engine,
+    id: &str,
+    request: Request,
+) -> anyhow::Result<u8> {
     let account = account_of(engine, id).await?;
     let row = engine.store().run(id).await?;
     if let Some(row) = row.filter(|row| !row.is_open) {
@@ -209,7 +221,8 @@ pub(super) async fn ask(context: &Context, engine: &Engine, id: &str, request: R
         return Err(EngineError::Usage { text: reason.to_owned(), hint: None }.into());
     }
     let ending = drive(engine, &account, id, false).await?;
-    let parked = engine.store().run(id).await?.is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
+    let parked =
+        engine.store().run(id).await?.is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
     eprintln!("{answer}");
     finished(context, engine, id, &ending).await.map(|_| u8::from(parked))
 }

@@ -77,7 +77,9 @@ impl Session<'_> {
         let name = target.map(|target| target.name.clone()).unwrap_or_default();
         let place = self.engine.place(&name)?.clone();
         let row = self.engine.parts.store.key(&key.id).await?;
-        let row = row.ok_or_else(|| EngineError::Refused(format!("generation {} is not in the store", key.generation)))?;
+        let row = row.ok_or_else(|| {
+            EngineError::Refused(format!("generation {} is not in the store", key.generation))
+        })?;
         let secret = self.engine.open(&row)?.ok_or_else(|| {
             EngineError::Refused(format!("refused: nobody has the secret of generation {}", key.generation))
         })?;
@@ -111,7 +113,13 @@ impl Session<'_> {
         })
     }
 
-    pub(super) fn accepted(&self, effect: &str, mut row: HoldingRow, key: &KeyRow, evidence: Value) -> Vec<Change> {
+    pub(super) fn accepted(
+        &self,
+        effect: &str,
+        mut row: HoldingRow,
+        key: &KeyRow,
+        evidence: Value,
+    ) -> Vec<Change> {
         row.fact.level = Level::Accepted;
         row.fact.error = None;
         row.fact.permanent = false;
@@ -204,7 +212,8 @@ impl Session<'_> {
         };
         let (row, did, alert) = self.look(&place, row, &delivery, &run.rotation, Some(&run.id)).await?;
         let subject = format!("destination {name}");
-        let proved = row.fact.level >= place.target.needs && row.fact.drift.is_none() && row.fact.error.is_none();
+        let proved =
+            row.fact.level >= place.target.needs && row.fact.drift.is_none() && row.fact.error.is_none();
         let row_after = row.clone();
         let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
         changes.extend(alert.map(Change::Alert));
@@ -250,8 +259,13 @@ impl Session<'_> {
                 row.fact.error = rollout.required().then(|| failure.to_string());
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
-                let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
-                (EffectStatus::Failed, evidence, format!("{name} holds the key, but could not be told: {failure}"))
+                let evidence =
+                    json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+                (
+                    EffectStatus::Failed,
+                    evidence,
+                    format!("{name} holds the key, but could not be told: {failure}"),
+                )
             }
         };
         self.commit(&[
@@ -300,7 +314,13 @@ impl Session<'_> {
     }
 
     /// What a standing means for the level.
-    fn stand(&self, fact: &mut Holding, standing: Standing, name: &str, rotation: &str) -> (String, Option<NewAlert>) {
+    fn stand(
+        &self,
+        fact: &mut Holding,
+        standing: Standing,
+        name: &str,
+        rotation: &str,
+    ) -> (String, Option<NewAlert>) {
         let proved = match &standing {
             Standing::Confirmed => Some(Level::Confirmed),
             Standing::Effective => Some(Level::Effective),
@@ -325,7 +345,10 @@ impl Session<'_> {
         match standing {
             Standing::Drift(how) => {
                 fact.drift = Some(how.clone());
-                (format!("{name} was changed by somebody else: {how}"), Some(drift_alert(rotation, name, &how)))
+                (
+                    format!("{name} was changed by somebody else: {how}"),
+                    Some(drift_alert(rotation, name, &how)),
+                )
             }
             Standing::Missing => {
                 let how = "there is nothing at this address any more".to_owned();
@@ -339,7 +362,8 @@ impl Session<'_> {
 
     fn not_proved(&self, fact: &mut Holding, name: &str, why: String) -> (String, Option<NewAlert>) {
         fact.attempts += 1;
-        fact.not_before = self.engine.clock().now().plus(self.engine.backoff(fact.attempts.min(3)).min(Span::seconds(10)));
+        fact.not_before =
+            self.engine.clock().now().plus(self.engine.backoff(fact.attempts.min(3)).min(Span::seconds(10)));
         if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
             fact.level = Level::Intended;
         }

@@ -58,7 +58,9 @@ impl Engine {
     async fn standing_of(&self, name: &str) -> Result<Option<Result<Standing, String>>, EngineError> {
         let place = self.place(name)?;
         let rows = self.parts.store.holdings_at(&place.target.address).await?;
-        let Some(newest) = rows.into_iter().find(|row| row.fact.level > Level::Pending) else { return Ok(None) };
+        let Some(newest) = rows.into_iter().find(|row| row.fact.level > Level::Pending) else {
+            return Ok(None);
+        };
         let Some(key) = self.parts.store.key(&newest.fact.key).await? else { return Ok(None) };
         let Some(secret) = self.open(&key)? else { return Ok(Some(Ok(Standing::Unprovable))) };
         let delivery = Delivery {
@@ -90,16 +92,24 @@ impl Session<'_> {
     /// Refused while the account is frozen, and for a key that was not just tested valid (R13).
     pub async fn publish_by_hand(&mut self, rotation: &str, name: &str) -> Result<String, EngineError> {
         if let Some(frozen) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!("refused: account {} is frozen: {frozen}", self.account.name)));
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {frozen}",
+                self.account.name
+            )));
         }
         let generations = self.engine.parts.store.generations(rotation).await?;
         let current = generations.into_iter().find(|key| key.role == Role::Current);
         let key = current.ok_or_else(|| {
-            EngineError::usage(format!("rotation {rotation} has no current key"), "adopt one, or run the first rotation")
+            EngineError::usage(
+                format!("rotation {rotation} has no current key"),
+                "adopt one, or run the first rotation",
+            )
         })?;
         let tested = self.test_key(&key, None, None).await?;
         if tested != TestResult::Valid {
-            return Err(EngineError::Refused("refused: the current key was not tested valid just now".to_owned()));
+            return Err(EngineError::Refused(
+                "refused: the current key was not tested valid just now".to_owned(),
+            ));
         }
         let secret = self.engine.open(&key)?.ok_or_else(|| {
             EngineError::Refused("refused: nobody has the secret of the current key".to_owned())
@@ -120,8 +130,11 @@ impl Session<'_> {
         row.fact.level = row.fact.level.max(Level::Intended);
         row.fact.drift = None;
         let deadline = self.deadline_for(&place).await?;
-        self.commit(&[Change::Intend(effect.clone()), Change::Holding { row: Box::new(row.clone()), fresh_write: true }])
-            .await?;
+        self.commit(&[
+            Change::Intend(effect.clone()),
+            Change::Holding { row: Box::new(row.clone()), fresh_write: true },
+        ])
+        .await?;
         let delivery =
             Delivery { secret, rotation: rotation.to_owned(), generation, destination: name.to_owned() };
         match place.adapter.publish(&delivery, deadline).await {
@@ -141,7 +154,10 @@ impl Session<'_> {
         let subject = format!("destination {name}");
         let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
         if row.fact.level >= Level::Confirmed {
-            changes.push(Change::Resolve { kind: crate::domain::alert::Kind::DestinationDrift, subject: subject.clone() });
+            changes.push(Change::Resolve {
+                kind: crate::domain::alert::Kind::DestinationDrift,
+                subject: subject.clone(),
+            });
             changes.push(Change::Resolve { kind: crate::domain::alert::Kind::DestinationFailed, subject });
         }
         self.commit(&changes).await?;

@@ -12,12 +12,14 @@ impl Session<'_> {
     /// Looks everywhere, changes nothing.
     pub async fn plan(&mut self, name: &str) -> Result<PlanView, EngineError> {
         let policy = self.engine.rotation(name)?.policy.clone();
-        self.list().await?.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         let generations = self.engine.parts.store.generations(name).await?;
         let current = generations.iter().find(|key| key.role == Role::Current);
-        let remote = current.and_then(|key| key.hash.as_deref()).and_then(|hash| {
-            self.listing.as_ref().and_then(|listing| listing.key(hash).cloned())
-        });
+        let remote = current
+            .and_then(|key| key.hash.as_deref())
+            .and_then(|hash| self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()));
         let spec = policy.spec.resolve(remote.as_ref());
         let mut calls = issue_calls(&self.prefix(), name, &spec);
         let mut warnings = self.warnings(name, current, remote.as_ref()).await?;
@@ -46,7 +48,8 @@ impl Session<'_> {
         }
         match (current, remote) {
             (None, _) => warnings.push(
-                "there is no current key: adopt the one that production uses, or it will never be retired".to_owned(),
+                "there is no current key: adopt the one that production uses, or it will never be retired"
+                    .to_owned(),
             ),
             (Some(key), None) => warnings.push(format!("{} is not in the account's listing", key.mask)),
             (Some(key), Some(_)) => warnings.push(format!(
@@ -69,7 +72,8 @@ fn call(call: impl Into<String>, effect: impl Into<String>) -> PlannedCall {
 }
 
 fn issue_calls(prefix: &str, name: &str, spec: &KeySpec) -> Vec<PlannedCall> {
-    let limit = spec.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {:.2} USD", limit.usd()));
+    let limit =
+        spec.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {:.2} USD", limit.usd()));
     let reset = spec.limit_reset.as_ref().map(|reset| format!(", reset {reset}")).unwrap_or_default();
     vec![
         call("GET /keys", "list the account, all pages: strays, unknown keys, at least one usable key"),
@@ -82,7 +86,10 @@ fn retire_calls(key: &KeyRow, policy: &Policy) -> Vec<PlannedCall> {
     let hash = key.hash.clone().unwrap_or_default();
     let span = |span: crate::domain::time::Span| humantime::format_duration(span.to_std()).to_string();
     vec![
-        call(format!("GET /keys/{hash}"), format!("watch {} until it is quiet for {}", key.mask, span(policy.quiet))),
+        call(
+            format!("GET /keys/{hash}"),
+            format!("watch {} until it is quiet for {}", key.mask, span(policy.quiet)),
+        ),
         call(
             format!("PATCH /keys/{hash}"),
             format!("disable {} after {} of grace, through the guard", key.mask, span(policy.grace)),
