@@ -271,16 +271,15 @@ fn read_command(file: &file::Command, at: &At<'_>) -> Read<DestinationKind> {
 impl DestinationKind {
     /// Whether both are one place, wholly or in part, so that each would overwrite the other's key.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::File { path, format, variable, .. },
-                Self::File { path: other_path, format: other_format, variable: other_variable, .. },
-            ) => path == other_path && (format != other_format || variable == other_variable),
-            _ => {
-                let others = other.addresses();
-                self.addresses().iter().any(|address| others.contains(address))
-            }
+        if let (
+            Self::File { path, format, variable, .. },
+            Self::File { path: to, format: other, variable: name, .. },
+        ) = (self, other)
+        {
+            return path == to && (format != other || variable == name);
         }
+        let others = other.addresses();
+        self.addresses().iter().any(|address| others.contains(address))
     }
 
     /// Where it really is, one address for each thing that is written.
