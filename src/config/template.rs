@@ -97,14 +97,16 @@ mod tests {
     }
 
     /// The fields whose stated value is an example: those that have no default, or that show another value.
-    const EXAMPLES: [&str; 17] = [
+    const EXAMPLES: [&str; 19] = [
         ".accounts.provisioning_destinations",
         ".accounts.workspace",
         ".destinations.dispatch",
         ".destinations.environment",
         ".destinations.group",
         ".destinations.owner",
+        ".destinations.repositories",
         ".destinations.team",
+        ".destinations.visibility",
         ".email.routes",
         ".email.routes.account",
         ".email.routes.rotation",
