@@ -17,7 +17,7 @@ use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
 /// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
-const LOOKS_BEFORE_REWRITE: u32 = 3;
+const LOOKS_BEFORE_REWRITE: u32 = 2;
 
 impl Session<'_> {
     /// Writes a key to the destination at this address.
@@ -362,8 +362,9 @@ impl Session<'_> {
 
     fn not_proved(&self, fact: &mut Holding, name: &str, why: String) -> (String, Option<NewAlert>) {
         fact.attempts += 1;
-        fact.not_before =
-            self.engine.clock().now().plus(self.engine.backoff(fact.attempts.min(3)).min(Span::seconds(10)));
+        // A second is what vendors' times are made of; then twice as long each time, up to a minute.
+        let wait = Span::seconds(1 << (fact.attempts - 1).min(6)).min(Span::minutes(1));
+        fact.not_before = self.engine.clock().now().plus(wait);
         if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
             fact.level = Level::Intended;
         }

@@ -5,7 +5,6 @@
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-#![expect(missing_docs, reason = "tests are named after what they prove")]
 
 mod everyday;
 mod kill;
