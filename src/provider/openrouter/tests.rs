@@ -416,6 +416,15 @@ async fn an_answer_about_another_key_is_unclear() {
 }
 
 #[tokio::test]
+async fn data_with_an_error_beside_it_is_unclear() {
+    let body = json!({"data": [], "error": {"code": 500, "message": "half of the list"}});
+    let wire = Wire::json(200, &body.to_string()).await;
+    let failure = issuer_of(&wire).list(soon()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unclear);
+    assert_eq!(failure.message, "OpenRouter answered 200: half of the list");
+}
+
+#[tokio::test]
 async fn user_ids_and_long_texts_are_kept_out() {
     let text = format!("user_2abc said {}", "é".repeat(5000));
     let body = json!({"error": {"code": 400, "message": text}, "user_id": "user_2abc"});
