@@ -2,13 +2,15 @@
 //!
 //! Map: this file says what a publish, a look and a dispatch are; `place` knows paths and permissions;
 //! `proof` decides what counts as proof; `sharing` keeps an organisation's list of repositories; `seal`
-//! encrypts; `api` makes the calls; `refusal` reads the answers that are not 2xx.
+//! encrypts; `api` makes the calls; `refusal` reads the answers that are not 2xx; `preflight` asks whether a
+//! write could work.
 //!
 //! A publish: `GET` the secret (what is there now), `GET` the public key (its `Date` starts the proof), seal,
 //! `PUT`. A 422 may be a public key that changed in between (fault 13): once more with a fresh one.
 
 mod api;
 mod place;
+mod preflight;
 mod proof;
 mod refusal;
 mod seal;
@@ -17,10 +19,10 @@ mod sharing;
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub use self::api::Auth;
-use self::api::{Api, Call, header};
+use self::api::{Api, Call};
 use self::place::{Permission, Place};
 pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
@@ -157,20 +159,7 @@ impl Destination for Github {
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
-        let path = self.place.public_key_path();
-        let answer = self.get(path.clone(), &self.advice, deadline).await?;
-        answer.json::<PublicKey>()?;
-        let mut seen = vec![format!("GET {}: readable", self.url(&path))];
-        seen.push(self.check_permission(&answer, deadline).await?);
-        if let Some(expiry) = header(&answer, "github-authentication-token-expiration") {
-            seen.push(format!("the token expires {expiry}"));
-        }
-        let current = self.current(deadline).await?;
-        seen.push(self.describe(current.as_ref()));
-        if let Some(sharing) = self.sharing(current.as_ref(), deadline).await? {
-            seen.push(describe_sharing(&sharing, current.as_ref()));
-        }
-        Ok(seen)
+        self.check(deadline).await
     }
 
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
@@ -277,67 +266,6 @@ impl Rollout for Github {
         let mut evidence = evidence.clone();
         evidence["dispatched"] = json!(true);
         Ok(evidence)
-    }
-}
-
-impl Github {
-    /// Whether the credential may write, as far as GitHub tells without a write: an installation lists its
-    /// permissions, a classic token its scopes, a fine-grained one nothing.
-    async fn check_permission(&self, answer: &Answer, deadline: Deadline) -> Result<String, Failure> {
-        let Permission { fine, classic, app } = self.advice.permission;
-        if let Some(granted) = self.api.permissions(deadline).await? {
-            return check_installation(&granted, app, fine);
-        }
-        let Some(scopes) = header(answer, "x-oauth-scopes").filter(|scopes| !scopes.is_empty()) else {
-            return Ok(format!("a write needs {fine}; GitHub does not say whether this token has it"));
-        };
-        let has = |wanted: &str| scopes.split(',').any(|scope| scope.trim() == wanted);
-        if has(classic) || (classic == "repo" && has("public_repo")) {
-            return Ok(format!("classic token with the scopes {scopes}"));
-        }
-        let text = format!("the token's scopes are {scopes}: `{classic}` is missing");
-        Err(answer
-            .failure(FailureKind::Forbidden, text)
-            .hint(format!("give the token the scope `{classic}`")))
-    }
-
-    fn describe(&self, current: Option<&Current>) -> String {
-        let url = self.url(&self.place.secret_path());
-        match current {
-            Some(Current { created_at, updated_at, .. }) => format!(
-                "GET {url}: {} exists since {created_at}, last changed {updated_at}",
-                self.place.secret
-            ),
-            None => format!("GET {url}: {} does not exist yet", self.place.secret),
-        }
-    }
-}
-
-fn check_installation(granted: &Map<String, Value>, name: &str, fine: &str) -> Result<String, Failure> {
-    /// GitHub's schema of an installation's permissions lists these; of others, absence proves nothing.
-    const LISTED: [&str; 4] = ["secrets", "environments", "organization_secrets", "contents"];
-    match granted.get(name).and_then(Value::as_str) {
-        None if !LISTED.contains(&name) => {
-            Ok(format!("a write needs {fine}; the App's installation does not list it"))
-        }
-        Some("write") => Ok(format!("the App's installation has {name}: write")),
-        other => {
-            let text = format!("the App's installation has {name}: {}", other.unwrap_or("no access"));
-            Err(Failure::new(FailureKind::Forbidden, text).hint(format!("give the App the {fine}")))
-        }
-    }
-}
-
-fn describe_sharing(sharing: &Sharing, current: Option<&Current>) -> String {
-    let after = match sharing.visibility {
-        Visibility::Selected => format!("selected, {} repositories", sharing.repositories.len()),
-        other => other.name().to_owned(),
-    };
-    match current.and_then(Current::visibility) {
-        Some(now) if now != sharing.visibility => {
-            format!("warning: visibility is {} now and becomes {after}", now.name())
-        }
-        _ => format!("visibility: {after}"),
     }
 }
 

@@ -9,8 +9,10 @@
 //! ([`Standing::Unprovable`]), so whoever wants to know of drift before a new generation is published looks
 //! for the published one.
 
+pub mod command;
 pub mod file;
 pub mod github;
+pub mod vercel;
 
 use async_trait::async_trait;
 use serde_json::Value;

@@ -13,6 +13,7 @@ use crate::domain::rotation::facts::Holding;
 use crate::domain::rotation::{Event, KeyRef, Level, OnDrift, Run};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
+use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
 /// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
@@ -40,7 +41,7 @@ impl Session<'_> {
         intended.fact.level = intended.fact.level.max(Level::Intended);
         intended.fact.drift = None;
         intended.released = false;
-        let deadline = self.deadline().await?;
+        let deadline = self.deadline_for(&place).await?;
         let changes = vec![
             Change::Intend(effect.clone()),
             Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
@@ -59,7 +60,7 @@ impl Session<'_> {
         };
         let changes = match outcome {
             Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),
-            Err(failure) => self.not_taken(&run, &effect.id, known, intended, &failure),
+            Err(failure) => self.not_taken(Some(&run.id), &effect.id, known.fact.level, intended, &failure),
         };
         self.commit(&changes).await?;
         Ok(Performed { run, did })
@@ -112,7 +113,13 @@ impl Session<'_> {
         })
     }
 
-    fn accepted(&self, effect: &str, mut row: HoldingRow, key: &KeyRow, evidence: Value) -> Vec<Change> {
+    pub(super) fn accepted(
+        &self,
+        effect: &str,
+        mut row: HoldingRow,
+        key: &KeyRow,
+        evidence: Value,
+    ) -> Vec<Change> {
         row.fact.level = Level::Accepted;
         row.fact.error = None;
         row.fact.permanent = false;
@@ -129,17 +136,17 @@ impl Session<'_> {
     }
 
     /// A refusal proves that nothing was written; anything else may have been.
-    fn not_taken(
+    pub(super) fn not_taken(
         &self,
-        run: &Run,
+        run: Option<&str>,
         effect: &str,
-        before: HoldingRow,
+        before: Level,
         mut row: HoldingRow,
         failure: &Failure,
     ) -> Vec<Change> {
         let unclear = failure.kind == FailureKind::Unclear;
         if !unclear {
-            row.fact.level = before.fact.level;
+            row.fact.level = before;
         }
         row.fact.error = Some(failure.to_string());
         row.fact.permanent = failure.is_permanent();
@@ -150,12 +157,7 @@ impl Session<'_> {
         let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
         let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
         if failure.is_permanent() || row.fact.attempts >= 3 {
-            changes.push(Change::Alert(destination_failed(
-                &run.rotation,
-                Some(&run.id),
-                &row.destination,
-                failure,
-            )));
+            changes.push(Change::Alert(destination_failed(&row.rotation, run, &row.destination, failure)));
         }
         changes.push(Change::Holding { row: Box::new(row), fresh_write: false });
         changes
@@ -212,14 +214,74 @@ impl Session<'_> {
         let subject = format!("destination {name}");
         let proved =
             row.fact.level >= place.target.needs && row.fact.drift.is_none() && row.fact.error.is_none();
+        let row_after = row.clone();
         let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
         changes.extend(alert.map(Change::Alert));
         if proved {
             changes.push(Change::Resolve { kind: Kind::DestinationFailed, subject: subject.clone() });
             changes.push(Change::Resolve { kind: Kind::DestinationDrift, subject });
         }
+        let rollout = proved_for_rollout(&row_after, &place);
         self.commit(&changes).await?;
+        if rollout {
+            let did = self.roll_out(run, &place, row_after, &delivery).await?;
+            return Ok(Performed { run: run.clone(), did });
+        }
         Ok(Performed { run: run.clone(), did })
+    }
+
+    /// The step after a proved write (a redeploy, a dispatch): an effect of its own, sent once.
+    async fn roll_out(
+        &mut self,
+        run: &Run,
+        place: &Place,
+        mut row: HoldingRow,
+        delivery: &Delivery,
+    ) -> Result<String, EngineError> {
+        let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
+        let effect = NewEffect {
+            id: new_id(),
+            run: Some(run.id.clone()),
+            account: self.identity.clone(),
+            kind: EffectKind::Deploy,
+            target: format!("{} generation {}", place.target.name, delivery.generation),
+        };
+        let deadline = self.deadline_for(place).await?;
+        self.commit(&[Change::Intend(effect.clone())]).await?;
+        let name = &place.target.name;
+        let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
+            Ok(evidence) => {
+                row.evidence = evidence.clone();
+                (EffectStatus::Done, evidence, format!("{name} proved that it holds the key, and was told"))
+            }
+            Err(failure) => {
+                row.fact.attempts += 1;
+                row.fact.error = rollout.required().then(|| failure.to_string());
+                let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
+                row.fact.not_before = self.engine.clock().now().plus(wait);
+                let evidence =
+                    json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+                (
+                    EffectStatus::Failed,
+                    evidence,
+                    format!("{name} holds the key, but could not be told: {failure}"),
+                )
+            }
+        };
+        self.commit(&[
+            Change::Settle { id: effect.id, status, evidence },
+            Change::Holding { row: Box::new(row), fresh_write: false },
+        ])
+        .await?;
+        Ok(did)
+    }
+
+    /// The deadline of one publish: a destination may need longer than an ordinary call.
+    pub(super) async fn deadline_for(&mut self, place: &Place) -> Result<Deadline, EngineError> {
+        match place.adapter.patience() {
+            None => self.deadline().await,
+            Some(patience) => self.long_deadline(patience).await,
+        }
     }
 
     /// One look at a destination and what it makes of the row.
@@ -309,6 +371,12 @@ impl Session<'_> {
         fact.error = Some(why);
         (did, None)
     }
+}
+
+/// True when the write is proved and running consumers have not been told yet.
+fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
+    let proved = row.fact.level >= Level::Confirmed && row.fact.drift.is_none() && row.fact.error.is_none();
+    proved && place.adapter.rollout().is_some_and(|rollout| rollout.due(&row.evidence))
 }
 
 /// A row for a key that this address has not seen.

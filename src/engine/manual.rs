@@ -8,7 +8,7 @@ use super::{Engine, EngineError, Opened};
 use crate::domain::guard::Kill;
 use crate::domain::key::{KeyKind, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
-use crate::domain::rotation::facts::Remote;
+use crate::domain::rotation::facts::{Remote, Request};
 use crate::domain::secret::Secret;
 use crate::store::{
     Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, Role, new_id,
@@ -167,6 +167,32 @@ impl Engine {
             self.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
         self.parts.store.remove_key(&key.id, &entry).await?;
         Ok(key)
+    }
+
+    /// Holds or lets go new runs and kill steps of a rotation.
+    pub async fn pause(&self, name: &str, paused: bool) -> Result<(), EngineError> {
+        self.rotation(name)?;
+        self.parts.store.ensure_rotation(name, None).await?;
+        let action = if paused { "rotation.paused" } else { "rotation.resumed" };
+        let entry = self.entry(action, format!("rotation {name}"), "");
+        Ok(self.parts.store.set_paused(name, paused, &entry).await?)
+    }
+
+    /// Notes what a person wants of a run. Answers a ticket: [`crate::store::Store::request_answer`] tells what came
+    /// of it once the run was worked.
+    pub async fn ask(&self, run: &str, request: &Request) -> Result<String, EngineError> {
+        let detail = serde_json::to_string(request).unwrap_or_default();
+        let entry = self.entry("run.asked", format!("run {run}"), detail);
+        Ok(self.parts.store.ask(run, request, &self.parts.actor, &entry).await?)
+    }
+
+    /// Seals every stored secret anew, see [`crate::store::Store::reseal`].
+    pub async fn reseal(
+        &self,
+        seal: impl Fn(&str) -> Result<Option<String>, EngineError>,
+    ) -> Result<u64, EngineError> {
+        let entry = self.entry("encryption.resealed", "store", "");
+        self.parts.store.reseal(&entry, seal).await
     }
 
     /// The stored key with this number, or an error that says how to find it.

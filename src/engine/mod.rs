@@ -9,7 +9,7 @@
 //! kill      the only caller of the provider's disable and delete, through the guard
 //! outcome   what an event changes besides the run: roles, alerts, answers
 //! start     new runs: manual, scheduled, emergency
-//! adopt · thaw · manual · view     what persons ask for, and what they see
+//! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
 //!
 //! The daemon, a replica and the command line all use this; nothing here knows which of them it is.
@@ -21,6 +21,8 @@ mod kill;
 mod manual;
 mod outcome;
 mod perform;
+mod places;
+mod plan;
 mod session;
 mod start;
 mod step;
@@ -43,6 +45,7 @@ use crate::store::{Entry, KeyRow, Store};
 pub use adopt::Adoption;
 pub use error::EngineError;
 pub use manual::{AddKey, Added};
+pub use places::Checked;
 pub use session::{Opened, Session};
 pub use start::Start;
 pub use step::{Progress, Report};

@@ -151,6 +151,20 @@ impl Session<'_> {
         Ok(Deadline::after(self.engine.parts.call_timeout.min(safe).to_std()))
     }
 
+    /// The deadline of a call that may take longer than an ordinary one: the lease is taken for as long.
+    pub(crate) async fn long_deadline(&mut self, patience: Span) -> Result<Deadline, EngineError> {
+        let span = Span(patience.0 + MARGIN.0 + 1000).max(self.engine.parts.lease);
+        let asked_at = self.engine.clock().monotonic();
+        self.lease = self.engine.parts.store.renew(&self.lease, span).await?;
+        self.granted_at = asked_at;
+        Ok(Deadline::after(patience.to_std()))
+    }
+
+    /// Who the account is (R8).
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
     fn lease_left(&self) -> Span {
         Span(self.granted_at.0 + self.lease.granted.0 - self.engine.clock().monotonic().0)
     }

@@ -26,7 +26,6 @@ pub struct RotationView {
 
 /// The current generation.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct GenerationView {
     pub generation: Option<i64>,
     pub key_id: String,
@@ -39,7 +38,6 @@ pub struct GenerationView {
 
 /// The generation before it, with its state.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct PreviousView {
     #[serde(flatten)]
     pub generation: GenerationView,
@@ -48,7 +46,6 @@ pub struct PreviousView {
 
 /// How the last run ended.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct LastRunView {
     pub id: String,
     pub outcome: &'static str,
@@ -57,7 +54,6 @@ pub struct LastRunView {
 
 /// One destination of a rotation.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct DestinationView {
     pub name: String,
     pub required: bool,
@@ -87,7 +83,6 @@ pub struct RunView {
 
 /// One journalled call.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct EffectView {
     pub kind: &'static str,
     pub target: String,

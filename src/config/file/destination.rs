@@ -88,11 +88,12 @@ pub struct Github {
     /// Either this or `repository`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
-    /// Which repositories of the organisation see the secret; else an existing one keeps its own, and a new
-    /// one is private.
+    /// Which repositories of the organisation see the secret; else those that are listed, or an existing one
+    /// keeps its own and a new one is private.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// With visibility "selected": names of these repositories, without the owner.
+    /// With visibility "selected": names of these repositories, without the owner, besides those that see it
+    /// already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
     /// An environment of the repository; only in the store "actions".

@@ -4,11 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::text::{CronText, DurationText, NameText};
-use crate::config::settings::values::parse_span;
+use crate::config::settings::values::{parse_span, span_text};
 use crate::domain::time::Span;
 
-/// `max_age` where nothing is said.
+/// `max_age` where nothing else follows from `every`.
 const MAX_AGE: Span = Span::hours(45 * 24);
+/// `jitter` where nothing else follows from `every`.
+const JITTER: Span = Span::minutes(10);
+/// `max_overlap` where nothing else follows from `grace` and `quiet`.
+const MAX_OVERLAP: Span = Span::hours(7 * 24);
 
 /// The policy for one logical credential.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,9 +37,9 @@ pub struct Rotation {
     /// A key never gets older. 45d, or one and a half times `every` where that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
-    /// A run starts up to this much later than it is due.
-    #[serde(default = "jitter")]
-    pub jitter: DurationText,
+    /// A run starts up to this much later than it is due. 10m, or a tenth of `every` where that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<DurationText>,
     /// Where the key is published.
     #[serde(default)]
     pub destinations: Vec<NameText>,
@@ -48,9 +52,10 @@ pub struct Rotation {
     /// Time between disabling and deleting the old key, in which a rollback takes one call.
     #[serde(default = "day")]
     pub observe: DurationText,
-    /// An alert opens when the old key is still used after this long.
-    #[serde(default = "max_overlap")]
-    pub max_overlap: DurationText,
+    /// An alert opens when the old key is still used after this long. 7d, or twice the longer of `grace` and
+    /// `quiet` where that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_overlap: Option<DurationText>,
     /// How long a new key may be refused before it counts as broken.
     #[serde(default = "propagation")]
     pub propagation: DurationText,
@@ -73,13 +78,18 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// A default never contradicts what is given. Times that cannot be read are reported elsewhere.
     pub(super) fn complete(&mut self) {
-        if self.max_age.is_none() {
-            let every = self.every.as_ref().and_then(|every| parse_span(every.as_str()).ok());
-            let longer = every.map(|every| Span(every.0.saturating_add(every.0 / 2)));
-            let max_age = longer.filter(|longer| *longer > MAX_AGE).unwrap_or(MAX_AGE);
-            self.max_age = Some(DurationText(crate::config::settings::values::span_text(max_age)));
-        }
+        let read = |text: &DurationText| parse_span(text.as_str()).ok();
+        let text = |span: Span| DurationText(span_text(span));
+        let every = self.every.as_ref().and_then(read);
+        let overlap = read(&self.grace).max(read(&self.quiet)).map(|longer| Span(longer.0 * 2));
+        let max_age = every.map_or(MAX_AGE, |every| MAX_AGE.max(Span(every.0 + every.0 / 2)));
+        let jitter = every.map_or(JITTER, |every| JITTER.min(Span(every.0 / 10)));
+        self.max_age.get_or_insert_with(|| text(max_age));
+        self.jitter.get_or_insert_with(|| text(jitter));
+        self.max_overlap
+            .get_or_insert_with(|| text(overlap.map_or(MAX_OVERLAP, |overlap| MAX_OVERLAP.max(overlap))));
     }
 }
 
@@ -87,16 +97,8 @@ fn timezone() -> String {
     "UTC".to_owned()
 }
 
-fn jitter() -> DurationText {
-    "10m".into()
-}
-
 fn day() -> DurationText {
     "24h".into()
-}
-
-fn max_overlap() -> DurationText {
-    "7d".into()
 }
 
 fn propagation() -> DurationText {

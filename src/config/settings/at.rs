@@ -68,6 +68,14 @@ impl At<'_> {
         Self { reading: self.reading, path }
     }
 
+    /// That of two fields which stands in a file, the first before the second: where a contradiction between
+    /// them is reported, since a default is nobody's mistake.
+    pub fn given(&self, first: &str, second: &str) -> Self {
+        let first = self.field(first);
+        let stands = self.reading.document.find(&first.path).is_some();
+        if stands { first } else { self.field(second) }
+    }
+
     /// Reports a problem here.
     pub fn problem(&self, message: impl Into<String>, hint: impl Into<String>) -> Reported {
         self.report(BadValue::new(message, hint))
@@ -177,7 +185,7 @@ impl At<'_> {
     /// A text with something in it, on one line.
     pub fn word(&self, text: &str) -> Read<String> {
         if text.is_empty() {
-            return Err(self.problem("it cannot be empty", "write a name, or leave the field out"));
+            return Err(self.problem("it cannot be empty", "write a name"));
         }
         if text.trim() != text || text.contains(char::is_control) {
             return Err(self

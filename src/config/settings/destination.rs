@@ -269,9 +269,21 @@ fn read_command(file: &file::Command, at: &At<'_>) -> Read<DestinationKind> {
 }
 
 impl DestinationKind {
-    /// Where it really is: two destinations with an address in common are one place. A command has none: what
-    /// it does with the destination's name is its own affair.
-    pub(super) fn addresses(&self) -> Vec<String> {
+    /// Whether both are one place, wholly or in part, so that each would overwrite the other's key.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        if let (
+            Self::File { path, format, variable, .. },
+            Self::File { path: to, format: other, variable: name, .. },
+        ) = (self, other)
+        {
+            return path == to && (format != other || variable == name);
+        }
+        let others = other.addresses();
+        self.addresses().iter().any(|address| others.contains(address))
+    }
+
+    /// Where it really is, one address for each thing that is written.
+    fn addresses(&self) -> Vec<String> {
         match self {
             Self::Github { scope, store, secret, api_url, .. } => {
                 vec![format!("{api_url}/{}/{}/{secret}", scope.address(), store.as_str())]
@@ -287,7 +299,7 @@ impl DestinationKind {
                 vec![format!("postgres {url} {provider_name} {key_number}")]
             }
             Self::File { path, .. } => vec![format!("file {}", path.display())],
-            Self::Command { .. } => Vec::new(),
+            Self::Command { command, .. } => vec![format!("command {command:?}")],
         }
     }
 }

@@ -26,9 +26,10 @@ pub enum GithubScope {
     Organization {
         /// The organisation.
         organization: String,
-        /// Who sees a secret; `None` keeps that of an existing one (a new one is private).
+        /// Who sees a secret; `None` with repositories means selected, and without them keeps that of an
+        /// existing secret (a new one is private).
         visibility: Option<Visibility>,
-        /// Names of the repositories that see it; given exactly with `visibility = "selected"`.
+        /// Names of the repositories that see it, besides those that do already; none for all and private.
         repositories: Vec<String>,
     },
 }
@@ -138,16 +139,10 @@ impl GithubScope {
             let hint = "leave it out: the event is sent to a repository";
             return Err(at.field("dispatch").problem("only a secret of a repository has it", hint));
         }
-        let selected = file.visibility == Some(Visibility::Selected);
-        if selected && file.repositories.is_empty() {
-            return Err(at.field("visibility").problem(
-                "nobody would see the secret: no repositories are listed",
-                "write repositories = [\"app\"], or leave visibility out to keep what an existing secret has",
-            ));
-        }
+        let selected = matches!(file.visibility, None | Some(Visibility::Selected));
         if !selected && !file.repositories.is_empty() {
             let hint = "write visibility = \"selected\", or leave repositories out";
-            return Err(at.field("repositories").problem("a list needs visibility = \"selected\"", hint));
+            return Err(at.field("repositories").problem("a list contradicts this visibility", hint));
         }
         let repositories = at.field("repositories").each(&file.repositories, |text, at| {
             if is_github_name(text) {
@@ -244,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn an_existing_list_of_repositories_may_be_kept_or_added_to() {
+        let visibility = |lines: &str| {
+            let lines = format!("organization = \"acme\"\nsecret = \"A\"\ntoken = \"env:T\"\n{lines}");
+            let DestinationKind::Github {
+                scope: GithubScope::Organization { visibility, repositories, .. },
+                ..
+            } = read(&lines)
+            else {
+                panic!()
+            };
+            (visibility, repositories.len())
+        };
+        assert_eq!(visibility(""), (None, 0));
+        assert_eq!(visibility("repositories = [\"app\"]"), (None, 1));
+        assert_eq!(visibility("visibility = \"selected\""), (Some(Visibility::Selected), 0));
+    }
+
+    #[test]
     fn refuses_contradictions() {
         const REST: &str = "secret = \"A\"\ntoken = \"env:T\"\n";
         let files = [
@@ -258,8 +271,7 @@ mod tests {
             github(&format!("repository = \"a/b\"\n{REST}environment = \"x\"\nstore = \"dependabot\"")),
             github(&format!("organization = \"a\"\n{REST}environment = \"x\"")),
             github(&format!("organization = \"a\"\n{REST}dispatch = \"x\"")),
-            github(&format!("organization = \"a\"\n{REST}visibility = \"selected\"")),
-            github(&format!("organization = \"a\"\n{REST}repositories = [\"b\"]")),
+            github(&format!("organization = \"a\"\n{REST}visibility = \"all\"\nrepositories = [\"b\"]")),
             github(&format!("organization = \"a\"\n{REST}visibility = \"private\"\nrepositories = [\"b\"]")),
         ];
         assert_table!(&files.each_ref().map(String::as_str));

@@ -5,6 +5,7 @@
 
 mod account;
 mod at;
+mod database;
 mod destination;
 mod github;
 mod notify;
@@ -15,15 +16,13 @@ pub mod values;
 mod whole;
 
 pub use account::{Account, Leaks};
+pub use database::{Database, DatabaseAddress, DatabaseUrl, DatabaseUrlError};
 pub use destination::{Destination, DestinationKind, FileFormat, OnDrift, VercelTarget};
 pub use github::{GithubApp, GithubAuth, GithubScope, GithubStore, Visibility};
 pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, Webhook};
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
-pub use service::{
-    Database, DatabaseAddress, DatabaseUrl, DatabaseUrlError, Encryption, Engine, Listen, Log, LogFormat,
-    Network, Server, Tests,
-};
+pub use service::{Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
 pub use values::{BadValue, BaseUrl, Cidr, CronExpr};
 
 use super::problem::Problem;

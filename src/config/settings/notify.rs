@@ -11,7 +11,8 @@ use crate::crypto::SecretRef;
 use crate::domain::name::Name;
 use crate::domain::time::Span;
 
-pub use crate::config::file::{Severity, SmtpTls};
+pub use crate::config::file::SmtpTls;
+pub use crate::domain::alert::Severity;
 
 /// `[email]`
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +38,7 @@ pub struct Email {
 /// A mail server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smtp {
-    /// Host name or address.
+    /// Host name or address; an IPv6 address without brackets.
     pub host: String,
     /// 587 for `smtp://`, 465 for implicit TLS, where the URL names none.
     pub port: u16,
@@ -138,6 +139,7 @@ impl Smtp {
             ));
         }
         let here = Host::parse(&host).is_ok_and(|host| is_loopback(&borrowed(&host)));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if tls == SmtpTls::None && !here {
             return Err(at.field("tls").problem(
                 format!("mail to {host} would travel unencrypted, and the password with it"),
@@ -193,7 +195,15 @@ impl Route {
     fn read(file: &file::Route, known: &Known<'_>, at: &At<'_>) -> Read<Self> {
         let to = at.field("to").mailboxes(&file.to);
         let scope = RouteScope::read(file, known, at);
-        Ok(Self { severity: file.severity, scope: scope?, to: to? })
+        Ok(Self { severity: severity(file.severity), scope: scope?, to: to? })
+    }
+}
+
+const fn severity(severity: file::Severity) -> Severity {
+    match severity {
+        file::Severity::Info => Severity::Info,
+        file::Severity::Warning => Severity::Warning,
+        file::Severity::Critical => Severity::Critical,
     }
 }
 
@@ -274,7 +284,7 @@ mod tests {
                 SmtpTls::Implicit,
             ),
             ("smtp = \"smtp://127.0.0.1:1025\"\ntls = \"none\"", "127.0.0.1", 1025, None, SmtpTls::None),
-            ("smtp = \"smtp://[::1]:1025\"\ntls = \"none\"", "[::1]", 1025, None, SmtpTls::None),
+            ("smtp = \"smtp://[::1]:1025\"\ntls = \"none\"", "::1", 1025, None, SmtpTls::None),
             ("smtp = \"smtp://localhost\"\ntls = \"none\"", "localhost", 587, None, SmtpTls::None),
             (
                 "smtp = \"smtp://a+b%40c.example@mail.example.com\"\npassword = \"env:P\"",
@@ -319,7 +329,6 @@ mod tests {
                 Route { severity: Severity::Critical, scope, to: vec!["Ops <b@example.com>".to_owned()] },
             ]
         );
-        assert!(Severity::Critical > Severity::Warning && Severity::Warning > Severity::Info);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::service::DatabaseAddress;
+use super::database::DatabaseAddress;
 use super::values::parse_secret_url;
 use crate::config::nearest::suggestion;
 use crate::config::problem::Problem;
@@ -60,7 +60,9 @@ impl Origins {
             let message = ca_file_fault(path)?;
             Some(Problem { message, ..place.clone() })
         });
-        references.chain(ca_file).collect()
+        let mut problems: Vec<Problem> = references.chain(ca_file).collect();
+        problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+        problems
     }
 
     pub(super) fn check_providers(&self, known: &[&str]) -> Vec<Problem> {
@@ -155,7 +157,7 @@ mod tests {
         });
         assert!(!check(folder.path(), config).contains("hunter2"));
 
-        put("fernet", &crate::crypto::fernet::generate_key().expose().to_owned(), 0o600);
+        put("fernet", crate::crypto::fernet::generate_key().expose(), 0o600);
         put("database", "postgres://user:hunter2@db/app\n", 0o600);
         put("url", "https://hooks.example.com/hunter2\n", 0o600);
         put("pem", "-----BEGIN PRIVATE KEY-----\nnot a key\n-----END PRIVATE KEY-----\n", 0o600);

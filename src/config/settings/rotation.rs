@@ -4,9 +4,9 @@ use chrono::{NaiveTime, Weekday};
 use chrono_tz::Tz;
 
 use super::at::{At, Read};
-use super::values::{BadValue, CronExpr};
+use super::values::{BadValue, CronExpr, span_text};
 use super::whole::Known;
-use crate::config::file::{self, Day, Holds, NameText};
+use crate::config::file::{self, Day, DurationText, Holds, NameText};
 use crate::domain::key::MicroUsd;
 use crate::domain::name::Name;
 use crate::domain::time::Span;
@@ -152,13 +152,12 @@ struct Times {
 impl Times {
     fn read(file: &file::Rotation, at: &At<'_>) -> Read<Self> {
         let schedule = Schedule::read(file, at);
-        let max_age = file.max_age.as_ref().expect("complete() fills it in");
-        let max_age = at.field("max_age").positive_span(max_age);
-        let jitter = at.field("jitter").span(&file.jitter);
+        let max_age = at.field("max_age").positive_span(filled(file.max_age.as_ref()));
+        let jitter = at.field("jitter").span(filled(file.jitter.as_ref()));
         let grace = at.field("grace").span(&file.grace);
         let quiet = at.field("quiet").span(&file.quiet);
         let observe = at.field("observe").span(&file.observe);
-        let max_overlap = at.field("max_overlap").positive_span(&file.max_overlap);
+        let max_overlap = at.field("max_overlap").positive_span(filled(file.max_overlap.as_ref()));
         let propagation = at.field("propagation").span(&file.propagation);
         let settle = at.field("settle").span(&file.settle);
         let heal_cooldown = at.field("heal_cooldown").span(&file.heal_cooldown);
@@ -177,28 +176,36 @@ impl Times {
         times.agree(at)
     }
 
-    /// No two of them contradict each other.
+    /// No two of them contradict each other; where one is a default, it gave way already.
     fn agree(self, at: &At<'_>) -> Read<Self> {
-        if self.max_overlap < self.grace {
-            return Err(at.field("max_overlap").problem(
-                "it is shorter than grace, so every run would end in an alert",
-                "make it longer than grace and quiet",
-            ));
+        for (span, field) in [(self.grace, "grace"), (self.quiet, "quiet")] {
+            if self.max_overlap < span {
+                return Err(at.field("max_overlap").problem(
+                    format!(
+                        "it is shorter than {field} ({}), so every run would raise an alert",
+                        span_text(span)
+                    ),
+                    "make it longer than grace and quiet, or leave it out",
+                ));
+            }
         }
         let Schedule::Every(every) = self.schedule else { return Ok(self) };
         if self.max_age < every {
             let hint = "make it longer than every, or leave it out";
             return Err(at
                 .field("max_age")
-                .problem("it is shorter than every, so no key would be new enough", hint));
+                .problem("it is shorter than every, so every key would get too old", hint));
         }
         if self.jitter >= every {
-            return Err(at
-                .field("jitter")
-                .problem("it is not shorter than every", "make it a small part of every"));
+            let hint = "make it a small part of every, or leave it out";
+            return Err(at.field("jitter").problem("it is not shorter than every", hint));
         }
         Ok(self)
     }
+}
+
+fn filled(text: Option<&DurationText>) -> &DurationText {
+    text.expect("ConfigFile::complete filled in what was left out")
 }
 
 impl Schedule {
@@ -302,9 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_period_lengthens_the_default_of_max_age() {
+    fn defaults_give_way_to_what_is_given() {
         assert_eq!(read("every = \"60d\"").max_age, Span::hours(90 * 24));
         assert_eq!(read("every = \"60d\"\nmax_age = \"60d\"").max_age, Span::hours(60 * 24));
+        assert_eq!(read("every = \"5m\"").jitter, Span::seconds(30));
+        assert_eq!(read("every = \"30d\"\ngrace = \"8d\"").max_overlap, Span::hours(16 * 24));
+        assert_eq!(read("every = \"30d\"\nquiet = \"8d\"").max_overlap, Span::hours(16 * 24));
     }
 
     #[test]
@@ -344,8 +354,8 @@ mod tests {
             rotation("schedule = \"0 0 3 1 * *\"\nevery = \"30d\""),
             rotation("every = \"30d\"\nmax_age = \"20d\""),
             rotation("every = \"1h\"\njitter = \"1h\""),
-            rotation("every = \"30d\"\ngrace = \"8d\""),
             rotation("every = \"30d\"\nmax_overlap = \"1h\""),
+            rotation("every = \"30d\"\nquiet = \"8d\"\nmax_overlap = \"7d\""),
             rotation("every = \"30d\"\nwindow = { start = \"02:00\", end = \"02:00\" }"),
         ];
         assert_table!(&files.each_ref().map(String::as_str));

@@ -1,4 +1,4 @@
-//! `[server]`, `[database]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
+//! `[server]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,8 +10,7 @@ use super::at::{At, Read};
 use super::origin::Purpose;
 use super::values::{BadValue, BaseUrl, Cidr, CronExpr, span_text};
 use crate::config::file;
-use crate::crypto::{ReferenceError, SecretRef};
-use crate::domain::secret::Secret;
+use crate::crypto::SecretRef;
 use crate::domain::time::Span;
 
 /// `[server]`
@@ -32,33 +31,6 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// `unix:/path`
     Unix(PathBuf),
-}
-
-/// `[database]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// Which database.
-    pub url: DatabaseUrl,
-    /// Size of the connection pool, at least 1.
-    pub max_connections: u32,
-}
-
-/// Which database, perhaps still behind a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// Known from the configuration.
-    Plain(DatabaseAddress),
-    /// The URL is a secret.
-    Reference(SecretRef),
-}
-
-/// Which database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseAddress {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL URL; it may carry a password.
-    Postgres(Secret),
 }
 
 /// `[encryption]`
@@ -158,74 +130,6 @@ impl std::fmt::Display for Listen {
     }
 }
 
-impl Database {
-    pub(super) fn read(file: &file::Database, at: &At<'_>) -> Read<Self> {
-        let field = at.field("url");
-        let url = field.value(DatabaseUrl::parse(&file.url.0))?;
-        if let DatabaseUrl::Reference(reference) = &url {
-            field.keep_reference(reference, Purpose::DatabaseUrl);
-        }
-        Ok(Self { url, max_connections: file.max_connections })
-    }
-}
-
-impl DatabaseUrl {
-    fn parse(text: &str) -> Result<Self, BadValue> {
-        if let Ok(reference) = SecretRef::parse(text) {
-            return Ok(Self::Reference(reference));
-        }
-        DatabaseAddress::parse(&Secret::new(text)).map(Self::Plain)
-    }
-
-    /// Which database it is in the end.
-    pub fn resolve(&self) -> Result<DatabaseAddress, DatabaseUrlError> {
-        match self {
-            Self::Plain(address) => Ok(address.clone()),
-            Self::Reference(reference) => {
-                let secret = reference.resolve().map_err(DatabaseUrlError::Reference)?;
-                DatabaseAddress::parse(&secret)
-                    .map_err(|source| DatabaseUrlError::Value { reference: reference.clone(), source })
-            }
-        }
-    }
-}
-
-/// Why a reference gives no database.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseUrlError {
-    /// It does not resolve.
-    #[error(transparent)]
-    Reference(ReferenceError),
-    /// What it names is no database URL.
-    #[error("{reference} does not name a database")]
-    Value {
-        /// The reference.
-        reference: SecretRef,
-        /// Why not; repeats nothing of it.
-        source: BadValue,
-    },
-}
-
-impl DatabaseAddress {
-    /// Reads `sqlite:path` or `postgres://…`. Repeats nothing of it: it may hold a password.
-    pub fn parse(secret: &Secret) -> Result<Self, BadValue> {
-        const HINT: &str = "write \"sqlite:/var/lib/rekeyd/rekeyd.db\", \"postgres://user@host/database\" or a secret reference";
-        let text = secret.expose();
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
-                return Err(BadValue::new("not the path of a SQLite file", HINT));
-            }
-            return Ok(Self::Sqlite(PathBuf::from(path)));
-        }
-        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if postgres && Url::parse(text).is_ok() {
-            return Ok(Self::Postgres(secret.clone()));
-        }
-        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
-    }
-}
-
 impl Encryption {
     pub(super) fn read(file: &file::Encryption, at: &At<'_>) -> Read<Self> {
         Ok(Self { keys: at.field("keys").reference(&file.keys, Purpose::EncryptionKeys)? })
@@ -242,10 +146,11 @@ impl Engine {
         let engine = Self { lease: lease?, call_timeout: call_timeout? };
         let shortest = Span(engine.call_timeout.0 + LEASE_MARGIN.0);
         if engine.lease <= shortest {
-            return Err(at.field("lease").problem(
-                format!("{} is too short for a call of {}", file.lease.as_str(), file.call_timeout.as_str()),
+            let (lease, call) = (file.lease.as_str(), file.call_timeout.as_str());
+            return Err(at.given("lease", "call_timeout").problem(
+                format!("a lease of {lease} is too short for a call of {call}"),
                 format!(
-                    "make it longer than call_timeout and a margin of 2s: more than {}",
+                    "make lease longer than call_timeout and a margin of 2s: more than {}",
                     span_text(shortest)
                 ),
             ));
@@ -331,9 +236,6 @@ mod tests {
         let settings = settings("");
         assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8084");
         assert_eq!(settings.server.public_url.as_str(), "http://127.0.0.1:8084");
-        assert_eq!(settings.database.max_connections, 8);
-        let sqlite = DatabaseAddress::Sqlite(PathBuf::from("/var/lib/rekeyd/rekeyd.db"));
-        assert_eq!(settings.database.url, DatabaseUrl::Plain(sqlite));
         assert_eq!(settings.encryption.keys.to_string(), "env:BYOK_ENCRYPTION_KEY");
         assert_eq!(settings.engine, Engine { lease: Span::seconds(30), call_timeout: Span::seconds(10) });
         let tests = &settings.tests;
@@ -360,26 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn reads_where_the_database_is() {
-        let read = |url: &str| settings(&format!("[database]\nurl = {url:?}")).database.url;
-        let sqlite = |path: &str| DatabaseUrl::Plain(DatabaseAddress::Sqlite(PathBuf::from(path)));
-        assert_eq!(read("sqlite:/a/b.db"), sqlite("/a/b.db"));
-        assert_eq!(read("sqlite:///a/b.db"), sqlite("/a/b.db"));
-        assert_eq!(read("sqlite:b.db"), sqlite("b.db"));
-        let postgres = "postgres://rekeyd:not-a-password@db/rekeyd";
-        assert_eq!(read(postgres), DatabaseUrl::Plain(DatabaseAddress::Postgres(Secret::new(postgres))));
-        assert_eq!(read("env:DB"), DatabaseUrl::Reference(SecretRef::Env("DB".to_owned())));
-    }
-
-    #[test]
-    fn a_reference_must_name_a_database() {
-        let resolve = |name: &str| DatabaseUrl::Reference(SecretRef::Env(name.to_owned())).resolve();
-        let error = resolve("PATH").unwrap_err();
-        assert_eq!(error.to_string(), "env:PATH does not name a database");
-        assert!(matches!(resolve("REKEYD_TEST_ABSENT"), Err(DatabaseUrlError::Reference(_))));
-    }
-
-    #[test]
     fn refuses_bad_addresses() {
         assert_table!(&[
             "[server]\nlisten = \"8084\"",
@@ -391,12 +273,6 @@ mod tests {
             "[server]\npublic_url = \"https://user:hunter2@rekeyd.example.com\"",
             "[server]\npublic_url = \"https://rekeyd.example.com/?a=b\"",
             "[server]\ntrusted_proxies = [\n\"10.0.0.0/8\",\n\"10.0.0.0/33\",\n\"proxy\",\n]",
-            "[database]\nurl = \"/var/lib/rekeyd.db\"",
-            "[database]\nurl = \"mysql://a/b\"",
-            "[database]\nurl = \"sqlite::memory:\"",
-            "[database]\nurl = \"sqlite:\"",
-            "[database]\nurl = \"sqlite:/a.db?mode=rwc\"",
-            "[database]\nurl = \"postgres://a b/c\"",
             "[encryption]\nkeys = \"bm90LWEta2V5\"",
             "[encryption]\nkeys = \"file:keys\"",
             "[network]\nca_file = \"ca.pem\"\nproxy = \"proxy:3128\"",
@@ -409,6 +285,7 @@ mod tests {
         assert_table!(&[
             "[engine]\nlease = \"10s\"\ncall_timeout = \"10s\"",
             "[engine]\nlease = \"12s\"",
+            "[engine]\ncall_timeout = \"28s\"",
             "[engine]\nlease = \"30\"\ncall_timeout = \"0s\"",
             "[tests]\ntimeout = \"1 s\"\nhistory = \"90 days\"\nconfirm_after = \"1h30m\"\nhost_spacing = \"-1s\"",
             "[tests]\ntimeout = \"1.5s\"\nhistory = \"99999999999d\"\nconfirm_after = \"\"\nhost_spacing = \"s\"",

@@ -147,19 +147,15 @@ fn one_publisher_each(file: &ConfigFile, at: &At<'_>) {
 }
 
 fn unique_addresses(destinations: &[Destination], at: &At<'_>) {
-    let mut first: HashMap<String, usize> = HashMap::new();
     for (index, destination) in destinations.iter().enumerate() {
-        let mut other = None;
-        for address in destination.kind.addresses() {
-            other = other.or(first.get(&address).copied());
-            first.entry(address).or_insert(index);
-        }
-        if let Some(other) = other {
-            at.item(index).problem(
-                format!("it is the same place as destination {:?}", destinations[other].name.as_str()),
-                format!("remove one of the two; the first is at {}", at.item(other).whereabouts()),
-            );
-        }
+        let earlier = &destinations[..index];
+        let Some(other) = earlier.iter().position(|other| destination.kind.overlaps(&other.kind)) else {
+            continue;
+        };
+        at.item(index).problem(
+            format!("it is the same place as destination {:?}", earlier[other].name.as_str()),
+            format!("remove one of the two; the first is at {}", at.item(other).whereabouts()),
+        );
     }
 }
 
@@ -223,6 +219,9 @@ mod tests {
             &format!("{VERCEL}{}", other(VERCEL, "targets = [\"preview\"]")),
             &format!("{POSTGRES}{}", other(POSTGRES, "key_number = 1")),
             &format!("{FILE}{}", other(&FILE.replace("/run/key", "/run/./key"), "")),
+            &format!("{FILE}{}", other(&FILE.replace("variable = \"KEY\"", "format = \"raw\""), "")),
+            &format!("{FILE}{}", other(&FILE.replace("\"KEY\"", "\"OTHER\""), "format = \"json\"")),
+            &format!("{COMMAND}{}", other(COMMAND, "timeout = \"1s\"")),
         ]);
         for different in [
             format!("{GITHUB}{}", other(GITHUB, "environment = \"production\"")),
@@ -231,7 +230,9 @@ mod tests {
             format!("{VERCEL}targets = [\"production\"]\n{}", other(VERCEL, "targets = [\"preview\"]")),
             format!("{VERCEL}{}", other(VERCEL, "team = \"team_1\"")),
             format!("{POSTGRES}{}", other(POSTGRES, "key_number = 2")),
-            format!("{COMMAND}{}", other(COMMAND, "")),
+            format!("{FILE}{}", other(&FILE.replace("\"KEY\"", "\"OTHER\""), "")),
+            format!("{FILE}{}", other(&FILE.replace("/run/key", "/run/key2"), "")),
+            format!("{COMMAND}{}", other(&COMMAND.replace("\"push\"", "\"push\", \"there\""), "")),
         ] {
             assert_eq!(problems(&different), "none", "{different}");
         }

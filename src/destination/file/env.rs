@@ -62,6 +62,11 @@ fn append(out: &mut Vec<u8>, variable: &str, value: &str) {
     if !bare {
         out.extend_from_slice(end);
     }
+    // After a last line that goes on behind its end, an empty one takes the continuation.
+    let last = out.strip_suffix(b"\n").map_or(&out[..], |line| line.strip_suffix(b"\r").unwrap_or(line));
+    if continues(last) {
+        out.extend_from_slice(end);
+    }
     out.extend_from_slice(variable.as_bytes());
     out.push(b'=');
     out.extend_from_slice(value.as_bytes());
@@ -209,6 +214,8 @@ mod tests {
             ("B=\"open\nKEY=x\n", "B=\"open\nKEY=@\n"),
             ("B=\"an \\\" escaped\nKEY=x\n\"\n", "B=\"an \\\" escaped\nKEY=x\n\"\nKEY=@\n"),
             ("KEY=a\\\nb\nB=1\n", "KEY=@\nB=1\n"),
+            ("A=b\\", "A=b\\\n\nKEY=@\n"),
+            ("A=b\\\r\n", "A=b\\\r\n\r\nKEY=@\r\n"),
             ("B=it's\nKEY=x\nC='\n", "B=it's\nKEY=@\nC='\n"),
             ("#KEY=x\n;KEY=y\nMY_KEY=z\nKEY_2=q\nKEYS\n", "#KEY=x\n;KEY=y\nMY_KEY=z\nKEY_2=q\nKEYS\nKEY=@\n"),
             ("exportKEY=x\nexport=1\n", "exportKEY=x\nexport=1\nKEY=@\n"),
@@ -255,7 +262,7 @@ mod tests {
             text in "([A-Z]{1,2}|KEY|export KEY|#|\"|'|=|\\\\| |\n|\r\n|é){0,40}",
         ) {
             let others = |text: &[u8]| -> Vec<Vec<u8>> {
-                ["A", "B", "AB"].iter().flat_map(|name| values(text, name)).map(<[u8]>::to_vec).collect()
+                ["A", "B", "AB"].iter().flat_map(|name| values(text, name)).map(|value| value.trim_ascii_end().to_vec()).collect()
             };
             let out = edit(text.as_bytes(), "KEY", &key()).unwrap();
             let read = values(&out, "KEY");

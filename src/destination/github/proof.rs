@@ -44,10 +44,11 @@ pub(super) struct Evidence {
 pub(super) fn judge(generation: i64, evidence: Option<Evidence>, seen: &str) -> (Standing, Option<Evidence>) {
     let Some(evidence) = evidence else { return (Standing::Unprovable, None) };
     let standing = match &evidence.updated_at {
+        // Not drift either: a write of ours whose answer was lost leaves the evidence of the one before.
+        _ if evidence.generation != generation => Standing::Unprovable,
         Some(kept) if !same(kept, seen) => {
             Standing::Drift(format!("somebody wrote it at {seen}; our own write was at {kept}"))
         }
-        _ if evidence.generation != generation => Standing::Unprovable,
         Some(_) => Standing::Confirmed,
         None => first_look(&evidence, seen),
     };
@@ -150,6 +151,7 @@ mod tests {
             assert_eq!(kept, Some(proved.clone()), "the proof of our write stays");
         }
         assert_eq!(judged(4, &text(11)).0, Standing::Unprovable, "it holds generation 3");
+        assert_eq!(judged(4, &text(20)).0, Standing::Unprovable, "perhaps ours, its answer lost");
     }
 
     #[test]

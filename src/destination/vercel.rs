@@ -1,0 +1,206 @@
+//! Vercel environment variables, and the redeploy that makes production take them up.
+//!
+//! Map: this file says what a publish and a look are; `entries` reads and writes the variable; `variables`
+//! matches entries and words new ones;
+//! `proof` decides what counts as proof; `redeploy` rebuilds production; `api` makes the calls and reads
+//! refusals.
+//!
+//! Values of other variables are never fetched: the listing is asked for without decryption, and only our own
+//! entries are read, one by one.
+
+mod api;
+mod entries;
+mod proof;
+mod redeploy;
+mod variables;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::api::Api;
+use self::entries::overtaken;
+use self::proof::{Evidence, Written};
+use self::variables::{Entry, Target};
+use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::secret::Secret;
+use crate::net::{Deadline, Http};
+
+/// What a Vercel destination is made from.
+#[derive(Debug, Clone)]
+pub struct VercelSpec {
+    /// Name or id of the project.
+    pub project: String,
+    /// Id (`team_…`) or slug of the team that owns it; `None` for a personal account.
+    pub team: Option<String>,
+    /// Name of the variable.
+    pub variable: String,
+    /// `production`, `preview`, `development`, and custom environments by slug or id (`env_…`).
+    pub targets: Vec<String>,
+    /// For one preview branch only.
+    pub git_branch: Option<String>,
+    /// Whether entries that rekeyd creates are `sensitive` (development ones never are).
+    pub sensitive: bool,
+    /// Whether production is rebuilt after a proved write.
+    pub redeploy: bool,
+    /// The credential.
+    pub token: Secret,
+    /// `https://api.vercel.com`
+    pub api_url: String,
+}
+
+/// A Vercel destination. Has no `Debug`: it holds a credential.
+pub struct Vercel {
+    spec: VercelSpec,
+    api: Api,
+}
+
+impl Vercel {
+    /// Checks the names; makes no call.
+    pub fn new(spec: VercelSpec, http: &Http) -> Result<Self, Failure> {
+        let refuse = |text: &str| Err(Failure::new(FailureKind::NotSent, text));
+        let letters = spec.variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if spec.variable.is_empty() || !letters || spec.variable.starts_with(|c: char| c.is_ascii_digit()) {
+            return refuse("`variable` must be letters, digits and `_`, not a digit first");
+        }
+        if spec.targets.is_empty() || spec.project.is_empty() {
+            return refuse("`project` and `targets` must not be empty");
+        }
+        if spec.git_branch.is_some() && spec.targets != ["preview"] {
+            return refuse("a branch can only have a value of its own for the target \"preview\"");
+        }
+        if spec.redeploy && !spec.targets.iter().any(|target| target == "production") {
+            return refuse("`redeploy` rebuilds production, which is not among `targets`");
+        }
+        let api = Api::new(&spec.api_url, spec.team.clone(), spec.token.clone(), http)?;
+        Ok(Self { spec, api })
+    }
+}
+
+#[async_trait]
+impl Destination for Vercel {
+    fn address(&self) -> String {
+        let VercelSpec { project, team, variable, git_branch, .. } = &self.spec;
+        let mut targets = self.spec.targets.clone();
+        targets.sort();
+        targets.dedup();
+        let branch = git_branch.as_ref().map(|branch| format!("@{branch}")).unwrap_or_default();
+        let team = team.as_deref().unwrap_or("-");
+        format!("vercel:{}/{team}/{project}/{variable}/{}{branch}", self.api.host(), targets.join("+"))
+    }
+
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+        let wanted = self.targets(deadline).await?;
+        let listing = self.listing(deadline).await?;
+        let branch = self.spec.git_branch.as_deref();
+        let entries = listing.ours(&self.spec.variable, branch)?;
+        let (present, missing) = variables::sort(entries, &wanted);
+        let mut seen: Vec<String> = present.iter().flat_map(|entry| self.describe(entry, &wanted)).collect();
+        seen.extend(
+            missing
+                .iter()
+                .map(|target| format!("{} will be created for {}", self.spec.variable, target.name())),
+        );
+        for branch in listing.other_branches(&self.spec.variable, branch) {
+            seen.push(format!("warning: the branch {branch} has a value of its own, which stays as it is"));
+        }
+        if self.spec.redeploy {
+            let project = self.project(deadline).await?;
+            seen.push(match project.production() {
+                Some(id) => format!("production is served by {id}, which is rebuilt after a write"),
+                None => "warning: there is no production deployment to rebuild".to_owned(),
+            });
+        }
+        Ok(seen)
+    }
+
+    /// A second pass when somebody created an entry in between, or when a create of ours whose answer was
+    /// lost is only now found in the way.
+    async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
+        let entries = match self.write(&delivery.secret, deadline).await {
+            Err(failure) if overtaken(&failure) => self.write(&delivery.secret, deadline).await?,
+            first => first?,
+        };
+        Ok(json!(Evidence { generation: delivery.generation, entries, deployment: None }))
+    }
+
+    async fn look(&self, delivery: &Delivery, evidence: &Value, deadline: Deadline) -> Result<Look, Failure> {
+        let kept = Evidence::deserialize(evidence).ok();
+        let ours = kept.filter(|kept| kept.generation == delivery.generation);
+        let wanted = self.targets(deadline).await?;
+        let (present, missing) = self.entries(&wanted, deadline).await?;
+        let mut standings: Vec<Standing> = missing.iter().map(|_| Standing::Missing).collect();
+        let mut proved = Vec::new();
+        for entry in &present {
+            let equal = self.holds(entry, &delivery.secret, deadline).await?;
+            let written = ours.iter().flat_map(|kept| &kept.entries).find(|written| written.id == entry.id);
+            standings.push(proof::judge(entry, equal, ours.is_some(), written));
+            proved.push(Written { proved: entry.written_at(), ..Written::known(entry, written) });
+        }
+        let standing = proof::together(standings);
+        if standing != Standing::Confirmed {
+            return Ok(Look { standing, evidence: evidence.clone() });
+        }
+        let deployment = ours.and_then(|kept| kept.deployment);
+        let mut kept = Evidence { generation: delivery.generation, entries: proved, deployment };
+        let effective = self.spec.redeploy && self.is_effective(&mut kept, deadline).await?;
+        let standing = if effective { Standing::Effective } else { Standing::Confirmed };
+        Ok(Look { standing, evidence: json!(kept) })
+    }
+
+    fn plan(&self) -> Vec<PlannedCall> {
+        let call = |method: &str, path: &[&str], query: &[(&str, &str)], effect: String| PlannedCall {
+            call: format!("{method} {}", self.api.url(path, query)),
+            effect,
+        };
+        let VercelSpec { project, variable, .. } = &self.spec;
+        let targets = self.spec.targets.join(", ");
+        let entry = ["v9", "projects", project, "env", "ID"];
+        let mut calls = vec![
+            call("GET", &self.env_path("v10"), &[], format!("finds {variable} for {targets}")),
+            call("PATCH", &entry, &[], "replaces its value; targets, type and comment stay".to_owned()),
+            call(
+                "POST",
+                &self.env_path("v10"),
+                &[],
+                "creates it, only for a target that has none".to_owned(),
+            ),
+            call("GET", &self.env_path("v10"), &[], "proves the write by value, or by its time".to_owned()),
+        ];
+        if self.spec.redeploy {
+            let effect = "rebuilds what serves production now, and waits until it is READY".to_owned();
+            calls.push(call("POST", &["v13", "deployments"], &[("forceNew", "1")], effect));
+        }
+        calls
+    }
+
+    fn rollout(&self) -> Option<&dyn Rollout> {
+        self.spec.redeploy.then_some(self as &dyn Rollout)
+    }
+}
+
+impl Vercel {
+    /// What an entry is, and where that differs from the configuration: it stays as it is.
+    fn describe(&self, entry: &Entry, wanted: &[Target]) -> Vec<String> {
+        let targets = entry.targets();
+        let names: Vec<&str> = targets.iter().map(Target::name).collect();
+        let names = names.join(", ");
+        let mut lines = vec![format!("{} exists for {names}, type {}", self.spec.variable, entry.kind)];
+        let extra: Vec<&str> =
+            targets.iter().filter(|target| !wanted.contains(target)).map(Target::name).collect();
+        if !extra.is_empty() {
+            lines.push(format!(
+                "warning: that entry also serves {}, which gets the key too",
+                extra.join(", ")
+            ));
+        }
+        if self.spec.sensitive && !entry.is_sensitive() && names != "development" {
+            lines.push(format!("warning: it is {}, not sensitive, and keeps its type", entry.kind));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Rebuilding production, so that it runs with the new value: a change reaches only deployments made after it.
+//!
+//! What is rebuilt is the deployment that serves production now (`targets.production.id` of the project; after
+//! an instant rollback that is not the newest one). The new one carries a tag in its metadata,
+//! `rekeyd_run = ROTATION-GENERATION-TIME OF THE WRITE`, and is looked for by it first, so that a lost answer
+//! does not build twice. A build that failed is tried again under another tag, [`ATTEMPTS`] times.
+//!
+//! *Effective* is what serves production, whoever deployed it: READY, and ours or made well after the write.
+
+use async_trait::async_trait;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Vercel;
+use super::proof::Evidence;
+use crate::destination::{Delivery, Rollout};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::net::Deadline;
+
+/// Builds of one write before a person must look.
+pub(super) const ATTEMPTS: u32 = 3;
+/// Somebody else's deployment counts when it was made this long after the write: it may have read its
+/// variables a moment after it was made.
+const MARGIN_MS: i64 = 5000;
+/// The tag's name in the metadata of a deployment.
+const TAG: &str = "rekeyd_run";
+
+/// A deployment that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deployment {
+    pub(super) id: String,
+    pub(super) tag: String,
+    pub(super) attempt: u32,
+    /// As last seen: QUEUED, INITIALIZING, BUILDING, READY, ERROR, CANCELED, BLOCKED.
+    pub(super) state: String,
+}
+
+impl Deployment {
+    pub(super) fn failed(&self) -> bool {
+        matches!(self.state.as_str(), "ERROR" | "CANCELED" | "BLOCKED" | "DELETED")
+    }
+}
+
+/// What Vercel shows of a deployment; listings use other names than the single one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(alias = "uid")]
+    id: String,
+    #[serde(alias = "state")]
+    ready_state: Option<String>,
+    #[serde(alias = "created")]
+    created_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Project {
+    pub(super) id: String,
+    pub(super) name: String,
+    #[serde(default)]
+    targets: Value,
+}
+
+impl Project {
+    pub(super) fn production(&self) -> Option<&str> {
+        self.targets["production"]["id"].as_str()
+    }
+}
+
+impl Vercel {
+    pub(super) async fn project(&self, deadline: Deadline) -> Result<Project, Failure> {
+        let url = self.api.url(&["v9", "projects", &self.spec.project], &[]);
+        self.api.get(url, deadline).await?.json()
+    }
+
+    async fn deployment(&self, id: &str, deadline: Deadline) -> Result<Shown, Failure> {
+        let url = self.api.url(&["v13", "deployments", id], &[]);
+        self.api.get(url, deadline).await?.json()
+    }
+
+    /// Whether production runs with the write of `evidence`; notes how our own deployment is doing.
+    pub(super) async fn is_effective(
+        &self,
+        evidence: &mut Evidence,
+        deadline: Deadline,
+    ) -> Result<bool, Failure> {
+        let Some(proved_at) = evidence.proved_at() else { return Ok(false) };
+        let project = self.project(deadline).await?;
+        if let Some(serving) = project.production() {
+            let shown = self.deployment(serving, deadline).await?;
+            let ours = evidence.deployment.as_ref().is_some_and(|own| own.id == shown.id);
+            let later = shown.created_at.is_some_and(|at| at > proved_at + MARGIN_MS);
+            if shown.ready_state.as_deref() == Some("READY") && (ours || later) {
+                if let Some(own) = evidence.deployment.as_mut().filter(|_| ours) {
+                    "READY".clone_into(&mut own.state);
+                }
+                return Ok(true);
+            }
+        }
+        if let Some(own) = &mut evidence.deployment {
+            let shown = self.deployment(&own.id, deadline).await?;
+            own.state = shown.ready_state.unwrap_or_else(|| "UNKNOWN".to_owned());
+        }
+        Ok(false)
+    }
+
+    /// The deployment that carries `tag`, if there is one. Newer accounts have the listing under v7.
+    async fn tagged(
+        &self,
+        tag: &str,
+        project: &str,
+        since: i64,
+        deadline: Deadline,
+    ) -> Result<Option<Shown>, Failure> {
+        let since = (since - 60_000).to_string();
+        let query = [("projectId", project), ("target", "production"), ("since", &since), ("limit", "100")];
+        let older = self.api.get(self.api.url(&["v6", "deployments"], &query), deadline).await;
+        let answer = match older {
+            Err(failure) if matches!(failure.status, Some(404 | 410)) => {
+                self.api.get(self.api.url(&["v7", "deployments"], &query), deadline).await?
+            }
+            answer => answer?,
+        };
+        let listing: Value = answer.json()?;
+        let rows = listing["deployments"].as_array().ok_or_else(|| answer.unclear())?;
+        let found = rows.iter().find(|row| row["meta"][TAG] == tag);
+        found.map(|row| Shown::deserialize(row).map_err(|_| answer.unclear())).transpose()
+    }
+
+    async fn build(&self, tag: &str, project: &Project, deadline: Deadline) -> Result<Shown, Failure> {
+        let Some(serving) = project.production() else {
+            let text = format!("the project {} has no production deployment to rebuild", project.name);
+            return Err(
+                Failure::new(FailureKind::Refused, text).hint("deploy it once, or set redeploy = false")
+            );
+        };
+        let body = json!({
+            "name": project.name,
+            "deploymentId": serving,
+            "target": "production",
+            "meta": { TAG: tag },
+        });
+        let url = self.api.url(&["v13", "deployments"], &[("forceNew", "1")]);
+        self.api.call(Method::POST, url, Some(&body), &[], deadline).await?.json()
+    }
+}
+
+#[async_trait]
+impl Rollout for Vercel {
+    fn required(&self) -> bool {
+        true
+    }
+
+    fn due(&self, evidence: &Value) -> bool {
+        let open = |kept: Evidence| {
+            kept.proved_at().is_some() && kept.deployment.is_none_or(|deployment| deployment.failed())
+        };
+        self.spec.redeploy && Evidence::deserialize(evidence).is_ok_and(open)
+    }
+
+    async fn start(
+        &self,
+        delivery: &Delivery,
+        evidence: &Value,
+        deadline: Deadline,
+    ) -> Result<Value, Failure> {
+        let unproved = || Failure::new(FailureKind::NotSent, "there is no proved write to deploy");
+        let mut kept = Evidence::deserialize(evidence).map_err(|_| unproved())?;
+        let proved_at = kept.proved_at().ok_or_else(unproved)?;
+        let attempt = match &kept.deployment {
+            None => 1,
+            Some(own) if !own.failed() => return Ok(evidence.clone()),
+            Some(own) if own.attempt >= ATTEMPTS => {
+                let text = format!(
+                    "{ATTEMPTS} deployments ended without being ready, the last, {}, in {}",
+                    own.id, own.state
+                );
+                return Err(Failure::new(FailureKind::Refused, text)
+                    .hint("read its log at Vercel, then publish again"));
+            }
+            Some(own) => own.attempt + 1,
+        };
+        let tag = format!("{}-{}-{proved_at}-{attempt}", delivery.rotation, delivery.generation);
+        let project = self.project(deadline).await?;
+        let shown = match self.tagged(&tag, &project.id, proved_at, deadline).await? {
+            Some(shown) => shown,
+            None => self.build(&tag, &project, deadline).await?,
+        };
+        let state = shown.ready_state.unwrap_or_else(|| "QUEUED".to_owned());
+        kept.deployment = Some(Deployment { id: shown.id, tag, attempt, state });
+        Ok(json!(kept))
+    }
+}
