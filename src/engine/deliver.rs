@@ -56,7 +56,7 @@ impl Session<'_> {
         let outcome = place.adapter.publish(&delivery, deadline).await;
         let did = match &outcome {
             Ok(_) => format!("wrote generation {} to {name}", key.generation),
-            Err(failure) => format!("{name} did not take generation {}: {failure}", key.generation),
+            Err(failure) => format!("{name} did not take generation {}: {}", key.generation, with_hint(failure)),
         };
         let changes = match outcome {
             Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),
@@ -148,7 +148,7 @@ impl Session<'_> {
         if !unclear {
             row.fact.level = before;
         }
-        row.fact.error = Some(failure.to_string());
+        row.fact.error = Some(with_hint(failure));
         row.fact.permanent = failure.is_permanent();
         row.fact.attempts += 1;
         let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
@@ -256,7 +256,7 @@ impl Session<'_> {
             }
             Err(failure) => {
                 row.fact.attempts += 1;
-                row.fact.error = rollout.required().then(|| failure.to_string());
+                row.fact.error = rollout.required().then(|| with_hint(&failure));
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
                 let evidence =
@@ -299,7 +299,7 @@ impl Session<'_> {
             Ok(look) => look,
             Err(failure) => {
                 row.fact.attempts += 1;
-                row.fact.error = Some(failure.to_string());
+                row.fact.error = Some(with_hint(&failure));
                 row.fact.permanent = failure.is_permanent();
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
@@ -372,6 +372,11 @@ impl Session<'_> {
         fact.error = Some(why);
         (did, None)
     }
+}
+
+/// The failure and how to mend it, in one sentence.
+fn with_hint(failure: &Failure) -> String {
+    failure.hint.as_ref().map_or_else(|| failure.to_string(), |hint| format!("{failure} ({hint})"))
 }
 
 /// True when the write is proved and running consumers have not been told yet.

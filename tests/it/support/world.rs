@@ -236,6 +236,21 @@ variable = "{SECRET}"
         self.printed.lock().unwrap().push_str(text);
     }
 
+    /// The same binary with another encryption key.
+    pub async fn rekeyd_with_key(&self, args: &[&str], encryption_key: &str) -> Out {
+        let done = self.command(args).env("BYOK_ENCRYPTION_KEY", encryption_key).output().await.unwrap();
+        Out {
+            status: done.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        }
+    }
+
+    /// Hash of the key that production used first.
+    pub fn first_hash(&self) -> String {
+        rekeyd::domain::secret::Secret::new(self.first.clone()).sha256_hex()
+    }
+
     /// Starts the daemon; its log goes to `serve.log`.
     pub fn serve(&self) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("serve.log")).unwrap();
