@@ -1,1 +1,7 @@
-fn main() {}
+//! `rekeyd`: a daemon for systemd, and the command line to steer it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rekeyd::cli::run()
+}

@@ -1,5 +1,5 @@
 //! What a provider says about a key: the rows of an account's listing and a key's view of itself.
-//! Field meanings and quirks: wire-facts.md, "Key object" and "CurrentKey".
+//! Field meanings and quirks: wire-facts.md, "Key object" and "`CurrentKey`".
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,15 @@
 //! The pure middle: what rekeyd knows and how it decides. No clock, no network, no database, no randomness.
 //!
-//! Reading order: [`time`] and [`secret`] (the plain values), [`outcome`] (how a call to the outside ended),
-//! [`key`] (what a provider says about a key).
+//! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
+//! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
+//! (the protocol), [`guard`] (what may never happen), [`alert`] (what admins are told).
 
+pub mod alert;
+pub mod guard;
 pub mod key;
+pub mod name;
 pub mod outcome;
+pub mod rotation;
 pub mod secret;
 pub mod time;
+pub mod verdict;

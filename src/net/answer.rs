@@ -16,6 +16,8 @@ use crate::domain::time::{Span, Timestamp};
 pub const BODY_CAP: usize = 1024 * 1024;
 /// Longest text of a vendor that is shown to people, in characters.
 const SENTENCE_CAP: usize = 300;
+/// So much of a vendor's text is looked at; what a key cut in two at its end leaves is cut off again.
+const READ_CAP: usize = 8192;
 /// Nobody waits longer than this because a header said so.
 const RETRY_AFTER_CAP: Span = Span::hours(24);
 
@@ -103,19 +105,29 @@ impl Answer {
 
     /// The failure of an answer that proves nothing: says host, status and form, never the body.
     pub fn unclear(&self) -> Failure {
-        let form = match text_of(&self.headers, &CONTENT_TYPE).map(|text| text.split(';').next()) {
-            Some(Some(form)) if form.len() <= 60 => format!("a body of type {}", form.trim()),
-            _ if self.body.is_empty() => "an empty body".to_owned(),
-            _ => "a body of unknown type".to_owned(),
-        };
-        let text = format!("{}: unexpected answer, status {} with {form}", self.host, self.status);
+        let text = format!("{}: unexpected answer, status {} with {}", self.host, self.status, self.form());
         self.failure(FailureKind::Unclear, text)
+    }
+
+    /// The body's media type in words.
+    fn form(&self) -> String {
+        let is_type = |text: &&str| {
+            text.len() <= 40 && text.chars().all(|c| c.is_ascii_lowercase() || "/+-.".contains(c))
+        };
+        let media_type = text_of(&self.headers, &CONTENT_TYPE).and_then(|text| text.split(';').next());
+        match media_type.map(str::trim).filter(is_type) {
+            _ if self.body.is_empty() => "an empty body".to_owned(),
+            Some(media_type) => format!("a body of type {media_type}"),
+            None => "a body of unknown type".to_owned(),
+        }
     }
 }
 
 /// A vendor's own words for people: keys redacted, control characters gone, at most 300 characters.
 pub fn sentence(text: &str, secrets: &[&Secret]) -> String {
-    let clean: String = redact(text, secrets).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let start: String = text.chars().take(READ_CAP).collect();
+    let clean: String =
+        redact(&start, secrets).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = clean.trim();
     if clean.chars().count() <= SENTENCE_CAP {
         return clean.to_owned();

@@ -64,12 +64,7 @@ impl FaultKind {
         }
     }
 
-    /// True when no connection was made, so that the vendor cannot have seen the request.
-    pub fn never_connected(self) -> bool {
-        matches!(self, Self::Dns | Self::ConnectionRefused | Self::Connect | Self::Tls) || self.not_sent()
-    }
-
-    fn not_sent(self) -> bool {
+    fn is_ours(self) -> bool {
         matches!(self, Self::Late | Self::BadRequest | Self::PrivateAddress)
     }
 
@@ -138,6 +133,16 @@ impl Fault {
         Self { kind, host, elapsed: Duration::ZERO, status: None, date: None }
     }
 
+    /// True when something of ours was in the way: nothing went out.
+    pub fn is_ours(&self) -> bool {
+        self.kind.is_ours()
+    }
+
+    /// True when no connection was made: a test may then be tried once more.
+    pub fn is_connect(&self) -> bool {
+        matches!(self.kind, FaultKind::Dns | FaultKind::ConnectionRefused | FaultKind::Connect)
+    }
+
     pub(super) fn after_head(self, head: Option<Head>) -> Self {
         let Some(head) = head else { return self };
         Self { status: Some(head.status), date: head.date, ..self }
@@ -157,7 +162,7 @@ impl From<Fault> for Failure {
     /// `NotSent` only when something of ours was in the way. A failed connect is `Unclear` as well: behind
     /// a proxy it proves less than it seems, and looking costs little.
     fn from(fault: Fault) -> Self {
-        let kind = if fault.kind.not_sent() { FailureKind::NotSent } else { FailureKind::Unclear };
+        let kind = if fault.is_ours() { FailureKind::NotSent } else { FailureKind::Unclear };
         Self { status: fault.status, date: fault.date, ..Self::new(kind, fault.to_string()) }
     }
 }

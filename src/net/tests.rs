@@ -118,7 +118,7 @@ async fn failed_connections_say_host_and_kind_only() {
     assert_eq!(failure.message, format!("{free}: the connection was refused"));
     let url = Url::parse("http://no-such-host.invalid/").unwrap();
     let fault = client.exchange(client.request(Method::GET, url), soon()).await.unwrap_err();
-    assert_eq!((fault.kind, fault.kind.never_connected()), (FaultKind::Dns, true));
+    assert_eq!((fault.kind, fault.is_connect()), (FaultKind::Dns, true));
 }
 
 #[tokio::test]

@@ -2,6 +2,10 @@
 //!
 //! The engine sees only what is in this file: the [`Issuer`] trait and the plain values of [`crate::domain`].
 
+pub mod catalog;
+pub mod openrouter;
+pub mod probe;
+
 use async_trait::async_trait;
 
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};

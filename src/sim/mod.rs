@@ -21,7 +21,8 @@
 //! # What they have in common
 //!
 //! - `start().await` listens on `127.0.0.1`, port 0. Handles are cheap to clone; the server stops when the
-//!   last one is dropped, or at `stop()`.
+//!   last one is dropped, or at `stop()`. They live on the runtime that started them: a test that blocks its
+//!   thread on a child process needs a runtime with more than one.
 //! - A call's effect is one atomic step under one lock: whatever happens to the connection, it took place
 //!   wholly or not at all, and the journal says which.
 //! - Every request has a *label* (`create_key`, `put_secret`, …; the table is in each vendor's header). The
@@ -33,7 +34,9 @@ pub mod fault;
 pub mod github;
 pub mod hold;
 pub mod openrouter;
+pub mod smtp;
 #[cfg(test)]
 mod testing;
+pub mod vercel;
 mod wire;
 pub mod world;

@@ -6,7 +6,7 @@
 //!        ─► mishaps after  ─► journal: status ─► write
 //! ```
 //!
-//! A vendor is a [`Vendor`]: it names calls, answers them under its own lock, and knows its error shape. It
+//! A vendor is a `Vendor`: it names calls, answers them under its own lock, and knows its error shape. It
 //! never sees a socket, and never waits.
 
 use std::net::SocketAddr;

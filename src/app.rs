@@ -1,0 +1,308 @@
+//! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
+//! them all, and the only one that resolves secret references.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::config::settings::{
+    self as settings, DatabaseAddress, DestinationKind, GithubAuth, GithubScope, OnInvalid, Probe,
+};
+use crate::crypto::{Fingerprinter, Ring, Sealed, SecretRef};
+use crate::destination::file::{File, FileSpec, Format};
+use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
+use crate::destination::{Destination, Rollout};
+use crate::domain::key::KeyKind;
+use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
+use crate::domain::secret::Secret;
+use crate::engine::{Account, Engine, Parts, Place, Rotation};
+use crate::net::{Http, HttpOptions};
+use crate::provider::Issuer;
+use crate::provider::openrouter::OpenRouter;
+use crate::store::{Store, new_id};
+
+/// An error that a person must mend in the configuration: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Misconfigured {
+    /// What is wrong.
+    pub text: String,
+    /// The next move.
+    pub hint: Option<String>,
+}
+
+impl Misconfigured {
+    fn new(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: Some(hint.into()) }
+    }
+}
+
+/// Opens the database of the configuration, without migrating it.
+pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
+    let address = settings
+        .database
+        .url
+        .resolve()
+        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: None })?;
+    let url = match &address {
+        DatabaseAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
+        DatabaseAddress::Postgres(url) => url.expose().to_owned(),
+    };
+    Ok(Store::open(&url, settings.database.max_connections).await?)
+}
+
+/// The encryption keys of the configuration.
+pub fn ring(settings: &Settings) -> anyhow::Result<Ring> {
+    let keys = resolve(&settings.encryption.keys, "[encryption] keys")?;
+    Ring::parse(&keys).map_err(|error| {
+        let hint = error.hint().map(str::to_owned);
+        Misconfigured { text: format!("[encryption] keys: {error}"), hint }.into()
+    })
+}
+
+/// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the
+/// configuration names. `actor` is who acts, for the audit trail.
+pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> {
+    engine_with(settings, actor, Arc::new(SystemClock::default())).await
+}
+
+/// The same with a clock of the caller's, for tests.
+pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
+    let ring = ring(settings)?;
+    let http = http(settings)?;
+    let accounts = accounts(settings, &http)?;
+    let places = places(settings, &http)?;
+    let rotations =
+        settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+    let store = open_store(settings).await?;
+    store.migrate().await?;
+    let (instance, fingerprints) = prove(&store, &ring).await?;
+    Ok(Engine::new(Parts {
+        store,
+        ring,
+        fingerprints,
+        instance,
+        clock,
+        actor: actor.to_owned(),
+        owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
+        lease: settings.engine.lease,
+        call_timeout: settings.engine.call_timeout,
+        confirm_after: settings.tests.confirm_after,
+        accounts,
+        rotations,
+        places,
+    }))
+}
+
+/// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
+/// key refuses here, before anything is read or written with it.
+async fn prove(store: &Store, ring: &Ring) -> anyhow::Result<(String, Fingerprinter)> {
+    let instance = store.fact_once("instance", &new_id().replace('-', "")[20..]).await?;
+    let sealed = ring.seal(&Fingerprinter::generate());
+    let stored = store.fact_once("sealed:fingerprints", sealed.as_str()).await?;
+    let key = ring.open(&Sealed::from_stored(stored)).map_err(|_| {
+        Misconfigured::new(
+            "[encryption] keys: none of the keys opens what this database holds; nothing was changed",
+            "set BYOK_ENCRYPTION_KEY to the key that this database was made with",
+        )
+    })?;
+    Ok((instance, Fingerprinter::new(&key)))
+}
+
+/// The one HTTP client.
+fn http(settings: &Settings) -> anyhow::Result<Http> {
+    let options = HttpOptions {
+        ca_file: settings.network.ca_file.clone(),
+        proxy: settings.network.proxy.as_ref().map(ToString::to_string),
+        ..HttpOptions::default()
+    };
+    Http::new(&options).map_err(|error| anyhow!(error)).context("[network]")
+}
+
+fn resolve(reference: &SecretRef, field: &str) -> Result<Secret, Misconfigured> {
+    reference.resolve().map_err(|error| {
+        let hint = error.hint();
+        Misconfigured { text: format!("{field}: {error}"), hint }
+    })
+}
+
+fn accounts(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Account>> {
+    settings.accounts.iter().map(|entry| account(entry, http)).collect()
+}
+
+fn account(entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Account)> {
+    let name = entry.name.to_string();
+    if entry.provider.to_string() != "openrouter" {
+        return Err(Misconfigured::new(
+            format!("account {name}: keys of provider {} cannot be issued by this version", entry.provider),
+            "provider = \"openrouter\"",
+        )
+        .into());
+    }
+    let key = resolve(&entry.provisioning_key, &format!("account {name}: provisioning_key"))?;
+    let base = entry.base_url.as_ref().ok_or_else(|| anyhow!("account {name} has no base_url"))?;
+    let issuer: Arc<dyn Issuer> =
+        Arc::new(OpenRouter::new(http.clone(), base.url().clone(), entry.workspace.clone(), key));
+    let account = Account {
+        name: name.clone(),
+        provider: entry.provider.to_string(),
+        issuer,
+        workspace: entry.workspace.clone(),
+        max_deletes_per_hour: entry.max_deletes_per_hour,
+    };
+    Ok((name, account))
+}
+
+fn places(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Place>> {
+    let regular = settings.destinations.iter().filter(|entry| entry.holds == KeyKind::Regular);
+    regular.map(|entry| place(entry, http)).collect()
+}
+
+fn place(entry: &settings::Destination, http: &Http) -> anyhow::Result<(String, Place)> {
+    let name = entry.name.to_string();
+    let (kind, adapter) = adapter(&name, &entry.kind, http)?;
+    let effective = adapter.rollout().is_some_and(Rollout::required);
+    let target = Target {
+        name: name.clone(),
+        address: adapter.address(),
+        required: entry.required,
+        needs: if effective { Level::Effective } else { Level::Confirmed },
+        on_drift: match entry.on_drift {
+            settings::OnDrift::Hold => OnDrift::Hold,
+            settings::OnDrift::Overwrite => OnDrift::Overwrite,
+        },
+    };
+    Ok((name, Place { target, kind, adapter }))
+}
+
+fn adapter(
+    name: &str,
+    kind: &DestinationKind,
+    http: &Http,
+) -> anyhow::Result<(&'static str, Arc<dyn Destination>)> {
+    match kind {
+        DestinationKind::Github { .. } => Ok(("github", Arc::new(github(name, kind, http)?))),
+        DestinationKind::File { path, format, variable, mode, owner, group } => {
+            let variable = variable.clone().unwrap_or_default();
+            let format = match format {
+                settings::FileFormat::Env => Format::Env { variable },
+                settings::FileFormat::Raw => Format::Raw,
+                settings::FileFormat::Json => Format::Json { variable },
+            };
+            let spec = FileSpec {
+                path: path.clone(),
+                format,
+                mode: Some(*mode),
+                owner: owner.clone(),
+                group: group.clone(),
+            };
+            Ok(("file", Arc::new(File::new(spec))))
+        }
+        DestinationKind::Vercel { .. }
+        | DestinationKind::Postgres { .. }
+        | DestinationKind::Command { .. } => Err(Misconfigured::new(
+            format!("destination {name}: this version publishes to GitHub secrets and files"),
+            "type = \"github\" or \"file\"",
+        )
+        .into()),
+    }
+}
+
+fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Github> {
+    let DestinationKind::Github { scope, store, secret, auth, api_url, dispatch } = kind else {
+        return Err(anyhow!("destination {name} is not a GitHub secret"));
+    };
+    let auth = match auth {
+        GithubAuth::Token(token) => Auth::Token(resolve(token, &format!("destination {name}: token"))?),
+        GithubAuth::App(app) => Auth::App {
+            id: app.id,
+            installation: app.installation,
+            private_key: resolve(&app.private_key, &format!("destination {name}: app.private_key"))?,
+        },
+    };
+    let spec = GithubSpec {
+        scope: github_scope(scope),
+        store: match store {
+            settings::GithubStore::Actions => GithubStore::Actions,
+            settings::GithubStore::Dependabot => GithubStore::Dependabot,
+            settings::GithubStore::Codespaces => GithubStore::Codespaces,
+        },
+        secret: secret.clone(),
+        api_url: api_url.as_str().to_owned(),
+        dispatch: dispatch.clone(),
+        auth,
+    };
+    Github::new(spec, http).map_err(|failure| {
+        Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }.into()
+    })
+}
+
+fn github_scope(scope: &GithubScope) -> Scope {
+    match scope.clone() {
+        GithubScope::Repository { owner, repository, environment: None } => {
+            Scope::Repository { owner, repo: repository }
+        }
+        GithubScope::Repository { owner, repository, environment: Some(environment) } => {
+            Scope::Environment { owner, repo: repository, environment }
+        }
+        GithubScope::Organization { organization, visibility, repositories } => Scope::Organization {
+            organization,
+            visibility: visibility.map(|visibility| match visibility {
+                settings::Visibility::All => Visibility::All,
+                settings::Visibility::Private => Visibility::Private,
+                settings::Visibility::Selected => Visibility::Selected,
+            }),
+            repositories,
+        },
+    }
+}
+
+fn rotation(
+    settings: &Settings,
+    entry: &settings::Rotation,
+    places: &BTreeMap<String, Place>,
+) -> anyhow::Result<(String, Rotation)> {
+    let name = entry.name.to_string();
+    let targets = entry.destinations.iter().map(|destination| {
+        let place = places.get(&destination.to_string());
+        place
+            .map(|place| place.target.clone())
+            .ok_or_else(|| anyhow!("rotation {name}: no destination {destination}"))
+    });
+    let workspace = settings
+        .accounts
+        .iter()
+        .find(|account| account.name == entry.account)
+        .and_then(|a| a.workspace.clone());
+    let policy = Policy {
+        targets: targets.collect::<Result<_, _>>()?,
+        grace: entry.grace,
+        quiet: entry.quiet,
+        observe: entry.observe,
+        max_overlap: entry.max_overlap,
+        propagation: entry.propagation,
+        settle: entry.settle,
+        confirm_after: settings.tests.confirm_after,
+        spec: SpecPolicy {
+            limit: entry.key.limit,
+            limit_reset: entry.key.limit_reset.map(|reset| reset.as_str().to_owned()),
+            include_byok_in_limit: entry.key.include_byok_in_limit,
+            workspace,
+        },
+        chat_model: match &entry.probe {
+            Probe::Key => None,
+            Probe::Chat(model) => Some(model.clone()),
+        },
+    };
+    let rotation = Rotation {
+        name: name.clone(),
+        account: entry.account.to_string(),
+        policy,
+        heal: entry.on_invalid == OnInvalid::Rotate,
+        heal_cooldown: entry.heal_cooldown,
+    };
+    Ok((name, rotation))
+}

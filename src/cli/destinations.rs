@@ -1,0 +1,113 @@
+//! `destinations list | check | publish`.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::accounts::PATIENCE;
+use crate::engine::{Engine, EngineError};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// The destinations of the configuration and what they hold
+    List,
+    /// Ask each destination (or one) what it shows and what the credentials may do; changes nothing
+    Check {
+        /// Only this one
+        name: Option<String>,
+    },
+    /// Write the current key to a destination again, whatever it holds, and prove it
+    Publish {
+        /// Name of the destination
+        name: String,
+    },
+}
+
+pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
+    let engine = context.engine().await?;
+    match command {
+        Command::List => {
+            let rows = rows(&engine).await?;
+            context.out.rows(
+                &rows,
+                &["name", "type", "rotation", "level", "generation", "address"],
+                |row| {
+                    ["name", "type", "rotation", "level", "generation", "address"]
+                        .map(|field| shown(&row[field]))
+                        .to_vec()
+                },
+            )?;
+            Ok(0)
+        }
+        Command::Check { name } => check(context, &engine, name).await,
+        Command::Publish { name } => publish(context, &engine, &name).await,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
+    let mut rows = Vec::new();
+    for place in engine.places() {
+        let rotation = engine.rotation_of_place(&place.target.name);
+        let view = match rotation {
+            Some(rotation) => Some(engine.rotation_view(&rotation.name).await?),
+            None => None,
+        };
+        let destination = view.and_then(|v| v.destinations.into_iter().find(|d| d.name == place.target.name));
+        rows.push(json!({
+            "name": place.target.name,
+            "type": place.kind,
+            "rotation": rotation.map(|rotation| rotation.name.clone()),
+            "required": place.target.required,
+            "level": destination.as_ref().map(|d| d.level),
+            "generation": destination.as_ref().and_then(|d| d.generation),
+            "error": destination.as_ref().and_then(|d| d.error.clone()),
+            "drift": destination.as_ref().and_then(|d| d.drift.clone()),
+            "address": place.target.address,
+        }));
+    }
+    Ok(rows)
+}
+
+async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyhow::Result<u8> {
+    let names: Vec<String> = match name {
+        Some(name) => vec![engine.place(&name)?.target.name.clone()],
+        None => engine.places().map(|place| place.target.name.clone()).collect(),
+    };
+    let mut rows = Vec::new();
+    let mut healthy = true;
+    for name in names {
+        let checked = engine.check_place(&name).await?;
+        healthy &= checked.ok;
+        rows.push(checked);
+    }
+    context.out.rows(&rows, &["name", "ok", "standing", "seen"], |row| {
+        vec![
+            row.name.clone(),
+            if row.ok { "yes" } else { "NO" }.to_owned(),
+            row.standing.clone(),
+            row.seen.join("; "),
+        ]
+    })?;
+    Ok(u8::from(!healthy))
+}
+
+async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
+    engine.place(name)?;
+    let rotation = engine.rotation_of_place(name).ok_or_else(|| EngineError::Usage {
+        text: format!("no rotation publishes to {name}"),
+        hint: Some("name it in the `destinations` of a rotation".to_owned()),
+    })?;
+    let mut session = engine.session(&rotation.account, PATIENCE).await?;
+    let outcome = session.publish_by_hand(&rotation.name, name).await;
+    session.close().await?;
+    let did = outcome?;
+    context.out.value(&json!({ "destination": name, "result": did }), |_| did.clone())?;
+    Ok(0)
+}

@@ -1,0 +1,121 @@
+//! Working a run from the command line, step by step, with each step shown; or following another process that
+//! works it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::{Engine, Opened, Progress};
+
+/// Longer waits than this are the daemon's.
+const SHORT_WAIT: Span = Span::seconds(20);
+/// Between two looks at a run that another process works.
+const FOLLOW: Span = Span(500);
+
+/// Set by Ctrl-C: the step under way is finished and committed, then the lease is given back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens for Ctrl-C; a second one ends the process at once.
+    pub(super) fn listen() -> Self {
+        let interrupt = Self::default();
+        let flag = Arc::clone(&interrupt.0);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if flag.swap(true, Ordering::SeqCst) {
+                    std::process::exit(130);
+                }
+                eprintln!("stopping after this step; the next run carries on");
+            }
+        });
+        interrupt
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How a drive ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Terminal, in this state.
+    Finished(&'static str),
+    /// A timed wait; the daemon goes on.
+    Waiting(Timestamp, Vec<String>),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Works a run until it ends; without `wait`, until the first wait that is not a matter of seconds.
+pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool) -> anyhow::Result<Ending> {
+    let interrupt = Interrupt::listen();
+    let mut last = None;
+    loop {
+        if interrupt.is_set() {
+            return Ok(Ending::Interrupted);
+        }
+        let progress = match engine.open_session(account).await? {
+            Opened::Busy => follow(engine, run, &mut last).await?,
+            Opened::Ready(mut session) => {
+                let progress = steps(&mut session, run, &interrupt, &mut last).await;
+                session.close().await?;
+                progress?
+            }
+        };
+        match progress {
+            Progress::Finished => {
+                let state = engine.store().run(run).await?.map_or("gone", |row| row.run.state.word());
+                return Ok(Ending::Finished(state));
+            }
+            Progress::Again => {}
+            Progress::Wait(until, blockers) => {
+                let left = until.since(engine.clock().now());
+                let timed = left > SHORT_WAIT || matches!(last, Some("grace" | "observing" | "parked"));
+                if timed && !wait {
+                    return Ok(Ending::Waiting(until, blockers));
+                }
+                engine.clock().sleep(left.clamp(Span(100), Span::seconds(2))).await;
+            }
+        }
+    }
+}
+
+async fn steps(
+    session: &mut crate::engine::Session<'_>,
+    run: &str,
+    interrupt: &Interrupt,
+    last: &mut Option<&'static str>,
+) -> anyhow::Result<Progress> {
+    loop {
+        let report = session.step(run).await?;
+        show(report.state, report.did.as_deref());
+        *last = Some(report.state);
+        match report.progress {
+            Progress::Again if !interrupt.is_set() => {}
+            other => return Ok(other),
+        }
+    }
+}
+
+/// Another process works on the account: show what becomes of the run.
+async fn follow(engine: &Engine, run: &str, last: &mut Option<&'static str>) -> anyhow::Result<Progress> {
+    let Some(row) = engine.store().run(run).await? else { return Ok(Progress::Finished) };
+    let state = row.run.state.word();
+    if *last != Some(state) {
+        show(state, Some("another rekeyd process is working on this run"));
+        *last = Some(state);
+    }
+    if !row.is_open {
+        return Ok(Progress::Finished);
+    }
+    let soon = engine.clock().now().plus(FOLLOW);
+    Ok(Progress::Wait(row.wake_at.max(soon), row.blockers))
+}
+
+fn show(state: &str, did: Option<&str>) {
+    if let Some(did) = did {
+        eprintln!("{state:<12} {did}");
+    }
+}

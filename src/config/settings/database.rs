@@ -1,0 +1,152 @@
+//! `[database]`
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::at::{At, Read};
+use super::origin::Purpose;
+use super::values::BadValue;
+use crate::config::file;
+use crate::crypto::{ReferenceError, SecretRef};
+use crate::domain::secret::Secret;
+
+/// `[database]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Which database.
+    pub url: DatabaseUrl,
+    /// Size of the connection pool, at least 1.
+    pub max_connections: u32,
+}
+
+/// Which database, perhaps still behind a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// Known from the configuration.
+    Plain(DatabaseAddress),
+    /// The URL is a secret.
+    Reference(SecretRef),
+}
+
+/// Which database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL; it may carry a password.
+    Postgres(Secret),
+}
+
+impl Database {
+    pub(super) fn read(file: &file::Database, at: &At<'_>) -> Read<Self> {
+        let field = at.field("url");
+        let url = field.value(DatabaseUrl::parse(&file.url.0))?;
+        if let DatabaseUrl::Reference(reference) = &url {
+            field.keep_reference(reference, Purpose::DatabaseUrl);
+        }
+        Ok(Self { url, max_connections: file.max_connections })
+    }
+}
+
+impl DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, BadValue> {
+        if let Ok(reference) = SecretRef::parse(text) {
+            return Ok(Self::Reference(reference));
+        }
+        DatabaseAddress::parse(&Secret::new(text)).map(Self::Plain)
+    }
+
+    /// Which database it is in the end.
+    pub fn resolve(&self) -> Result<DatabaseAddress, DatabaseUrlError> {
+        match self {
+            Self::Plain(address) => Ok(address.clone()),
+            Self::Reference(reference) => {
+                let secret = reference.resolve().map_err(DatabaseUrlError::Reference)?;
+                DatabaseAddress::parse(&secret)
+                    .map_err(|source| DatabaseUrlError::Value { reference: reference.clone(), source })
+            }
+        }
+    }
+}
+
+/// Why a reference gives no database.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// It does not resolve.
+    #[error(transparent)]
+    Reference(ReferenceError),
+    /// What it names is no database URL.
+    #[error("{reference} does not name a database")]
+    Value {
+        /// The reference.
+        reference: SecretRef,
+        /// Why not; repeats nothing of it.
+        source: BadValue,
+    },
+}
+
+impl DatabaseAddress {
+    /// Reads `sqlite:path` or `postgres://…`. Repeats nothing of it: it may hold a password.
+    pub fn parse(secret: &Secret) -> Result<Self, BadValue> {
+        const HINT: &str = "write \"sqlite:/var/lib/rekeyd/rekeyd.db\", \"postgres://user@host/database\" or a secret reference";
+        let text = secret.expose();
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
+                return Err(BadValue::new("not the path of a SQLite file", HINT));
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if postgres && Url::parse(text).is_ok() {
+            return Ok(Self::Postgres(secret.clone()));
+        }
+        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{assert_table, settings};
+
+    #[test]
+    fn is_a_sqlite_file_by_default() {
+        let database = settings("").database;
+        let sqlite = DatabaseAddress::Sqlite(PathBuf::from("/var/lib/rekeyd/rekeyd.db"));
+        assert_eq!((database.url, database.max_connections), (DatabaseUrl::Plain(sqlite), 8));
+    }
+
+    #[test]
+    fn reads_where_the_database_is() {
+        let read = |url: &str| settings(&format!("[database]\nurl = {url:?}")).database.url;
+        let sqlite = |path: &str| DatabaseUrl::Plain(DatabaseAddress::Sqlite(PathBuf::from(path)));
+        assert_eq!(read("sqlite:/a/b.db"), sqlite("/a/b.db"));
+        assert_eq!(read("sqlite:///a/b.db"), sqlite("/a/b.db"));
+        assert_eq!(read("sqlite:b.db"), sqlite("b.db"));
+        let postgres = "postgres://rekeyd:not-a-password@db/rekeyd";
+        assert_eq!(read(postgres), DatabaseUrl::Plain(DatabaseAddress::Postgres(Secret::new(postgres))));
+        assert_eq!(read("env:DB"), DatabaseUrl::Reference(SecretRef::Env("DB".to_owned())));
+    }
+
+    #[test]
+    fn a_reference_must_name_a_database() {
+        let resolve = |name: &str| DatabaseUrl::Reference(SecretRef::Env(name.to_owned())).resolve();
+        let error = resolve("PATH").unwrap_err();
+        assert_eq!(error.to_string(), "env:PATH does not name a database");
+        assert!(matches!(resolve("REKEYD_TEST_ABSENT"), Err(DatabaseUrlError::Reference(_))));
+    }
+
+    #[test]
+    fn refuses_what_is_no_database() {
+        assert_table!(&[
+            "[database]\nurl = \"/var/lib/rekeyd.db\"",
+            "[database]\nurl = \"mysql://a/b\"",
+            "[database]\nurl = \"sqlite::memory:\"",
+            "[database]\nurl = \"sqlite:\"",
+            "[database]\nurl = \"sqlite:/a.db?mode=rwc\"",
+            "[database]\nurl = \"postgres://a b/c\"",
+        ]);
+    }
+}

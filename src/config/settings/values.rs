@@ -1,0 +1,360 @@
+//! Typed values that more than one section needs, and how their text is read.
+//!
+//! Errors here say what is wrong with the value and carry the hint; where it stands, the caller adds.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use chrono::{TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use url::{Host, Url};
+
+use crate::config::nearest::nearest;
+use crate::domain::secret::Secret;
+use crate::domain::time::Span;
+
+/// Why a text is not a value: what is wrong with it, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadValue {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl BadValue {
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+const SPAN_HINT: &str = "write one whole number and a unit: \"250ms\", \"90s\", \"15m\", \"24h\" or \"30d\"";
+/// The units of a span and their milliseconds, the largest first.
+const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// A hundred years: longer spans are slips of the hand.
+const LONGEST: Span = Span::hours(24 * 36_500);
+
+/// Reads `"90s"`, `"15m"`, `"24h"`, `"30d"`, `"250ms"`.
+pub fn parse_span(text: &str) -> Result<Span, BadValue> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let (Some(factor), false) = (factor, number.is_empty()) else {
+        return Err(BadValue::new(format!("{text:?} is not a duration"), SPAN_HINT));
+    };
+    number
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .map(Span)
+        .filter(|span| *span <= LONGEST)
+        .ok_or_else(|| BadValue::new(format!("{text:?} is longer than 100 years"), SPAN_HINT))
+}
+
+/// Writes a span as the configuration would, in the largest unit that needs no fraction.
+pub fn span_text(span: Span) -> String {
+    let fits = UNITS.iter().find(|(_, factor)| span.0 % factor == 0 && span.0 != 0);
+    let (unit, factor) = fits.unwrap_or(&("s", 1000));
+    format!("{}{unit}", span.0 / factor)
+}
+
+/// A cron expression of six fields, seconds first, that fires at least once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CronExpr {
+    text: String,
+    cron: Arc<Cron>,
+}
+
+impl CronExpr {
+    /// Reads six fields; a day of the month and a day of the week are alternatives, as in every cron.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        const HINT: &str = "six fields: second minute hour day month weekday, such as \"0 30 3 * * Mon\"";
+        let fields = text.split_whitespace().count();
+        if fields != 6 {
+            let message = format!("{text:?} has {fields} fields, a schedule has 6 (seconds first)");
+            return Err(BadValue::new(message, HINT));
+        }
+        let cron = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            .build()
+            .parse(text)
+            .map_err(|error| BadValue::new(format!("{text:?} is not a schedule: {error}"), HINT))?;
+        // The calendar of six fields repeats every 400 years, so any starting point will do.
+        let start = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single().expect("2000-01-01 exists");
+        if cron.find_next_occurrence(&start, true).is_err() {
+            let hint = "choose a day that the month has";
+            return Err(BadValue::new(format!("{text:?} never comes"), hint));
+        }
+        Ok(Self { text: text.to_owned(), cron: Arc::new(cron) })
+    }
+
+    /// The expression as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The parsed expression; due times come from [`Cron::find_next_occurrence`] in the section's zone.
+    pub fn cron(&self) -> &Cron {
+        &self.cron
+    }
+}
+
+/// Reads an IANA zone name.
+pub fn parse_zone(text: &str) -> Result<Tz, BadValue> {
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    text.parse().map_err(|_| {
+        let names = NAMES.get_or_init(|| chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect());
+        let hint = match nearest(text, names.iter().copied()) {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => "write an IANA name, such as \"UTC\" or \"Europe/Berlin\"".to_owned(),
+        };
+        BadValue::new(format!("{text:?} is not a time zone"), hint)
+    })
+}
+
+/// A block of addresses, `10.0.0.0/8`; a lone address is a block of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// Reads `10.0.0.0/8`, `::1/128` or a lone address. Bits behind the prefix are ignored.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        let bad = || {
+            let hint = "write an address or a block, such as \"127.0.0.1\", \"10.0.0.0/8\" or \"fd00::/8\"";
+            BadValue::new(format!("{text:?} is not a block of addresses"), hint)
+        };
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let network: IpAddr = address.parse().map_err(|_| bad())?;
+        let longest = if network.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(longest), |prefix| prefix.parse::<u8>().map_err(|_| bad()))?;
+        if prefix > longest {
+            return Err(bad());
+        }
+        Ok(Self { network, prefix })
+    }
+
+    /// True when `address` lies in the block. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+/// True for `localhost`, names below it, and loopback addresses: what never leaves this machine.
+pub fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => IpAddr::V6(*address).to_canonical().is_loopback(),
+    }
+}
+
+/// The base of an API: an `http` or `https` URL without user, password, query, fragment or trailing slash, so
+/// that a path that begins with a slash can be put behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    url: Url,
+}
+
+impl BaseUrl {
+    /// Reads any `http` or `https` address. What is refused is not repeated: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        const HINT: &str = "write it like \"https://host/path\"";
+        let mut url = Url::parse(text).map_err(|error| BadValue::new(format!("not a URL: {error}"), HINT))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BadValue::new("not an http or https URL", HINT));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadValue::new("a user or password does not belong in this URL", HINT));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BadValue::new("a query or fragment does not belong in this URL", HINT));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self { url })
+    }
+
+    /// The same for an address that credentials are sent to: `http` only to a loopback host.
+    pub fn parse_secure(text: &str) -> Result<Self, BadValue> {
+        let base = Self::parse(text)?;
+        let loopback = base.url.host().is_some_and(|host| is_loopback(&host));
+        if base.url.scheme() != "https" && !loopback {
+            return Err(BadValue::new(
+                format!("{base} would take credentials unencrypted"),
+                "write https://…; http:// is for loopback hosts only",
+            ));
+        }
+        Ok(base)
+    }
+
+    /// The text, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// The parsed URL; the path of a bare host is `/`.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads a URL that is a secret itself (a webhook, a heartbeat): `https`, or `http` to a loopback host.
+/// Repeats nothing of it.
+pub fn parse_secret_url(secret: &Secret) -> Result<Url, BadValue> {
+    const HINT: &str = "write https://…; http:// is for loopback hosts only";
+    let url = Url::parse(secret.expose()).map_err(|_| BadValue::new("not a URL", HINT))?;
+    let loopback = url.host().is_some_and(|host| is_loopback(&host));
+    if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
+        return Ok(url);
+    }
+    Err(BadValue::new("not an https URL", HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_one_number_and_a_unit() {
+        for (text, span) in [
+            ("90s", Span::seconds(90)),
+            ("15m", Span::minutes(15)),
+            ("24h", Span::hours(24)),
+            ("30d", Span::hours(720)),
+            ("250ms", Span(250)),
+            ("0s", Span::ZERO),
+            ("36500d", LONGEST),
+        ] {
+            assert_eq!(parse_span(text), Ok(span));
+            assert_eq!(parse_span(&span_text(span)), Ok(span));
+        }
+        for text in [
+            "", "90", "s", "1.5h", "-1s", "+1s", " 1s", "1s ", "1 s", "1h30m", "1S", "1w", "1us", "٣s",
+            "36501d",
+        ] {
+            assert!(parse_span(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn spans_are_written_in_their_largest_whole_unit() {
+        for (span, text) in [
+            (Span::hours(48), "2d"),
+            (Span::hours(25), "25h"),
+            (Span::seconds(90), "90s"),
+            (Span(1500), "1500ms"),
+            (Span::ZERO, "0s"),
+        ] {
+            assert_eq!(span_text(span), text);
+        }
+    }
+
+    #[test]
+    fn schedules_have_six_fields_and_come() {
+        let next = |text: &str| {
+            let start = Utc.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap();
+            let expr = CronExpr::parse(text).unwrap();
+            assert_eq!(expr.as_str(), text);
+            expr.cron().find_next_occurrence(&start, false).unwrap().to_rfc3339()
+        };
+        assert_eq!(next("0 */15 * * * *"), "2026-11-21T12:15:00+00:00");
+        assert_eq!(next("30 0 8 * * Mon"), "2026-11-23T08:00:30+00:00");
+        assert_eq!(next("0 0 0 29 2 *"), "2028-02-29T00:00:00+00:00");
+        // A day of the month and a day of the week are alternatives.
+        assert_eq!(next("0 0 0 1 * Sun"), "2026-11-22T00:00:00+00:00");
+        for text in [
+            "",
+            "* * * * *",
+            "0 0 0 1 1 * 2030",
+            "@daily",
+            "0 0 0 30 2 *",
+            "0 0 0 31 4,6,9,11 *",
+            "60 * * * * *",
+        ] {
+            assert!(CronExpr::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_contain_their_addresses() {
+        let inside =
+            |block: &str, address: &str| Cidr::parse(block).unwrap().contains(address.parse().unwrap());
+        assert!(inside("10.0.0.0/8", "10.255.0.1") && !inside("10.0.0.0/8", "11.0.0.1"));
+        assert!(inside("127.0.0.1", "127.0.0.1") && !inside("127.0.0.1", "127.0.0.2"));
+        assert!(inside("0.0.0.0/0", "1.2.3.4") && !inside("0.0.0.0/0", "::1"));
+        assert!(inside("fd00::/8", "fdff::1") && !inside("fd00::/8", "fe80::1"));
+        assert!(inside("::/0", "fe80::1") && inside("::1", "::1"));
+        assert!(inside("10.0.0.0/8", "::ffff:10.0.0.1"), "an IPv4 address mapped into IPv6");
+        assert!(inside("10.1.2.3/8", "10.9.9.9"), "bits behind the prefix do not matter");
+        for text in ["", "x", "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0/8"] {
+            assert!(Cidr::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bases_take_a_path_behind_them() {
+        for (text, base) in [
+            ("https://api.github.com", "https://api.github.com"),
+            ("https://api.github.com/", "https://api.github.com"),
+            ("https://ghe.example.com/api/v3//", "https://ghe.example.com/api/v3"),
+            ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x"),
+            ("http://[::1]:1", "http://[::1]:1"),
+            ("http://LOCALHOST:1", "http://localhost:1"),
+            ("http://sim.localhost:1", "http://sim.localhost:1"),
+        ] {
+            assert_eq!(BaseUrl::parse_secure(text).unwrap().as_str(), base);
+        }
+        for text in [
+            "http://example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://10.0.0.1",
+        ] {
+            assert!(BaseUrl::parse_secure(text).is_err(), "{text}");
+            assert!(BaseUrl::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secret_urls_are_not_repeated() {
+        let parse = |text: &str| parse_secret_url(&Secret::new(text));
+        assert!(parse("https://hooks.example.com/a?token=b").is_ok());
+        assert!(parse("http://127.0.0.1:9/a").is_ok());
+        for text in ["hunter2", "http://hunter2.example", "ftp://hunter2.example"] {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

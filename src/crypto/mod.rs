@@ -1,0 +1,16 @@
+//! Sealing, fingerprints and secret references: everything that turns key material into something that may
+//! lie on a disk or in a configuration file, and back.
+//!
+//! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
+//! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
+//! - [`reference`]: [`SecretRef`], where the configuration says a secret lies
+//!
+//! Nothing here logs, and no error repeats key material.
+
+pub mod fernet;
+pub mod fingerprint;
+pub mod reference;
+
+pub use fernet::{CryptoError, Ring, Sealed};
+pub use fingerprint::Fingerprinter;
+pub use reference::{InvalidReference, ReferenceError, SecretRef};

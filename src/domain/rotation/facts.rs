@@ -1,0 +1,151 @@
+//! What a decision may look at: plain values that the engine gathered before it asked [`super::next`].
+
+use serde::{Deserialize, Serialize};
+
+use super::{Figures, Level};
+use crate::domain::time::{Span, Stamp, Timestamp};
+
+/// What the last test of one of our keys showed (verifying; R13).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "test")]
+pub enum TestResult {
+    /// The provider accepted it, it is a regular key, and it is as it was asked for.
+    Valid,
+    /// The provider answered 401 in its own form.
+    Unauthorized,
+    /// It works, but it is not what was asked for: another kind, limit or period.
+    Unlike {
+        /// In one sentence.
+        reason: String,
+    },
+    /// Nothing was learned.
+    Inconclusive {
+        /// In one sentence.
+        reason: String,
+    },
+}
+
+/// One of our keys as the store and the last test know it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct KeyFacts {
+    /// The last test and when it was made.
+    pub tested: Option<(TestResult, Stamp)>,
+    /// Since when tests answered 401 without a valid one in between.
+    pub refused_since: Option<Stamp>,
+}
+
+impl KeyFacts {
+    /// Valid on a test that is at most [`super::TEST_FRESH`] old.
+    pub fn valid_now(&self, now: Stamp) -> bool {
+        matches!(&self.tested, Some((TestResult::Valid, at)) if now.fresh(*at, super::TEST_FRESH))
+    }
+
+    /// Refused by two looks at least `confirm_after` apart (wire-facts.md: a lone 401 can be a passing fault).
+    pub fn refused(&self, confirm_after: Span) -> bool {
+        match (&self.tested, self.refused_since) {
+            (Some((TestResult::Unauthorized, at)), Some(since)) => at.passed(since, confirm_after),
+            _ => false,
+        }
+    }
+}
+
+/// A key at the provider, as `GET /keys/{hash}` last showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Remote {
+    /// 404.
+    Gone,
+    /// Disabled by somebody.
+    Disabled,
+    /// Enabled, with these figures.
+    Enabled(Figures),
+}
+
+/// What is known about one key on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RemoteFacts {
+    /// Identity at the provider.
+    pub hash: String,
+    /// What it showed.
+    pub remote: Remote,
+    /// When.
+    pub at: Stamp,
+}
+
+/// One destination and one key: what was sent, what was proved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holding {
+    /// Where.
+    pub address: String,
+    /// Which key (row id).
+    pub key: String,
+    /// How far.
+    pub level: Level,
+    /// When the level was last proved.
+    pub checked: Option<Stamp>,
+    /// Somebody else changed it.
+    pub drift: Option<String>,
+    /// The last failure, until it succeeds.
+    pub error: Option<String>,
+    /// The failure needs a person.
+    pub permanent: bool,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Not before this moment on our clock.
+    pub not_before: Timestamp,
+}
+
+/// What a person asked of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// Stop before anything is published.
+    Abort,
+    /// Back to the old key.
+    Rollback,
+    /// Go on from where it parked; try failed destinations again now.
+    Resume,
+    /// This destination no longer counts.
+    Release {
+        /// Its name in the configuration.
+        destination: String,
+    },
+}
+
+/// Everything [`super::next`] may look at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// The present moment on both clocks.
+    pub now: Stamp,
+    /// The account is frozen (R9).
+    pub frozen: bool,
+    /// A person holds new runs and kill steps.
+    pub paused: bool,
+    /// Why a person must look before anything else: another account behind the entry (R8), a destination or
+    /// the rotation dropped from the configuration (R14).
+    pub detached: Option<String>,
+    /// The oldest open request of a person, with its number in the store.
+    pub request: Option<(String, Request)>,
+    /// Strays of this listing that still live although another key works; `None` before the first listing of
+    /// this session. No new key is made while there are any.
+    pub strays: Option<usize>,
+    /// The new key.
+    pub candidate: KeyFacts,
+    /// The old key.
+    pub predecessor: KeyFacts,
+    /// Keys at the provider that were read.
+    pub remote: Vec<RemoteFacts>,
+    /// All that was sent to any destination for the keys of this run.
+    pub holdings: Vec<Holding>,
+}
+
+impl Facts {
+    /// What is known of `key` at `address`.
+    pub fn holding(&self, address: &str, key: &str) -> Option<&Holding> {
+        self.holdings.iter().find(|h| h.address == address && h.key == key)
+    }
+
+    /// What the provider last said about `hash`.
+    pub fn remote(&self, hash: &str) -> Option<&RemoteFacts> {
+        self.remote.iter().find(|r| r.hash == hash)
+    }
+}

@@ -1,0 +1,525 @@
+//! The rotation protocol as plain data: what a run is, and what may happen to it.
+//!
+//! [`next`] decides from a run and the facts what to do; [`apply`] turns an event into the next run. Both are
+//! total and pure; the engine performs what they say. The picture (rotation.md, "States of a run"):
+//!
+//! ```text
+//! Planned ─► Issuing ─► Verifying ─► Publishing ─► Grace ─► Observing ─► Done
+//!               │           │            └─────────┬─┴──────────┘
+//!               │           └─► Aborting ─► Aborted└─► RollingBack ─► RolledBack
+//!               └─ unknown outcome: Recover, then again under a new name
+//! any open state ─► Parked (needs a person) · Superseded (by an emergency)
+//! ```
+//!
+//! Reading order: this file (the nouns), [`facts`] (what a decision may look at), [`next`], [`apply`].
+
+mod apply;
+mod deliver;
+pub mod facts;
+mod next;
+mod retire;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Event, IllegalEvent, apply};
+pub use next::{Directive, next};
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{KeySpec, MicroUsd, RemoteKey};
+use super::time::{Span, Stamp, Timestamp};
+
+/// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
+pub const TEST_FRESH: Span = Span::minutes(5);
+/// A destination that was looked at within this time counts as looked at *now*.
+pub const CHECK_FRESH: Span = Span::seconds(60);
+/// After so many creates of unknown outcome or refusals in one run, a person is asked.
+pub const MAX_CREATES: u32 = 6;
+
+/// Why a run was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The schedule said so.
+    Schedule,
+    /// A person said so.
+    Manual,
+    /// A generation is known to strangers.
+    Leak,
+    /// The current key was found dead.
+    Heal,
+}
+
+impl Trigger {
+    /// An emergency waits for nobody: no grace, no quiet, no observing, no breaker, no pause.
+    pub fn is_emergency(&self) -> bool {
+        matches!(self, Self::Leak | Self::Heal)
+    }
+
+    /// The word in the database, in JSON and on the screen.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Manual => "manual",
+            Self::Leak => "leak",
+            Self::Heal => "heal",
+        }
+    }
+}
+
+/// How far a destination is with one key; ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing was sent.
+    Pending,
+    /// A write was intended: from here on the destination *may* hold the key.
+    Intended,
+    /// The destination took the write.
+    Accepted,
+    /// The destination proved that it holds the key.
+    Confirmed,
+    /// Consumers run with it.
+    Effective,
+}
+
+impl Level {
+    /// The word in the database and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Intended => "intended",
+            Self::Accepted => "accepted",
+            Self::Confirmed => "confirmed",
+            Self::Effective => "effective",
+        }
+    }
+
+    /// The level of a word that [`Level::word`] wrote.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Intended, Self::Accepted, Self::Confirmed, Self::Effective]
+            .into_iter()
+            .find(|level| level.word() == word)
+    }
+}
+
+/// What to do when somebody else changed a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrift {
+    /// Leave it and tell the admins.
+    Hold,
+    /// Write over it.
+    Overwrite,
+}
+
+/// One destination as the run knows it (R14: by its address, not by its name).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// Name in the configuration.
+    pub name: String,
+    /// Where the key really goes.
+    pub address: String,
+    /// A failing required destination blocks the old key's retirement.
+    pub required: bool,
+    /// The level it must reach.
+    pub needs: Level,
+    /// What to do when somebody else changed it.
+    pub on_drift: OnDrift,
+}
+
+/// The snapshot of the policy that a run works by (R14).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Policy {
+    /// Destinations, in the order of the configuration.
+    pub targets: Vec<Target>,
+    /// Least time between "published everywhere" and disabling the old key.
+    pub grace: Span,
+    /// The old key's figures must not have moved for this long.
+    pub quiet: Span,
+    /// Time between disabling and deleting the old key.
+    pub observe: Span,
+    /// After this long in grace the admins are told that the old key is still used.
+    pub max_overlap: Span,
+    /// A fresh key may answer 401 for this long.
+    pub propagation: Span,
+    /// Time between the two listings after a create of unknown outcome.
+    pub settle: Span,
+    /// Time between the two looks that make "refused" believable.
+    pub confirm_after: Span,
+    /// What to ask for at the provider; what is open is inherited from the predecessor (R10).
+    pub spec: SpecPolicy,
+    /// Model for one billed completion, when the policy asks for it.
+    pub chat_model: Option<String>,
+}
+
+/// What the policy says of new keys; `None` is inherited from the predecessor (R10).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+pub struct SpecPolicy {
+    /// Spending limit.
+    pub limit: Option<MicroUsd>,
+    /// `daily`, `weekly`, `monthly`.
+    pub limit_reset: Option<String>,
+    /// Whether own-vendor-key usage counts against the limit.
+    pub include_byok_in_limit: Option<bool>,
+    /// Workspace to create keys in.
+    pub workspace: Option<String>,
+}
+
+impl SpecPolicy {
+    /// What to ask for, given the predecessor as the provider shows it.
+    pub fn resolve(&self, predecessor: Option<&RemoteKey>) -> KeySpec {
+        KeySpec {
+            limit: self.limit.or_else(|| predecessor.and_then(|key| key.limit)),
+            limit_reset: self
+                .limit_reset
+                .clone()
+                .or_else(|| predecessor.and_then(|key| key.limit_reset.clone())),
+            include_byok_in_limit: self
+                .include_byok_in_limit
+                .unwrap_or_else(|| predecessor.is_some_and(|key| key.include_byok_in_limit)),
+            workspace: self
+                .workspace
+                .clone()
+                .or_else(|| predecessor.and_then(|key| key.workspace_id.clone())),
+        }
+    }
+}
+
+/// A key that this run deals with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyRef {
+    /// Row in our store.
+    pub id: String,
+    /// Generation in the rotation.
+    pub generation: i64,
+    /// Identity at the provider.
+    pub hash: String,
+    /// False for a key adopted by hash alone: it can be retired, not republished.
+    pub has_secret: bool,
+}
+
+/// The figures that move when a key is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Figures {
+    /// Spent through the provider.
+    pub usage: MicroUsd,
+    /// Spent with own vendor keys.
+    pub byok_usage: MicroUsd,
+    /// Last call.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// How far a key is on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum Phase {
+    /// Enabled; its figures have been the same since `since`.
+    Live {
+        /// The last figures and since when they stand, `None` before the first look.
+        quiet: Option<(Figures, Stamp)>,
+    },
+    /// The intent to disable it is committed; what came of it is not known yet.
+    Disabling,
+    /// We disabled it, or tried to, and then enabled it again for a rollback. A disable that was still under
+    /// way (`late`) may land yet: then it is ours, and is undone.
+    Revived {
+        /// A disable of ours was never settled.
+        late: bool,
+    },
+    /// Disabled; can still be brought back.
+    Disabled {
+        /// When that was read back.
+        since: Stamp,
+        /// False when a person did it: then rekeyd never enables it.
+        by_us: bool,
+    },
+    /// The delete intent is committed: the point of no return.
+    Deleting,
+    /// Gone at the provider, wiped here.
+    Dead,
+}
+
+/// A key that this run retires.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Retiree {
+    /// Which key.
+    pub key: KeyRef,
+    /// Leaked: no grace, no quiet, no observing.
+    pub urgent: bool,
+    /// How long it stays disabled before it is deleted.
+    pub observe: Span,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+impl Retiree {
+    /// A key that starts its way out, enabled.
+    pub fn new(key: KeyRef, urgent: bool, observe: Span) -> Self {
+        let observe = if urgent { Span::ZERO } else { observe };
+        Self { key, urgent, observe, phase: Phase::Live { quiet: None } }
+    }
+
+    /// True while the provider may still accept it and no disable of ours is proved.
+    pub fn is_enabled(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. })
+    }
+
+    /// True once nothing is left to do for it.
+    pub fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+}
+
+/// Where the making of the new key stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Issuing {
+    /// Nothing is under way; the next create may go out at `not_before`.
+    Ready {
+        /// Backoff or the vendor's `Retry-After`.
+        not_before: Timestamp,
+    },
+    /// The intent for this name is committed. Found after a crash it means *unknown*.
+    Sent {
+        /// The unique name at the provider.
+        name: String,
+    },
+    /// The outcome is unknown: list at once, and again after `settle`.
+    Recover {
+        /// The name to look for.
+        name: String,
+        /// When the first listing was made.
+        looked: Option<Stamp>,
+    },
+    /// The create was refused with 401 or 403: look twice at the provisioning key before asking a person.
+    Doubt {
+        /// What the provider said.
+        reason: String,
+        /// When the provisioning key itself was first found refused.
+        refused_since: Option<Stamp>,
+    },
+}
+
+/// Where a rollback stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollback {
+    /// The old key is enabled again and tested.
+    Reviving,
+    /// The old key goes back to every destination that may hold the new one.
+    Republishing,
+    /// The new key is retired, once it went quiet (or at once when it does not work).
+    Retiring {
+        /// When the old key was everywhere again.
+        since: Stamp,
+    },
+}
+
+/// The states of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// No side effects yet.
+    Planned,
+    /// Making the new key.
+    Issuing {
+        /// How far that is.
+        issuing: Issuing,
+    },
+    /// Proving the new key with the bytes read back from the store.
+    Verifying {
+        /// When the key was stored.
+        since: Stamp,
+    },
+    /// Writing it to the destinations.
+    Publishing,
+    /// Both keys work; waiting for the old one to go quiet.
+    Grace {
+        /// When every required destination held the new key.
+        since: Stamp,
+        /// The admins have been told that `max_overlap` is over.
+        overlap_told: bool,
+    },
+    /// The old key is being disabled, watched, and deleted.
+    Observing,
+    /// The new key never worked, or a person stopped the run before anything was published.
+    Aborting {
+        /// Why.
+        reason: String,
+    },
+    /// On the way back to the old key.
+    RollingBack {
+        /// Why.
+        reason: String,
+        /// How far.
+        stage: Rollback,
+    },
+    /// Needs a person.
+    Parked {
+        /// The state to go on from.
+        from: Box<State>,
+        /// Why.
+        reason: String,
+    },
+    /// The new key is everywhere, the old one is gone.
+    Done,
+    /// Nothing was published; the new key is gone.
+    Aborted {
+        /// Why.
+        reason: String,
+    },
+    /// The old key is everywhere again, the new one is gone.
+    RolledBack {
+        /// Why.
+        reason: String,
+    },
+    /// An emergency took over, and inherited the keys.
+    Superseded {
+        /// The run that took over.
+        by: String,
+    },
+}
+
+impl State {
+    /// The word in the database, in JSON and on the screen.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Issuing { .. } => "issuing",
+            Self::Verifying { .. } => "verifying",
+            Self::Publishing => "publishing",
+            Self::Grace { .. } => "grace",
+            Self::Observing => "observing",
+            Self::Aborting { .. } => "aborting",
+            Self::RollingBack { .. } => "rolling_back",
+            Self::Parked { .. } => "parked",
+            Self::Done => "done",
+            Self::Aborted { .. } => "aborted",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Superseded { .. } => "superseded",
+        }
+    }
+
+    /// Done, aborted, rolled back or superseded: nothing will happen any more.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Done | Self::Aborted { .. } | Self::RolledBack { .. } | Self::Superseded { .. })
+    }
+
+    /// Why it parked, aborted or rolled back.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Parked { reason, .. }
+            | Self::Aborting { reason }
+            | Self::Aborted { reason }
+            | Self::RollingBack { reason, .. }
+            | Self::RolledBack { reason } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The state behind `Parked`, or the state itself.
+    pub fn underlying(&self) -> &Self {
+        match self {
+            Self::Parked { from, .. } => from.underlying(),
+            other => other,
+        }
+    }
+}
+
+/// One pass of a rotation, from plan to done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Run {
+    /// Unique, sorts by time.
+    pub id: String,
+    /// Name of the rotation.
+    pub rotation: String,
+    /// Identity of the account (R8).
+    pub account: String,
+    /// Why it was started.
+    pub trigger: Trigger,
+    /// The snapshot of the policy.
+    pub policy: Policy,
+    /// Where it stands.
+    pub state: State,
+    /// The key that is brought in, once it is stored.
+    pub candidate: Option<KeyRef>,
+    /// Where a rollback leads to.
+    pub predecessor: Option<KeyRef>,
+    /// Keys on their way out. While rolling back or aborting, the candidate is the only one.
+    pub retirees: Vec<Retiree>,
+    /// What the last create asked for.
+    pub asked: Option<KeySpec>,
+    /// Creates sent or refused so far.
+    pub creates: u32,
+    /// A publish intent for the candidate exists: abort is no longer possible.
+    pub published: bool,
+    /// A person asked for the end while a create was in doubt.
+    pub abort_asked: bool,
+    /// Backoff of whatever is tried again next: attempts so far and the earliest time.
+    pub patience: Patience,
+}
+
+/// Attempts at the present step and the earliest time of the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Patience {
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// Not before this moment on our clock.
+    pub not_before: Timestamp,
+    /// What is being waited for, for people.
+    pub reason: Option<String>,
+}
+
+impl Patience {
+    /// Nothing to wait for.
+    pub const NONE: Self = Self { attempts: 0, not_before: Timestamp(0), reason: None };
+}
+
+impl Run {
+    /// A fresh run. `retirees` are the keys that this run is to retire (the predecessor among them).
+    pub fn new(id: String, rotation: String, account: String, trigger: Trigger, policy: Policy) -> Self {
+        Self {
+            id,
+            rotation,
+            account,
+            trigger,
+            policy,
+            state: State::Planned,
+            candidate: None,
+            predecessor: None,
+            retirees: Vec::new(),
+            asked: None,
+            creates: 0,
+            published: false,
+            abort_asked: false,
+            patience: Patience::NONE,
+        }
+    }
+
+    /// True when the old key may be brought back: it has a secret, is not leaked and its delete is not committed.
+    pub fn can_roll_back(&self) -> Result<(), &'static str> {
+        let Some(old) = &self.predecessor else { return Err("there is no previous key to go back to") };
+        if !old.has_secret {
+            return Err("the previous key was adopted by its hash alone: nobody has its secret to republish");
+        }
+        let Some(retiree) = self.retirees.iter().find(|r| r.key.id == old.id) else { return Ok(()) };
+        if retiree.urgent {
+            return Err("the previous key is leaked: there is no way back to it");
+        }
+        match retiree.phase {
+            Phase::Deleting | Phase::Dead => Err("the previous key is already being deleted"),
+            Phase::Disabled { by_us: false, .. } => Err("a person disabled the previous key"),
+            _ => Ok(()),
+        }
+    }
+
+    /// True when a person may still stop the run without a trace: nothing was published (faults 33).
+    pub fn can_abort(&self) -> bool {
+        !self.published
+            && matches!(
+                self.state.underlying(),
+                State::Planned | State::Issuing { .. } | State::Verifying { .. } | State::Aborting { .. }
+            )
+    }
+}

@@ -1,0 +1,320 @@
+//! The decision: from a run and the facts to the one thing to do now.
+//!
+//! [`next`] first settles what holds in every state (a person's request, a freeze, patience), then asks the
+//! state. A directive is either an event to apply as it is, one look, one effect, or a wait with the
+//! sentences that `rekeyd why` shows.
+
+use super::deliver::{self, Delivery};
+use super::facts::{Facts, KeyFacts, Request, TestResult};
+use super::retire;
+use super::{Event, Issuing, KeyRef, MAX_CREATES, Rollback, Run, State};
+use crate::domain::time::{Span, Stamp, Timestamp};
+
+/// Waits longer than this in the store come from a clock that jumped; they count as over (I13).
+const LONGEST_PATIENCE: Span = Span::hours(2);
+/// Time between two tests of a fresh key that is not accepted yet.
+const VERIFY_RETRY: Span = Span::seconds(5);
+
+/// What to do now. Every variant but `Apply`, `Wait` and `Finished` is one call to the outside, or one
+/// round of reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Directive {
+    /// Commit this event; nothing outside is touched.
+    Apply(Event),
+    /// Prove that a rotation could work: list, read each required destination, canary, clocks.
+    Preflight,
+    /// Commit an intent with a unique name, then ask the provider for a key.
+    Create,
+    /// List the account: strays, unknown keys (R9).
+    Reconcile,
+    /// Ask what the provisioning key says of itself.
+    CheckProvisioning,
+    /// Test one of our keys with the bytes read back from the store.
+    Test(KeyRef),
+    /// Write a key to a destination.
+    Publish {
+        /// Where.
+        address: String,
+        /// Which key.
+        key: KeyRef,
+    },
+    /// Look whether a destination holds a key.
+    Check {
+        /// Where.
+        address: String,
+        /// Which key.
+        key: KeyRef,
+    },
+    /// Read a key at the provider.
+    Read(KeyRef),
+    /// Enable a key that this run disabled.
+    Enable(KeyRef),
+    /// Disable a key, through the guard.
+    Disable {
+        /// Which key.
+        key: KeyRef,
+        /// Leaked: the breaker does not hold it.
+        urgent: bool,
+    },
+    /// Delete a key, through the guard.
+    Delete {
+        /// Which key.
+        key: KeyRef,
+        /// Leaked: the breaker does not hold it.
+        urgent: bool,
+    },
+    /// No way on and no way back: start a healing run that inherits the keys.
+    Supersede {
+        /// What happened.
+        reason: String,
+    },
+    /// Nothing to do before `until` (our clock).
+    Wait {
+        /// When to look again.
+        until: Timestamp,
+        /// What is being waited for, one sentence each.
+        blockers: Vec<String>,
+    },
+    /// Terminal.
+    Finished,
+}
+
+impl Directive {
+    /// Wait for `span` because of `blocker`.
+    pub(super) fn wait(now: Stamp, span: Span, blocker: impl Into<String>) -> Self {
+        Self::Wait { until: now.ours.plus(span.max(Span(200))), blockers: vec![blocker.into()] }
+    }
+}
+
+/// Decides. Total: every run with every facts has an answer.
+pub fn next(run: &Run, facts: &Facts) -> Directive {
+    if run.state.is_terminal() {
+        return Directive::Finished;
+    }
+    if let Some((id, request)) = &facts.request {
+        return Directive::Apply(answer(run, id, request));
+    }
+    if let Some(hold) = held(run, facts) {
+        return hold;
+    }
+    match &run.state {
+        State::Planned => Directive::Preflight,
+        State::Issuing { issuing } => issue(run, facts, issuing),
+        State::Verifying { since } => verify(run, facts, *since),
+        State::Publishing => publish(run, facts),
+        State::Grace { since, overlap_told } => retire::grace(run, facts, *since, *overlap_told),
+        State::Observing => retire::observe(run, facts),
+        State::Aborting { .. } => abort(run, facts),
+        State::RollingBack { stage, .. } => roll_back(run, facts, stage),
+        State::Parked { .. }
+        | State::Done
+        | State::Aborted { .. }
+        | State::RolledBack { .. }
+        | State::Superseded { .. } => Directive::Finished,
+    }
+}
+
+/// What a person's request turns into: the event, or a refusal that says why.
+fn answer(run: &Run, id: &str, request: &Request) -> Event {
+    let id = id.to_owned();
+    let refused = |reason: &str| Event::RequestRefused { id: id.clone(), reason: reason.to_owned() };
+    match request {
+        Request::Abort if run.can_abort() => Event::AbortAsked { id },
+        Request::Abort => {
+            refused("a destination may already hold the new key: use rollback instead of abort")
+        }
+        Request::Rollback if !run.published => {
+            refused("nothing was published yet: use abort instead of rollback")
+        }
+        Request::Rollback => match run.can_roll_back() {
+            Ok(()) => Event::RollbackAsked { id },
+            Err(why) => refused(why),
+        },
+        Request::Resume => Event::Resumed { id },
+        Request::Release { destination } => Event::Released { id, destination: destination.clone() },
+    }
+}
+
+/// What holds a run in whatever state it is.
+fn held(run: &Run, facts: &Facts) -> Option<Directive> {
+    if let State::Parked { reason, .. } = &run.state {
+        return Some(Directive::wait(facts.now, Span::hours(1), format!("parked: {reason}")));
+    }
+    if let Some(reason) = &facts.detached {
+        return Some(Directive::Apply(Event::Parked { reason: reason.clone() }));
+    }
+    if facts.frozen {
+        let blocker =
+            "the account is frozen: the provider shows keys of this instance that the journal does not know";
+        return Some(Directive::wait(facts.now, Span::minutes(5), blocker));
+    }
+    let left = run.patience.not_before.since(facts.now.ours);
+    (left > Span::ZERO && left < LONGEST_PATIENCE).then(|| {
+        let reason =
+            run.patience.reason.clone().unwrap_or_else(|| "waiting before the next attempt".to_owned());
+        Directive::wait(facts.now, left, reason)
+    })
+}
+
+fn issue(run: &Run, facts: &Facts, issuing: &Issuing) -> Directive {
+    match issuing {
+        Issuing::Ready { .. } if run.abort_asked => {
+            Directive::Apply(Event::AbortReady { reason: "a person asked for it".to_owned() })
+        }
+        Issuing::Ready { .. } if run.creates >= MAX_CREATES => Directive::Apply(Event::Parked {
+            reason: format!("{MAX_CREATES} attempts to issue a key failed"),
+        }),
+        Issuing::Ready { .. } if facts.strays != Some(0) => Directive::Reconcile,
+        Issuing::Ready { not_before } => {
+            let left = not_before.since(facts.now.ours);
+            if left > Span::ZERO && left < LONGEST_PATIENCE {
+                return Directive::wait(facts.now, left, "waiting before the next attempt to issue a key");
+            }
+            Directive::Create
+        }
+        // Only a crash leaves this state behind: the outcome of the call is unknown.
+        Issuing::Sent { .. } => {
+            Directive::Apply(Event::CreateUnclear { reason: "the process died".to_owned() })
+        }
+        Issuing::Recover { looked: None, .. } => Directive::Reconcile,
+        Issuing::Recover { looked: Some(at), .. } => {
+            if facts.now.passed(*at, run.policy.settle) {
+                return Directive::Reconcile;
+            }
+            let blocker = "the outcome of a create is unknown: looking for the key by its name once more";
+            Directive::wait(facts.now, remaining(facts.now, *at, run.policy.settle), blocker)
+        }
+        Issuing::Doubt { refused_since: Some(at), reason }
+            if !facts.now.passed(*at, run.policy.confirm_after) =>
+        {
+            let left = remaining(facts.now, *at, run.policy.confirm_after);
+            Directive::wait(
+                facts.now,
+                left,
+                format!("the provisioning key was refused ({reason}): looking again"),
+            )
+        }
+        Issuing::Doubt { .. } => Directive::CheckProvisioning,
+    }
+}
+
+/// How long until `span` has passed since `at` on the slower clock; at least a moment.
+pub(super) fn remaining(now: Stamp, at: Stamp, span: Span) -> Span {
+    let elapsed = now.elapsed_since(at).unwrap_or(Span::ZERO).max(Span::ZERO);
+    Span((span.0 - elapsed.0).clamp(200, Span::minutes(10).0))
+}
+
+fn verify(run: &Run, facts: &Facts, since: Stamp) -> Directive {
+    let Some(key) = run.candidate.clone() else {
+        return Directive::Apply(Event::Parked { reason: "the new key is not in the store".to_owned() });
+    };
+    let Some((result, at)) = &facts.candidate.tested else { return Directive::Test(key) };
+    match result {
+        TestResult::Valid if facts.candidate.valid_now(facts.now) => {
+            Directive::Apply(Event::Verified { at: facts.now })
+        }
+        TestResult::Valid => Directive::Test(key),
+        TestResult::Unlike { reason } => Directive::Apply(Event::VerifyFailed { reason: reason.clone() }),
+        TestResult::Unauthorized
+            if facts.now.passed(since, run.policy.propagation)
+                && facts.candidate.refused(run.policy.confirm_after.min(run.policy.propagation)) =>
+        {
+            let reason = "the provider does not accept the new key".to_owned();
+            Directive::Apply(Event::VerifyFailed { reason })
+        }
+        TestResult::Unauthorized => again(facts, key, *at, "the new key is not accepted yet"),
+        TestResult::Inconclusive { reason } => {
+            again(facts, key, *at, &format!("the new key could not be tested: {reason}"))
+        }
+    }
+}
+
+/// Tests `key` again once [`VERIFY_RETRY`] has passed since the test at `at`.
+fn again(facts: &Facts, key: KeyRef, at: Stamp, blocker: &str) -> Directive {
+    let age = facts.now.ours.since(at.ours);
+    if age >= VERIFY_RETRY || age < Span::ZERO {
+        return Directive::Test(key);
+    }
+    Directive::wait(facts.now, Span(VERIFY_RETRY.0 - age.0), blocker)
+}
+
+fn publish(run: &Run, facts: &Facts) -> Directive {
+    let Some(key) = &run.candidate else {
+        return Directive::Apply(Event::Parked { reason: "the new key is not in the store".to_owned() });
+    };
+    if let Some(trouble) = candidate_trouble(run, facts) {
+        return trouble;
+    }
+    match deliver::step(run, facts, key, &facts.candidate) {
+        Delivery::Do(directive) => directive,
+        Delivery::Blocked { required: false, .. } | Delivery::Complete => {
+            Directive::Apply(Event::PublishedEverywhere { at: facts.now })
+        }
+        Delivery::Blocked { until, blockers, .. } => Directive::Wait { until, blockers },
+    }
+}
+
+/// A candidate that worked and is now refused: look twice, then back to the old key, or on to another.
+pub(super) fn candidate_trouble(run: &Run, facts: &Facts) -> Option<Directive> {
+    let key = run.candidate.clone()?;
+    let (TestResult::Unauthorized, at) = facts.candidate.tested.as_ref()? else { return None };
+    if !facts.candidate.refused(run.policy.confirm_after) {
+        let left =
+            remaining(facts.now, facts.candidate.refused_since.unwrap_or(*at), run.policy.confirm_after);
+        return Some(
+            if facts.now.passed(facts.candidate.refused_since.unwrap_or(*at), run.policy.confirm_after) {
+                Directive::Test(key)
+            } else {
+                Directive::wait(facts.now, left, "the new key was refused once: looking again")
+            },
+        );
+    }
+    let reason = "the provider no longer accepts the new key".to_owned();
+    Some(match run.can_roll_back() {
+        Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
+        Err(_) => Directive::Supersede { reason },
+    })
+}
+
+fn abort(run: &Run, facts: &Facts) -> Directive {
+    let doomed = run.candidate.as_ref().and_then(|key| run.retirees.iter().find(|r| r.key.id == key.id));
+    doomed
+        .and_then(|retiree| retire::kill(run, facts, retiree))
+        .unwrap_or(Directive::Apply(Event::AbortFinished { at: facts.now }))
+}
+
+fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
+    let (Some(old), Some(new)) = (&run.predecessor, &run.candidate) else {
+        return Directive::Apply(Event::Parked {
+            reason: "a key of the rollback is not in the store".to_owned(),
+        });
+    };
+    let refused = matches!(facts.predecessor.tested, Some((TestResult::Unauthorized, _)));
+    match stage {
+        Rollback::Reviving => retire::revive(run, facts, old),
+        // A disable that was under way when the run turned round may land late: enable again.
+        Rollback::Republishing | Rollback::Retiring { .. } if refused => Directive::Apply(Event::ReviveAgain),
+        Rollback::Republishing => match deliver::step(run, facts, old, &facts.predecessor) {
+            Delivery::Do(directive) => directive,
+            Delivery::Blocked { required: false, .. } | Delivery::Complete => {
+                Directive::Apply(Event::RepublishedEverywhere { at: facts.now })
+            }
+            Delivery::Blocked { until, blockers, .. } => Directive::Wait { until, blockers },
+        },
+        Rollback::Retiring { since } => {
+            let Some(doomed) = run.retirees.iter().find(|r| r.key.id == new.id) else {
+                return Directive::Apply(Event::RollbackFinished);
+            };
+            if let Some(wait) = retire::still_used(run, facts, doomed, *since) {
+                return wait;
+            }
+            retire::kill(run, facts, doomed).unwrap_or(Directive::Apply(Event::RollbackFinished))
+        }
+    }
+}
+
+/// A test of `key` that is due because the last one is older than `interval`.
+pub(super) fn due_test(facts: &Facts, key: &KeyRef, known: &KeyFacts, interval: Span) -> Option<Directive> {
+    let fresh = known.tested.as_ref().is_some_and(|(_, at)| facts.now.fresh(*at, interval));
+    (!fresh).then(|| Directive::Test(key.clone()))
+}

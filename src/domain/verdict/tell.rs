@@ -1,0 +1,160 @@
+//! What people are told of a key: changes of verdict, not observations (providers.md, "Telling people").
+//!
+//! [`Health::tell`] compares what holds with what has been told, so that a crash between the two costs
+//! nothing: the next call says it again. It must be committed in the transaction that writes the notices.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+use super::health::{FLAPPING_CHANGES, FLAPPING_WINDOW, Health};
+use crate::domain::time::{Span, Timestamp};
+
+/// Rate limits are silent until they last this long ...
+const LIMITED_FOR: Span = Span::hours(6);
+/// ... or so many passes.
+const LIMITED_PASSES: u32 = 3;
+/// Good looks that close an `invalid`.
+const GOOD_LOOKS: u32 = 2;
+/// Warnings of a known expiry, in days ahead.
+const EXPIRY_DAYS: [i64; 3] = [1, 3, 14];
+/// A flapping key has come to rest when a bad verdict has stood for this long ...
+const RESTS_BAD: Span = Span::hours(1);
+/// ... or a good one for this long.
+const RESTS_GOOD: Span = FLAPPING_WINDOW;
+
+/// A condition of a key that people are told of, once when it begins and once when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concern {
+    /// Not accepted, seen twice.
+    Invalid,
+    /// Alive, and may not do this.
+    Restricted,
+    /// Alive, without money or limit.
+    QuotaExhausted,
+    /// Rate limited for long.
+    RateLimited,
+    /// A known expiry date is near.
+    Expiring,
+    /// The verdict does not come to rest; until it does, nothing else is told.
+    Flapping,
+}
+
+/// One thing to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// It begins.
+    Open(Concern),
+    /// It is nearer now: the next warning of an expiry, in days ahead.
+    Nearer(Concern, i64),
+    /// It is over.
+    Close(Concern),
+}
+
+/// The same thing seen in pass after pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streak {
+    /// When it was seen first.
+    pub since: Timestamp,
+    /// In how many passes.
+    pub passes: u32,
+}
+
+impl Streak {
+    /// One pass more.
+    pub fn extend(before: Option<Self>, now: Timestamp) -> Self {
+        let start = Self { since: now, passes: 0 };
+        let streak = before.unwrap_or(start);
+        Self { passes: streak.passes.saturating_add(1), ..streak }
+    }
+
+    /// Seen in so many passes, or for so long.
+    pub fn lasts(self, passes: u32, span: Span, now: Timestamp) -> bool {
+        self.passes >= passes || now.since(self.since) >= span
+    }
+}
+
+impl Health {
+    /// What to tell now, and the health that remembers having told it.
+    #[must_use]
+    pub fn tell(&self, now: Timestamp) -> (Self, Vec<Tell>) {
+        let mut next = self.clone();
+        let mut tells = next.flapping_begins_or_ends(now);
+        if !next.told.contains(&Concern::Flapping) {
+            tells.extend(next.tell_concerns(now));
+        }
+        (next, tells)
+    }
+
+    /// The mass guard holds this key's own alerts until a look at or after `until`.
+    pub fn hold(&mut self, until: Timestamp) {
+        self.held_until = Some(until);
+    }
+
+    fn flapping_begins_or_ends(&mut self, now: Timestamp) -> Vec<Tell> {
+        let rest = if self.verdict.is_bad() { RESTS_BAD } else { RESTS_GOOD };
+        let rested = self.changes.last().is_none_or(|last| now.since(*last) >= rest);
+        let restless = self.changes.len() >= FLAPPING_CHANGES
+            && self.changes.first().is_some_and(|first| now.since(*first) <= FLAPPING_WINDOW);
+        if self.told.contains(&Concern::Flapping) && rested {
+            self.told.remove(&Concern::Flapping);
+            self.changes.clear();
+            return vec![Tell::Close(Concern::Flapping)];
+        }
+        if restless && self.told.insert(Concern::Flapping) {
+            return vec![Tell::Open(Concern::Flapping)];
+        }
+        Vec::new()
+    }
+
+    fn tell_concerns(&mut self, now: Timestamp) -> Vec<Tell> {
+        let held = self.held_until.is_some_and(|until| self.looked_at < Some(until));
+        let holds = self.concerns(now);
+        let mut tells: Vec<Tell> = self.told.difference(&holds).copied().map(Tell::Close).collect();
+        let opened = holds.difference(&self.told).filter(|concern| !(held && concern.is_verdict()));
+        let opened: BTreeSet<Concern> = opened.copied().collect();
+        tells.extend(opened.iter().copied().map(Tell::Open));
+        self.told = self.told.intersection(&holds).copied().chain(opened).collect();
+        tells.extend(self.tell_expiry(now));
+        tells
+    }
+
+    /// What holds of the key now.
+    fn concerns(&self, now: Timestamp) -> BTreeSet<Concern> {
+        let not_closed = self.told.contains(&Concern::Invalid) && self.good_looks < GOOD_LOOKS;
+        let limited = self.limited.is_some_and(|streak| streak.lasts(LIMITED_PASSES, LIMITED_FOR, now));
+        let all = [
+            (Concern::Invalid, self.verdict == Verdict::Invalid || not_closed),
+            (Concern::Restricted, self.verdict == Verdict::Restricted),
+            (Concern::QuotaExhausted, self.verdict == Verdict::QuotaExhausted),
+            (Concern::RateLimited, limited),
+            (Concern::Expiring, days_ahead(self.expires_at, now).is_some()),
+        ];
+        all.into_iter().filter(|(_, holds)| *holds).map(|(concern, _)| concern).collect()
+    }
+
+    /// The opening is the first warning; each nearer date is another one.
+    fn tell_expiry(&mut self, now: Timestamp) -> Option<Tell> {
+        let days = days_ahead(self.expires_at, now);
+        let before = std::mem::replace(&mut self.told_days, days);
+        match (before, days) {
+            (Some(before), Some(days)) if days < before => Some(Tell::Nearer(Concern::Expiring, days)),
+            _ => None,
+        }
+    }
+}
+
+impl Concern {
+    /// True for those that follow from the verdict.
+    pub const fn is_verdict(self) -> bool {
+        matches!(self, Self::Invalid | Self::Restricted | Self::QuotaExhausted)
+    }
+}
+
+/// Which warning an expiry date deserves: 14, 3 or 1 days ahead; a date in the past keeps the last one.
+fn days_ahead(expires_at: Option<Timestamp>, now: Timestamp) -> Option<i64> {
+    let left = expires_at?.since(now);
+    EXPIRY_DAYS.into_iter().find(|days| left <= Span::hours(24 * days))
+}

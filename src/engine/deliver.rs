@@ -1,0 +1,428 @@
+//! Publishing one key to one destination, and proving it. Intent, call, outcome; never blindly over somebody
+//! else's change.
+
+use serde_json::{Value, json};
+
+use super::session::Session;
+use super::step::Performed;
+use super::{EngineError, Place};
+use crate::destination::{Delivery, Look, Standing};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::rotation::facts::Holding;
+use crate::domain::rotation::{Event, KeyRef, Level, OnDrift, Run};
+use crate::domain::secret::Secret;
+use crate::domain::time::{Span, Timestamp};
+use crate::net::Deadline;
+use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
+
+/// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
+const LOOKS_BEFORE_REWRITE: u32 = 3;
+
+impl Session<'_> {
+    /// Writes a key to the destination at this address.
+    pub(super) async fn publish(
+        &mut self,
+        run: &Run,
+        address: &str,
+        key: &KeyRef,
+    ) -> Result<Performed, EngineError> {
+        let (place, row, secret) = self.delivery_parts(run, address, key).await?;
+        let name = place.target.name.clone();
+        let known = self.holding(address, key, &name, &run.rotation).await?;
+        if let Some(drift) = self.drift_before(run, &place, key).await? {
+            let did = format!("{name}: not written, somebody else changed it ({drift})");
+            let change = drifted(known, drift, &run.rotation, &name);
+            self.commit(&change).await?;
+            return Ok(Performed { run: run.clone(), did });
+        }
+        let effect = self.publish_effect(run, &name, key).await?;
+        let mut intended = known.clone();
+        intended.fact.level = intended.fact.level.max(Level::Intended);
+        intended.fact.drift = None;
+        intended.released = false;
+        let deadline = self.deadline_for(&place).await?;
+        let changes = vec![
+            Change::Intend(effect.clone()),
+            Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
+        ];
+        let run = self.record(run, &Event::PublishIntended, changes).await?;
+        let delivery = Delivery {
+            secret,
+            rotation: run.rotation.clone(),
+            generation: key.generation,
+            destination: name.clone(),
+        };
+        let outcome = place.adapter.publish(&delivery, deadline).await;
+        let did = match &outcome {
+            Ok(_) => format!("wrote generation {} to {name}", key.generation),
+            Err(failure) => format!("{name} did not take generation {}: {failure}", key.generation),
+        };
+        let changes = match outcome {
+            Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),
+            Err(failure) => self.not_taken(Some(&run.id), &effect.id, known.fact.level, intended, &failure),
+        };
+        self.commit(&changes).await?;
+        Ok(Performed { run, did })
+    }
+
+    /// Adapter, key row and secret for a delivery of this run.
+    async fn delivery_parts(
+        &self,
+        run: &Run,
+        address: &str,
+        key: &KeyRef,
+    ) -> Result<(Place, KeyRow, Secret), EngineError> {
+        let target = run.policy.targets.iter().find(|target| target.address == address);
+        let name = target.map(|target| target.name.clone()).unwrap_or_default();
+        let place = self.engine.place(&name)?.clone();
+        let row = self.engine.parts.store.key(&key.id).await?;
+        let row = row.ok_or_else(|| {
+            EngineError::Refused(format!("generation {} is not in the store", key.generation))
+        })?;
+        let secret = self.engine.open(&row)?.ok_or_else(|| {
+            EngineError::Refused(format!("refused: nobody has the secret of generation {}", key.generation))
+        })?;
+        Ok((place, row, secret))
+    }
+
+    /// The row of this key at this address, or a blank one.
+    pub(super) async fn holding(
+        &self,
+        address: &str,
+        key: &KeyRef,
+        name: &str,
+        rotation: &str,
+    ) -> Result<HoldingRow, EngineError> {
+        let rows = self.engine.parts.store.holdings_at(address).await?;
+        let found = rows.into_iter().find(|row| row.fact.key == key.id);
+        Ok(found.unwrap_or_else(|| blank(address, &key.id, name, rotation)))
+    }
+
+    /// The same effect again is another attempt; a first one is new.
+    async fn publish_effect(&self, run: &Run, name: &str, key: &KeyRef) -> Result<NewEffect, EngineError> {
+        let target = format!("{name} generation {}", key.generation);
+        let effects = self.engine.parts.store.effects(&run.id).await?;
+        let known = effects.into_iter().find(|e| e.kind == EffectKind::Publish && e.target == target);
+        Ok(NewEffect {
+            id: known.map_or_else(new_id, |effect| effect.id),
+            run: Some(run.id.clone()),
+            account: self.identity.clone(),
+            kind: EffectKind::Publish,
+            target,
+        })
+    }
+
+    pub(super) fn accepted(
+        &self,
+        effect: &str,
+        mut row: HoldingRow,
+        key: &KeyRow,
+        evidence: Value,
+    ) -> Vec<Change> {
+        row.fact.level = Level::Accepted;
+        row.fact.error = None;
+        row.fact.permanent = false;
+        row.fact.attempts = 0;
+        row.fact.not_before = Timestamp(0);
+        row.evidence = evidence.clone();
+        let detail = format!("generation {} ({})", key.generation.unwrap_or_default(), key.mask);
+        let subject = format!("destination {}", row.destination);
+        vec![
+            Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
+            Change::Audit(self.engine.entry("destination.written", subject, detail)),
+            Change::Holding { row: Box::new(row), fresh_write: true },
+        ]
+    }
+
+    /// A refusal proves that nothing was written; anything else may have been.
+    pub(super) fn not_taken(
+        &self,
+        run: Option<&str>,
+        effect: &str,
+        before: Level,
+        mut row: HoldingRow,
+        failure: &Failure,
+    ) -> Vec<Change> {
+        let unclear = failure.kind == FailureKind::Unclear;
+        if !unclear {
+            row.fact.level = before;
+        }
+        row.fact.error = Some(failure.to_string());
+        row.fact.permanent = failure.is_permanent();
+        row.fact.attempts += 1;
+        let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
+        row.fact.not_before = self.engine.clock().now().plus(wait);
+        let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
+        let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+        let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
+        if failure.is_permanent() || row.fact.attempts >= 3 {
+            changes.push(Change::Alert(destination_failed(&row.rotation, run, &row.destination, failure)));
+        }
+        changes.push(Change::Holding { row: Box::new(row), fresh_write: false });
+        changes
+    }
+
+    /// Looks whether somebody else changed the destination since our last proved write to it.
+    async fn drift_before(
+        &mut self,
+        run: &Run,
+        place: &Place,
+        key: &KeyRef,
+    ) -> Result<Option<String>, EngineError> {
+        if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
+            return Ok(None);
+        }
+        let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
+        let Some(last) = rows.into_iter().next() else { return Ok(None) };
+        if last.fact.level < Level::Confirmed || last.fact.key == key.id {
+            return Ok(None);
+        }
+        let Some(row) = self.engine.parts.store.key(&last.fact.key).await? else { return Ok(None) };
+        let Some(secret) = self.engine.open(&row)? else { return Ok(None) };
+        let delivery = Delivery {
+            secret,
+            rotation: run.rotation.clone(),
+            generation: row.generation.unwrap_or_default(),
+            destination: place.target.name.clone(),
+        };
+        let deadline = self.deadline().await?;
+        let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
+        Ok(match look {
+            Ok(Look { standing: Standing::Drift(how), .. }) => Some(how),
+            _ => None,
+        })
+    }
+
+    /// Looks whether the destination holds the key, and notes what it proved.
+    pub(super) async fn check(
+        &mut self,
+        run: &Run,
+        address: &str,
+        key: &KeyRef,
+    ) -> Result<Performed, EngineError> {
+        let (place, _, secret) = self.delivery_parts(run, address, key).await?;
+        let name = place.target.name.clone();
+        let row = self.holding(address, key, &name, &run.rotation).await?;
+        let delivery = Delivery {
+            secret,
+            rotation: run.rotation.clone(),
+            generation: key.generation,
+            destination: name.clone(),
+        };
+        let (row, did, alert) = self.look(&place, row, &delivery, &run.rotation, Some(&run.id)).await?;
+        let subject = format!("destination {name}");
+        let proved =
+            row.fact.level >= place.target.needs && row.fact.drift.is_none() && row.fact.error.is_none();
+        let row_after = row.clone();
+        let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
+        changes.extend(alert.map(Change::Alert));
+        if proved {
+            changes.push(Change::Resolve { kind: Kind::DestinationFailed, subject: subject.clone() });
+            changes.push(Change::Resolve { kind: Kind::DestinationDrift, subject });
+        }
+        let rollout = proved_for_rollout(&row_after, &place);
+        self.commit(&changes).await?;
+        if rollout {
+            let did = self.roll_out(run, &place, row_after, &delivery).await?;
+            return Ok(Performed { run: run.clone(), did });
+        }
+        Ok(Performed { run: run.clone(), did })
+    }
+
+    /// The step after a proved write (a redeploy, a dispatch): an effect of its own, sent once.
+    async fn roll_out(
+        &mut self,
+        run: &Run,
+        place: &Place,
+        mut row: HoldingRow,
+        delivery: &Delivery,
+    ) -> Result<String, EngineError> {
+        let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
+        let effect = NewEffect {
+            id: new_id(),
+            run: Some(run.id.clone()),
+            account: self.identity.clone(),
+            kind: EffectKind::Deploy,
+            target: format!("{} generation {}", place.target.name, delivery.generation),
+        };
+        let deadline = self.deadline_for(place).await?;
+        self.commit(&[Change::Intend(effect.clone())]).await?;
+        let name = &place.target.name;
+        let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
+            Ok(evidence) => {
+                row.evidence = evidence.clone();
+                (EffectStatus::Done, evidence, format!("{name} proved that it holds the key, and was told"))
+            }
+            Err(failure) => {
+                row.fact.attempts += 1;
+                row.fact.error = rollout.required().then(|| failure.to_string());
+                let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
+                row.fact.not_before = self.engine.clock().now().plus(wait);
+                let evidence =
+                    json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+                (
+                    EffectStatus::Failed,
+                    evidence,
+                    format!("{name} holds the key, but could not be told: {failure}"),
+                )
+            }
+        };
+        self.commit(&[
+            Change::Settle { id: effect.id, status, evidence },
+            Change::Holding { row: Box::new(row), fresh_write: false },
+        ])
+        .await?;
+        Ok(did)
+    }
+
+    /// The deadline of one publish: a destination may need longer than an ordinary call.
+    pub(super) async fn deadline_for(&mut self, place: &Place) -> Result<Deadline, EngineError> {
+        match place.adapter.patience() {
+            None => self.deadline().await,
+            Some(patience) => self.long_deadline(patience).await,
+        }
+    }
+
+    /// One look at a destination and what it makes of the row.
+    pub(super) async fn look(
+        &mut self,
+        place: &Place,
+        mut row: HoldingRow,
+        delivery: &Delivery,
+        rotation: &str,
+        run: Option<&str>,
+    ) -> Result<(HoldingRow, String, Option<NewAlert>), EngineError> {
+        let deadline = self.deadline().await?;
+        let name = &place.target.name;
+        let look = match place.adapter.look(delivery, &row.evidence, deadline).await {
+            Ok(look) => look,
+            Err(failure) => {
+                row.fact.attempts += 1;
+                row.fact.error = Some(failure.to_string());
+                row.fact.permanent = failure.is_permanent();
+                let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
+                row.fact.not_before = self.engine.clock().now().plus(wait);
+                let loud = failure.is_permanent() || row.fact.attempts >= 3;
+                let alert = loud.then(|| destination_failed(rotation, run, name, &failure));
+                return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
+            }
+        };
+        row.evidence = look.evidence;
+        let (did, alert) = self.stand(&mut row.fact, look.standing, name, rotation);
+        Ok((row, did, alert))
+    }
+
+    /// What a standing means for the level.
+    fn stand(
+        &self,
+        fact: &mut Holding,
+        standing: Standing,
+        name: &str,
+        rotation: &str,
+    ) -> (String, Option<NewAlert>) {
+        let proved = match &standing {
+            Standing::Confirmed => Some(Level::Confirmed),
+            Standing::Effective => Some(Level::Effective),
+            _ => None,
+        };
+        if let Some(level) = proved {
+            // A redeploy that is still building: confirmed now, effective later.
+            let waiting = level < Level::Effective && fact.level == Level::Confirmed;
+            let wait = if waiting { Span::seconds(2) } else { Span::ZERO };
+            *fact = Holding {
+                level,
+                checked: Some(self.now()),
+                drift: None,
+                error: None,
+                permanent: false,
+                attempts: 0,
+                not_before: self.engine.clock().now().plus(wait),
+                ..fact.clone()
+            };
+            return (format!("{name} proved that it holds the key ({})", level.word()), None);
+        }
+        match standing {
+            Standing::Drift(how) => {
+                fact.drift = Some(how.clone());
+                (
+                    format!("{name} was changed by somebody else: {how}"),
+                    Some(drift_alert(rotation, name, &how)),
+                )
+            }
+            Standing::Missing => {
+                let how = "there is nothing at this address any more".to_owned();
+                fact.drift = Some(how.clone());
+                (format!("{name}: {how}"), Some(drift_alert(rotation, name, &how)))
+            }
+            Standing::Accepted(why) => self.not_proved(fact, name, why),
+            _ => self.not_proved(fact, name, "it cannot be told what it holds".to_owned()),
+        }
+    }
+
+    fn not_proved(&self, fact: &mut Holding, name: &str, why: String) -> (String, Option<NewAlert>) {
+        fact.attempts += 1;
+        fact.not_before =
+            self.engine.clock().now().plus(self.engine.backoff(fact.attempts.min(3)).min(Span::seconds(10)));
+        if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
+            fact.level = Level::Intended;
+        }
+        let did = format!("{name} does not prove it yet: {why}");
+        fact.error = Some(why);
+        (did, None)
+    }
+}
+
+/// True when the write is proved and running consumers have not been told yet.
+fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
+    let proved = row.fact.level >= Level::Confirmed && row.fact.drift.is_none() && row.fact.error.is_none();
+    proved && place.adapter.rollout().is_some_and(|rollout| rollout.due(&row.evidence))
+}
+
+/// A row for a key that this address has not seen.
+pub(super) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> HoldingRow {
+    HoldingRow {
+        fact: Holding {
+            address: address.to_owned(),
+            key: key.to_owned(),
+            level: Level::Pending,
+            checked: None,
+            drift: None,
+            error: None,
+            permanent: false,
+            attempts: 0,
+            not_before: Timestamp(0),
+        },
+        destination: name.to_owned(),
+        rotation: rotation.to_owned(),
+        seq: 0,
+        evidence: Value::Null,
+        released: false,
+    }
+}
+
+fn drifted(mut row: HoldingRow, how: String, rotation: &str, name: &str) -> Vec<Change> {
+    row.fact.drift = Some(how.clone());
+    vec![
+        Change::Holding { row: Box::new(row), fresh_write: true },
+        Change::Alert(drift_alert(rotation, name, &how)),
+    ]
+}
+
+fn drift_alert(rotation: &str, name: &str, how: &str) -> NewAlert {
+    let detail = format!(
+        "Destination {name} was changed by somebody else ({how}). rekeyd does not write over it (on_drift = \"hold\"); \
+         both keys stay alive. Find out who did it, then `rekeyd destinations publish {name}`.",
+    );
+    NewAlert::new(Kind::DestinationDrift, format!("destination {name}"), detail).rotation(rotation)
+}
+
+fn destination_failed(rotation: &str, run: Option<&str>, name: &str, failure: &Failure) -> NewAlert {
+    let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
+    let next = run.map(|id| format!(" When it is mended: `rekeyd runs resume {id}`.")).unwrap_or_default();
+    let detail = format!(
+        "Destination {name} does not take or prove the key of rotation {rotation}: {failure}.{hint} The old key stays \
+         alive until it does.{next}",
+    );
+    NewAlert::new(Kind::DestinationFailed, format!("destination {name}"), detail).rotation(rotation)
+}

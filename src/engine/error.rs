@@ -1,0 +1,101 @@
+//! What can go wrong in a flow, and which exit status it is for a person.
+
+use crate::crypto::CryptoError;
+use crate::domain::guard::Refusal;
+use crate::domain::outcome::Failure;
+use crate::domain::rotation::IllegalEvent;
+use crate::store::StoreError;
+
+/// Why a flow stopped. `Display` is a whole sentence; [`EngineError::hint`] is the reader's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A safety rule says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The guard says no.
+    #[error("{0}")]
+    Guard(#[from] Refusal),
+    /// Something was asked for that is not there or not possible.
+    #[error("{text}")]
+    Usage {
+        /// What.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// Another process works on this account.
+    #[error("another rekeyd process is working on account {0}")]
+    Busy(String),
+    /// The outside answered with a failure.
+    #[error("{what}: {failure}")]
+    Outside {
+        /// What was tried.
+        what: String,
+        /// What came of it.
+        failure: Failure,
+    },
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The encryption key.
+    #[error("{0}")]
+    Crypto(CryptoError),
+    /// A bug: the engine made an event that does not belong to the state.
+    #[error("{0}")]
+    Illegal(#[from] IllegalEvent),
+}
+
+impl EngineError {
+    /// Something that is not in the configuration.
+    pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Self {
+        let known: Vec<&String> = known.collect();
+        let nearest = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        let hint = nearest.map(|nearest| match known.len() {
+            1 => format!("there is one: {nearest}"),
+            n => format!("there are {n}; the nearest name is {nearest}"),
+        });
+        Self::Usage { text: format!("there is no {what} {name:?} in the configuration"), hint }
+    }
+
+    /// Something that cannot be done, and what can.
+    pub(crate) fn usage(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { text: text.into(), hint: Some(hint.into()) }
+    }
+
+    /// A failed call with what was tried.
+    pub(crate) fn outside(what: impl Into<String>, failure: Failure) -> Self {
+        Self::Outside { what: what.into(), failure }
+    }
+
+    /// The reader's next move.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Outside { failure, .. } => failure.hint.clone(),
+            Self::Crypto(error) => error.hint().map(str::to_owned),
+            Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),
+            Self::Guard(Refusal::LastRegularKey { .. }) => {
+                Some("issue another key first: `rekeyd rotations run NAME`".to_owned())
+            }
+            Self::Guard(Refusal::StillHeld { .. }) => {
+                Some("see `rekeyd why ROTATION`; a destination that is gone for good: `rekeyd runs release ID DESTINATION`".to_owned())
+            }
+            Self::Guard(Refusal::Frozen) => Some("read the alert, then `rekeyd accounts thaw NAME`".to_owned()),
+            Self::Guard(Refusal::NotOurs) => {
+                Some("adopt it into a rotation first, or delete it in the provider's dashboard".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Exit status for people and scripts: 1 failed, 2 usage, 3 refused by a safety rule (interface.md §2).
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::Guard(_) => 3,
+            Self::Usage { .. } | Self::Crypto(_) => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! The only caller of the provider's disable and delete. Every path comes through here: rotation, abort,
+//! rollback, emergency, strays, and what a person asks for by hand.
+//!
+//! Proofs are gathered first, the account is listed, then one transaction lets the guard decide on its own rows
+//! and commits the intent (I2). Only then the provider is called; what it says is believed only after a read.
+
+use serde_json::json;
+
+use super::session::Session;
+use super::step::{Performed, run_change};
+use super::{EngineError, Place};
+use crate::destination::Delivery;
+use crate::domain::alert::Kind;
+use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
+use crate::domain::key::RemoteKey;
+use crate::domain::outcome::{Failure, FailureKind, Reply};
+use crate::domain::rotation::facts::{Remote, TestResult};
+use crate::domain::rotation::{CHECK_FRESH, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
+use crate::domain::time::Span;
+use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
+
+/// What came of trying to disable or delete a key.
+#[derive(Debug)]
+pub(super) enum Killed {
+    /// Read back: disabled, or gone.
+    Done,
+    /// It was so already, and not by us.
+    Already(Remote),
+    /// The guard said no; nothing was sent.
+    Refused(Refusal),
+    /// Nobody knows, or it could not be tried; look again later.
+    Later(Failure),
+}
+
+/// Whose kill it is.
+pub(super) struct Target<'a> {
+    pub(super) hash: &'a str,
+    pub(super) kill: Kill,
+    pub(super) urgent: bool,
+    /// A journalled name without generation: ours although no row says so.
+    pub(super) stray: bool,
+    /// The run it belongs to; its intent event is committed with the effect.
+    pub(super) run: Option<&'a Run>,
+}
+
+impl Session<'_> {
+    /// One kill step of a run.
+    pub(super) async fn kill(
+        &mut self,
+        run: &Run,
+        key: &KeyRef,
+        kill: Kill,
+        urgent: bool,
+    ) -> Result<Performed, EngineError> {
+        let target = Target { hash: &key.hash, kill, urgent, stray: false, run: Some(run) };
+        let killed = self.try_kill(&target).await?;
+        // The intent may have been committed with the run: go on from what the store has.
+        let run = self.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
+        let hash = key.hash.clone();
+        let (event, did) = match killed {
+            Killed::Done => {
+                let did = format!("{}d generation {}", kill.word(), key.generation);
+                (
+                    if kill == Kill::Disable {
+                        Event::Disabled { hash, at: self.now() }
+                    } else {
+                        Event::Deleted { hash }
+                    },
+                    did,
+                )
+            }
+            Killed::Already(Remote::Gone) => {
+                (Event::FoundGone { hash }, format!("generation {} is gone already", key.generation))
+            }
+            Killed::Already(_) => (
+                Event::FoundDisabled { hash, at: self.now() },
+                format!("generation {} was disabled by somebody", key.generation),
+            ),
+            Killed::Refused(refusal) => return self.kill_refused(&run, key, kill, &refusal).await,
+            Killed::Later(failure) => {
+                let reason =
+                    format!("generation {} could not be {}d: {failure}", key.generation, kill.word());
+                let after = self.postpone(&run, reason.clone(), failure.retry_after, Vec::new()).await?;
+                return Ok(Performed { run: after, did: reason });
+            }
+        };
+        let after = self.record(&run, &event, Vec::new()).await?;
+        if kill == Kill::Delete {
+            self.look_after_delete().await?;
+        }
+        Ok(Performed { run: after, did })
+    }
+
+    /// "After a delete: list again. Zero usable left: page the admins at once."
+    async fn look_after_delete(&mut self) -> Result<(), EngineError> {
+        if self.list().await?.is_ok() {
+            self.count_usable().await?;
+        }
+        Ok(())
+    }
+
+    async fn kill_refused(
+        &mut self,
+        run: &Run,
+        key: &KeyRef,
+        kill: Kill,
+        refusal: &Refusal,
+    ) -> Result<Performed, EngineError> {
+        let reason = format!("generation {} is not {}d yet: {refusal}", key.generation, kill.word());
+        let alert = self.refusal_alert(refusal).into_iter().map(Change::Alert).collect();
+        let after = self.postpone(run, reason.clone(), Some(Span::seconds(1)), alert).await?;
+        Ok(Performed { run: after, did: reason })
+    }
+
+    pub(super) fn refusal_alert(&self, refusal: &Refusal) -> Option<crate::domain::alert::NewAlert> {
+        let (kind, text) = match refusal {
+            Refusal::LastRegularKey { .. } => {
+                (Kind::LastKeyRefused, "It stays alive. Issue another key first.")
+            }
+            Refusal::Clocks => (Kind::ClockSkew, "Every destructive act waits until the clocks agree."),
+            Refusal::Breaker { .. } => {
+                (Kind::BreakerWaiting, "It waits; raise max_deletes_per_hour if this is wanted.")
+            }
+            _ => return None,
+        };
+        Some(self.account_alert(kind, format!("{refusal}. {text}")))
+    }
+
+    /// Proofs, listing, guard and intent in one transaction, call, read back.
+    pub(super) async fn try_kill(&mut self, target: &Target<'_>) -> Result<Killed, EngineError> {
+        self.prove_holders(target.hash).await?;
+        if let Err(failure) = self.list().await? {
+            return Ok(Killed::Later(failure));
+        }
+        let effect = self.kill_effect(target).await?;
+        if let Some(known) = self.already(target, &effect).await? {
+            return Ok(known);
+        }
+        let deadline = self.deadline().await?;
+        match self.commit_intent(target, &effect).await? {
+            Guarded::Refused(refusal) => return Ok(Killed::Refused(refusal)),
+            Guarded::Committed => {}
+        }
+        let called = match target.kill {
+            Kill::Disable => {
+                self.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date)
+            }
+            Kill::Delete => self.account.issuer.delete(target.hash, deadline).await.map(|reply| reply.date),
+        };
+        let answered = self.noting(called.map(|date| Reply { value: (), date }));
+        self.settle_kill(target, &effect, answered).await
+    }
+
+    /// The unsettled effect of the same kind on the same key, or a new one.
+    async fn kill_effect(&self, target: &Target<'_>) -> Result<NewEffect, EngineError> {
+        let kind = match target.kill {
+            Kill::Disable => EffectKind::Disable,
+            Kill::Delete => EffectKind::Delete,
+        };
+        let open = self.engine.parts.store.open_toggles(&self.identity).await?;
+        let known = open.into_iter().find(|effect| effect.kind == kind && effect.target == target.hash);
+        Ok(NewEffect {
+            id: known.map_or_else(new_id, |effect| effect.id),
+            run: target.run.map(|run| run.id.clone()),
+            account: self.identity.clone(),
+            kind,
+            target: target.hash.to_owned(),
+        })
+    }
+
+    /// What the fresh listing says already: gone, or disabled. Ours when an intent of ours is in the journal.
+    async fn already(
+        &mut self,
+        target: &Target<'_>,
+        effect: &NewEffect,
+    ) -> Result<Option<Killed>, EngineError> {
+        let seen = self.listing.as_ref().and_then(|listing| listing.key(target.hash)).map(|key| key.disabled);
+        let phase = target
+            .run
+            .and_then(|run| run.retirees.iter().find(|r| r.key.hash == target.hash))
+            .map(|r| &r.phase);
+        let (remote, ours) = match (target.kill, seen) {
+            (Kill::Delete, None) => (Remote::Gone, matches!(phase, Some(Phase::Deleting))),
+            (Kill::Disable, None) => (Remote::Gone, false),
+            (Kill::Disable, Some(true)) => (Remote::Disabled, matches!(phase, Some(Phase::Disabling))),
+            _ => return Ok(None),
+        };
+        let evidence = json!({ "settled_by": "looking", "seen": if remote == Remote::Gone { "gone" } else { "disabled" } });
+        self.commit(&[Change::Settle { id: effect.id.clone(), status: EffectStatus::Done, evidence }])
+            .await?;
+        self.remember(target.hash, remote.clone());
+        Ok(Some(if ours { Killed::Done } else { Killed::Already(remote) }))
+    }
+
+    /// The guard decides on the rows of the transaction that commits the intent.
+    async fn commit_intent(
+        &self,
+        target: &Target<'_>,
+        effect: &NewEffect,
+    ) -> Result<Guarded<Refusal>, EngineError> {
+        let listing = self.listing.as_ref().expect("listed just before");
+        let now = self.now();
+        let provisioning_hash = self.account.issuer.provisioning_hash();
+        let check = |rows: &KillRows| {
+            permit(&Case {
+                account: &self.account.name,
+                target: target.hash,
+                kill: target.kill,
+                urgent: target.urgent,
+                now,
+                listed: listing.at,
+                keys: &listing.keys,
+                provisioning_hash: &provisioning_hash,
+                open_kills: &rows.open_kills,
+                holders: &holders(rows),
+                ours: rows.ours || target.stray,
+                frozen: rows.frozen,
+                recent_kills: rows.recent_kills,
+                max_kills: self.account.max_deletes_per_hour,
+            })
+        };
+        let mut changes = vec![Change::Intend(effect.clone())];
+        if let Some(run) = target.run {
+            let hash = target.hash.to_owned();
+            let event = match target.kill {
+                Kill::Disable => Event::DisableIntended { hash },
+                Kill::Delete => Event::DeleteIntended { hash },
+            };
+            changes.push(run_change(&apply(run, &event)?, None));
+        }
+        let subject = format!("key {} of account {}", label(&listing.keys, target.hash), self.account.name);
+        changes.push(Change::Audit(self.engine.entry(
+            format!("key.{}", target.kill.word()),
+            subject,
+            "intended",
+        )));
+        let of = (self.identity.as_str(), target.hash);
+        Ok(self.engine.parts.store.commit_guarded(&self.lease, of, check, &changes).await?)
+    }
+
+    /// Read back: only what the provider shows afterwards counts.
+    async fn settle_kill(
+        &mut self,
+        target: &Target<'_>,
+        effect: &NewEffect,
+        answered: Result<(), Failure>,
+    ) -> Result<Killed, EngineError> {
+        let settle = |status, evidence| Change::Settle { id: effect.id.clone(), status, evidence };
+        let proved = match self.read_remote(target.hash).await? {
+            Ok(remote) => match (target.kill, remote) {
+                (_, Remote::Gone) | (Kill::Disable, Remote::Disabled) => true,
+                (Kill::Delete, Remote::Disabled) | (_, Remote::Enabled(_)) => false,
+            },
+            Err(failure) => {
+                let evidence = json!({ "answer": failure.message, "read_back": "failed" });
+                self.commit(&[settle(EffectStatus::Unknown, evidence)]).await?;
+                return Ok(Killed::Later(failure));
+            }
+        };
+        if proved {
+            let refused = self.refused_now(target).await?;
+            let evidence = json!({ "read_back": target.kill.word(), "secret_refused": refused });
+            self.commit(&[settle(EffectStatus::Done, evidence)]).await?;
+            return Ok(Killed::Done);
+        }
+        let failure = answered.err().unwrap_or_else(|| {
+            Failure::new(FailureKind::Unclear, "the provider said yes, but the key is unchanged")
+        });
+        let certain =
+            failure.is_permanent() || matches!(failure.kind, FailureKind::RateLimited | FailureKind::NotSent);
+        let status = if certain { EffectStatus::Failed } else { EffectStatus::Unknown };
+        self.commit(&[settle(status, json!({ "status": failure.status, "answer": failure.message }))])
+            .await?;
+        Ok(Killed::Later(failure))
+    }
+
+    /// Where the secret is held: does the provider refuse it now? Evidence only; refusal may lag.
+    async fn refused_now(&mut self, target: &Target<'_>) -> Result<Option<bool>, EngineError> {
+        let Some(row) = self.stored_key(target.hash).await? else { return Ok(None) };
+        let Some(secret) = self.engine.open(&row)? else { return Ok(None) };
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.whoami(&secret, deadline).await;
+        Ok(match self.noting(called) {
+            Ok(_) => Some(false),
+            Err(failure) if failure.kind == FailureKind::Unauthorized => Some(true),
+            Err(_) => None,
+        })
+    }
+
+    /// Fresh proof from every destination that may have received the key: it holds another one, and that one
+    /// works. What is fresh already is not asked for again.
+    async fn prove_holders(&mut self, hash: &str) -> Result<(), EngineError> {
+        let Some(key) = self.stored_key(hash).await? else { return Ok(()) };
+        let Some(rotation) = key.rotation.clone() else { return Ok(()) };
+        let rows = self.engine.parts.store.holdings(&rotation).await?;
+        let held: Vec<&HoldingRow> = rows
+            .iter()
+            .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
+            .collect();
+        for row in held {
+            let newest =
+                rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
+            let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
+            self.prove(newest, &rotation).await?;
+        }
+        Ok(())
+    }
+
+    async fn prove(&mut self, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
+        let Some(key) = self.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
+        let place = self.engine.places().find(|place| place.target.address == row.fact.address).cloned();
+        let fresh = row.fact.checked.is_some_and(|at| self.now().fresh(at, Span(CHECK_FRESH.0 / 2)));
+        if let (false, Some(place), Some(secret)) = (fresh, place, self.engine.open(&key)?) {
+            let delivery = Delivery {
+                secret,
+                rotation: rotation.to_owned(),
+                generation: key.generation.unwrap_or_default(),
+                destination: place.target.name.clone(),
+            };
+            self.look_and_note(&place, row.clone(), &delivery, rotation).await?;
+        }
+        let tested = key.facts.tested.as_ref().is_some_and(|(result, at)| {
+            *result == TestResult::Valid && self.now().fresh(*at, Span(TEST_FRESH.0 / 2))
+        });
+        if !tested {
+            self.test_key(&key, None, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_and_note(
+        &mut self,
+        place: &Place,
+        row: HoldingRow,
+        delivery: &Delivery,
+        rotation: &str,
+    ) -> Result<(), EngineError> {
+        let (row, _, alert) = self.look(place, row, delivery, rotation, None).await?;
+        let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
+        changes.extend(alert.map(Change::Alert));
+        self.commit(&changes).await
+    }
+
+    /// Enables the previous key of a rollback: read (by the decision), set, read.
+    pub(super) async fn enable(&mut self, run: &Run, key: &KeyRef) -> Result<Performed, EngineError> {
+        let open = self.engine.parts.store.open_toggles(&self.identity).await?;
+        let known = open.iter().find(|effect| effect.kind == EffectKind::Enable && effect.target == key.hash);
+        let effect = NewEffect {
+            id: known.map_or_else(new_id, |effect| effect.id.clone()),
+            run: Some(run.id.clone()),
+            account: self.identity.clone(),
+            kind: EffectKind::Enable,
+            target: key.hash.clone(),
+        };
+        let deadline = self.deadline().await?;
+        self.commit(&[Change::Intend(effect.clone())]).await?;
+        let called = self.account.issuer.set_disabled(&key.hash, false, deadline).await;
+        let answered = self.noting(called);
+        let enabled = matches!(self.read_remote(&key.hash).await?, Ok(Remote::Enabled(_)));
+        if enabled {
+            // A disable of ours that was never settled is undone by this.
+            let undone = open.iter().filter(|e| e.kind == EffectKind::Disable && e.target == key.hash);
+            let mut changes: Vec<Change> = undone
+                .map(|e| Change::Settle {
+                    id: e.id.clone(),
+                    status: EffectStatus::Done,
+                    evidence: json!({ "settled_by": "enabled again" }),
+                })
+                .collect();
+            changes.push(Change::Settle {
+                id: effect.id,
+                status: EffectStatus::Done,
+                evidence: json!({ "read_back": "enabled" }),
+            });
+            self.commit(&changes).await?;
+            return Ok(Performed {
+                run: run.clone(),
+                did: format!("enabled generation {} again", key.generation),
+            });
+        }
+        let failure = answered.err().unwrap_or_else(|| {
+            Failure::new(FailureKind::Unclear, "the provider does not show it as enabled")
+        });
+        let settle = Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Unknown,
+            evidence: json!({ "status": failure.status, "answer": failure.message }),
+        };
+        let reason = format!("generation {} could not be enabled: {failure}", key.generation);
+        let after = self.postpone(run, reason.clone(), failure.retry_after, vec![settle]).await?;
+        Ok(Performed { run: after, did: reason })
+    }
+
+    /// A key that we asked for and never stored: its secret is gone. Disabled and deleted through the guard. True
+    /// when nothing of it is left to wait for: it is gone, or it is the only usable key and must stay.
+    pub(super) async fn remove_stray(&mut self, stray: &RemoteKey) -> Result<bool, EngineError> {
+        for kill in [Kill::Disable, Kill::Delete] {
+            let target = Target { hash: &stray.hash, kill, urgent: false, stray: true, run: None };
+            match self.try_kill(&target).await? {
+                Killed::Done | Killed::Already(_) => {}
+                Killed::Refused(Refusal::LastRegularKey { .. }) => return Ok(true),
+                Killed::Refused(refusal) => {
+                    tracing::warn!(account = %self.account.name, reason = %refusal, "a stray key stays for now");
+                    return Ok(false);
+                }
+                Killed::Later(failure) => {
+                    tracing::warn!(account = %self.account.name, reason = %failure, "a stray key stays for now");
+                    return Ok(false);
+                }
+            }
+        }
+        let detail = format!(
+            "A key that rekeyd had asked for, and whose answer was lost, surfaced as {} ({}). Nobody has its secret; it was \
+             disabled and deleted.",
+            stray.name, stray.label
+        );
+        let mut alert = self.account_alert(Kind::StrayKey, detail.clone());
+        alert.subject = format!("stray key {}", stray.label);
+        let entry = self.engine.entry("key.stray_removed", format!("account {}", self.account.name), detail);
+        let resolve = Change::Resolve { kind: Kind::StrayKey, subject: alert.subject.clone() };
+        self.commit(&[Change::Alert(alert), resolve, Change::Audit(entry)]).await?;
+        Ok(true)
+    }
+}
+
+/// The guard's view of the destinations that may have received the target.
+fn holders(rows: &KillRows) -> Vec<Holder> {
+    let proof = |other: &HoldingRow| {
+        let (_, hash, facts) = rows.tested.iter().find(|(id, ..)| *id == other.fact.key)?;
+        let checked = other.fact.checked?;
+        if other.fact.level < Level::Confirmed || other.fact.drift.is_some() {
+            return None;
+        }
+        let valid =
+            facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid).map(|(_, at)| *at);
+        Some(Proof { hash: hash.clone(), checked, valid })
+    };
+    let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {
+        destination: row.destination.clone(),
+        released: row.released,
+        now_holds: newest.as_ref().and_then(proof),
+    };
+    rows.holders.iter().map(holder).collect()
+}
+
+fn label(keys: &[RemoteKey], hash: &str) -> String {
+    keys.iter().find(|key| key.hash == hash).map_or_else(|| "unknown".to_owned(), |key| key.label.clone())
+}

@@ -1,0 +1,463 @@
+//! What a person does by hand: keys in the store, keys at the provider. The same guard, the same journal.
+
+use serde_json::{Value, json};
+
+use super::kill::{Killed, Target};
+use super::session::Session;
+use super::{Engine, EngineError, Opened};
+use crate::domain::guard::Kill;
+use crate::domain::key::{KeyKind, KeySpec, MicroUsd, RemoteKey};
+use crate::domain::outcome::FailureKind;
+use crate::domain::rotation::facts::{Remote, Request};
+use crate::domain::secret::Secret;
+use crate::store::{
+    Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, Role, new_id,
+};
+
+/// A key that a person gives to rekeyd to keep.
+#[derive(Debug)]
+pub struct AddKey {
+    /// Name of its provider.
+    pub provider: String,
+    /// Name for people.
+    pub name: Option<String>,
+    /// 100 production, 50–90 backup, below 50 testing.
+    pub priority: i64,
+    /// The key.
+    pub secret: Secret,
+    /// A second secret, where the provider has one.
+    pub api_secret: Option<Secret>,
+    /// Free JSON.
+    pub settings: Value,
+    /// Neither tested nor handed out when false.
+    pub is_active: bool,
+    /// Ask the provider first.
+    pub test: bool,
+}
+
+/// A key that was added, and what its test showed.
+#[derive(Debug)]
+pub struct Added {
+    /// The stored row.
+    pub key: KeyRow,
+    /// What the test showed; `None` when it was not asked for or showed nothing.
+    pub account: Option<String>,
+    /// Something that the reader should know.
+    pub warning: Option<String>,
+}
+
+/// A key is malformed when it is empty, longer than 8 KiB, or has spaces or control characters (interface.md §3).
+fn well_formed(secret: &Secret) -> Result<(), EngineError> {
+    let text = secret.expose();
+    let reason = if text.is_empty() {
+        "it is empty"
+    } else if text.len() > 8 * 1024 {
+        "it is longer than 8 KiB"
+    } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "it has spaces or control characters in it"
+    } else {
+        return Ok(());
+    };
+    Err(EngineError::Usage { text: format!("this is not a key: {reason}"), hint: None })
+}
+
+impl Engine {
+    /// Stores a key. A provisioning key is refused, always; a key that the provider refuses is refused unless
+    /// `test` is off.
+    pub async fn add_key(&self, add: AddKey) -> Result<Added, EngineError> {
+        well_formed(&add.secret)?;
+        let account = self.parts.accounts.values().find(|account| account.provider == add.provider);
+        let account = account.ok_or_else(|| {
+            EngineError::usage(
+                format!("no account of provider {} is configured", add.provider),
+                "add [[accounts]] with this provider to the configuration",
+            )
+        })?;
+        let fingerprint = self.parts.fingerprints.of(&add.secret);
+        let known = self.parts.store.keys().await?;
+        if let Some(known) =
+            known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead)
+        {
+            return Err(EngineError::Usage {
+                text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
+                hint: None,
+            });
+        }
+        if add.secret.sha256_hex() == account.issuer.provisioning_hash() {
+            return Err(wrong_kind());
+        }
+        let (verdict, warning) = self.first_test(account, &add).await?;
+        let new = NewKey {
+            id: new_id(),
+            provider: add.provider.clone(),
+            name: add.name.clone().unwrap_or_else(|| add.provider.clone()),
+            priority: add.priority,
+            is_active: add.is_active,
+            settings: add.settings,
+            secret: Some(self.parts.ring.seal(&add.secret).as_str().to_owned()),
+            api_secret: add
+                .api_secret
+                .as_ref()
+                .map(|secret| self.parts.ring.seal(secret).as_str().to_owned()),
+            fingerprint: Some(fingerprint),
+            mask: add.secret.mask(),
+            hash: Some(add.secret.sha256_hex()),
+            account: None,
+            rotation: None,
+            generation: None,
+            role: Role::Manual,
+            origin: Origin::Given,
+            issued_name: None,
+            numbered: true,
+        };
+        let provider = NewProvider { name: add.provider.clone(), kind: add.provider.clone(), base_url: None };
+        let entry = self.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
+        let key = self.parts.store.add_key(&provider, &new, &entry).await?;
+        if let Some(verdict) = verdict {
+            self.parts.store.set_verdict(&key.id, verdict).await?;
+        }
+        let key = self.parts.store.key(&key.id).await?.unwrap_or(key);
+        Ok(Added { key, account: verdict.map(str::to_owned), warning })
+    }
+
+    /// Asks the provider what the key is before it is stored. Answers verdict and warning.
+    async fn first_test(
+        &self,
+        account: &super::Account,
+        add: &AddKey,
+    ) -> Result<(Option<&'static str>, Option<String>), EngineError> {
+        if !add.test {
+            return Ok((
+                None,
+                Some("not tested: its kind is not proved, so no rotation will use it untested".to_owned()),
+            ));
+        }
+        match account.issuer.whoami(&add.secret, self.deadline()).await {
+            Ok(reply) if reply.value.kind == KeyKind::Provisioning => Err(wrong_kind()),
+            Ok(_) => Ok((Some("valid"), None)),
+            Err(failure) if failure.kind == FailureKind::Unauthorized => Err(EngineError::usage(
+                format!("the provider does not accept this key: {failure}"),
+                "check that it was copied whole; --no-test stores it all the same",
+            )),
+            Err(failure) => Ok((None, Some(format!("stored, but it could not be tested: {failure}")))),
+        }
+    }
+
+    /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
+    ///
+    /// # Errors
+    /// Refused for a generation of a rotation (R15) and for the last usable regular key of a configured account.
+    pub async fn delete_key(
+        &self,
+        provider: &str,
+        number: i64,
+        at_provider: bool,
+    ) -> Result<KeyRow, EngineError> {
+        let key = self.numbered(provider, number).await?;
+        if let Some(rotation) = &key.rotation {
+            return Err(EngineError::Refused(format!(
+                "refused: this key is generation {} of rotation {rotation}: it changes only through its rotation",
+                key.generation.unwrap_or_default()
+            )));
+        }
+        for account in self.parts.accounts.values().filter(|account| account.provider == provider) {
+            self.not_the_last(account.name.as_str(), &key, at_provider).await?;
+        }
+        let entry =
+            self.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
+        self.parts.store.remove_key(&key.id, &entry).await?;
+        Ok(key)
+    }
+
+    /// Holds or lets go new runs and kill steps of a rotation.
+    pub async fn pause(&self, name: &str, paused: bool) -> Result<(), EngineError> {
+        self.rotation(name)?;
+        self.parts.store.ensure_rotation(name, None).await?;
+        let action = if paused { "rotation.paused" } else { "rotation.resumed" };
+        let entry = self.entry(action, format!("rotation {name}"), "");
+        Ok(self.parts.store.set_paused(name, paused, &entry).await?)
+    }
+
+    /// Notes what a person wants of a run. Answers a ticket: [`crate::store::Store::request_answer`] tells what came
+    /// of it once the run was worked.
+    pub async fn ask(&self, run: &str, request: &Request) -> Result<String, EngineError> {
+        let detail = serde_json::to_string(request).unwrap_or_default();
+        let entry = self.entry("run.asked", format!("run {run}"), detail);
+        Ok(self.parts.store.ask(run, request, &self.parts.actor, &entry).await?)
+    }
+
+    /// Seals every stored secret anew, see [`crate::store::Store::reseal`].
+    pub async fn reseal(
+        &self,
+        seal: impl Fn(&str) -> Result<Option<String>, EngineError>,
+    ) -> Result<u64, EngineError> {
+        let entry = self.entry("encryption.resealed", "store", "");
+        self.parts.store.reseal(&entry, seal).await
+    }
+
+    /// The stored key with this number, or an error that says how to find it.
+    pub async fn numbered(&self, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
+        self.parts.store.key_numbered(provider, number).await?.ok_or_else(|| {
+            EngineError::usage(
+                format!("provider {provider} has no key number {number}"),
+                "`rekeyd keys list` shows them",
+            )
+        })
+    }
+
+    /// A session, waiting up to `patience` for another process to let go of the account.
+    pub async fn session(
+        &self,
+        account: &str,
+        patience: crate::domain::time::Span,
+    ) -> Result<Session<'_>, EngineError> {
+        let until = self.clock().monotonic().0 + patience.0;
+        loop {
+            match self.open_session(account).await? {
+                Opened::Ready(session) => return Ok(*session),
+                Opened::Busy if self.clock().monotonic().0 >= until => {
+                    return Err(EngineError::Busy(account.to_owned()));
+                }
+                Opened::Busy => self.clock().sleep(crate::domain::time::Span(200)).await,
+            }
+        }
+    }
+
+    /// Refuses to let go of a key that the account could not do without.
+    async fn not_the_last(&self, account: &str, key: &KeyRow, at_provider: bool) -> Result<(), EngineError> {
+        let Some(hash) = &key.hash else { return Ok(()) };
+        let mut session = self.session(account, crate::domain::time::Span::seconds(30)).await?;
+        let outcome = session.let_go(hash, at_provider).await;
+        session.close().await?;
+        outcome
+    }
+}
+
+fn number_of(key: &KeyRow) -> String {
+    key.number.map_or_else(|| "none".to_owned(), |number| number.to_string())
+}
+
+fn wrong_kind() -> EngineError {
+    EngineError::Refused(
+        "refused: this is a provisioning key: it manages keys and cannot call a model, so it is never stored as a \
+         regular one; put it where accounts.provisioning_key points"
+            .to_owned(),
+    )
+}
+
+impl Session<'_> {
+    /// Refuses for the last usable key; with `at_provider` disables and deletes it there, through the guard.
+    async fn let_go(&mut self, hash: &str, at_provider: bool) -> Result<(), EngineError> {
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        let Some(target) = self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
+            return Ok(());
+        };
+        if at_provider {
+            self.kill_by_hand(&target.hash, Kill::Disable).await?;
+            return self.kill_by_hand(&target.hash, Kill::Delete).await;
+        }
+        let others = self.count_usable_but(hash);
+        if target.is_live(self.now().ours) && others == 0 {
+            return Err(crate::domain::guard::Refusal::LastRegularKey {
+                label: target.label,
+                name: target.name,
+                account: self.account.name.clone(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn count_usable_but(&self, hash: &str) -> usize {
+        let now = self.now();
+        let now = now.theirs.unwrap_or(now.ours);
+        let provisioning = self.account.issuer.provisioning_hash();
+        let keys = self.listing.iter().flat_map(|listing| &listing.keys);
+        keys.filter(|key| key.hash != hash && key.hash != provisioning && key.is_live(now)).count()
+    }
+
+    /// Disables or deletes a key at the provider because a person says so: the same guard as everybody.
+    pub async fn kill_by_hand(&mut self, hash: &str, kill: Kill) -> Result<(), EngineError> {
+        self.not_a_generation(hash).await?;
+        let target = Target { hash, kill, urgent: false, stray: false, run: None };
+        match self.try_kill(&target).await? {
+            Killed::Done | Killed::Already(Remote::Gone) => {}
+            Killed::Already(_) if kill == Kill::Disable => {}
+            Killed::Already(_) => {
+                return Err(EngineError::Refused("the key is still there".to_owned()));
+            }
+            Killed::Refused(refusal) => {
+                if let Some(alert) = self.refusal_alert(&refusal) {
+                    self.commit(&[Change::Alert(alert)]).await?;
+                }
+                return Err(refusal.into());
+            }
+            Killed::Later(failure) => {
+                return Err(EngineError::outside(format!("the key could not be {}d", kill.word()), failure));
+            }
+        }
+        if kill == Kill::Delete
+            && let Some(row) = self.stored_key(hash).await?
+        {
+            self.commit(&[Change::Bury { id: row.id }]).await?;
+        }
+        Ok(())
+    }
+
+    /// R15: a generation changes only through its rotation.
+    async fn not_a_generation(&self, hash: &str) -> Result<(), EngineError> {
+        match self.stored_key(hash).await?.and_then(|key| key.rotation) {
+            Some(rotation) => Err(EngineError::Refused(format!(
+                "refused: this key is a generation of rotation {rotation}: it changes only through its rotation"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The account as it is now.
+    pub async fn account_keys(&mut self) -> Result<Vec<RemoteKey>, EngineError> {
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        Ok(self.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default())
+    }
+
+    /// Credits of the account.
+    pub async fn account_credits(&mut self) -> Result<crate::provider::Credits, EngineError> {
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.credits(deadline).await;
+        self.noting(called).map_err(|failure| EngineError::outside("the credits could not be read", failure))
+    }
+
+    /// Issues a key that belongs to no rotation, and stores it. Journalled like any other create.
+    pub async fn create_by_hand(&mut self, limit: Option<MicroUsd>) -> Result<KeyRow, EngineError> {
+        self.list()
+            .await?
+            .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {reason}",
+                self.account.name
+            )));
+        }
+        let name = format!("{}manual/{}", self.prefix(), self.engine.clock().nonce());
+        let spec = KeySpec { limit, workspace: self.account.workspace.clone(), ..KeySpec::default() };
+        let effect = NewEffect {
+            id: new_id(),
+            run: None,
+            account: self.identity.clone(),
+            kind: EffectKind::Create,
+            target: name.clone(),
+        };
+        let deadline = self.deadline().await?;
+        let entry = self.engine.entry("key.create", format!("account {}", self.account.name), name.clone());
+        self.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
+        let called = self.account.issuer.create(&name, &spec, deadline).await;
+        match self.noting(called) {
+            Ok(issued) => self.store_by_hand(&effect.id, &name, issued).await,
+            Err(failure) => {
+                let unclear = failure.kind == FailureKind::Unclear;
+                let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
+                let evidence = json!({ "status": failure.status, "answer": failure.message });
+                self.commit(&[Change::Settle { id: effect.id, status, evidence }]).await?;
+                let what = "the provider did not issue a key; if one surfaces it is removed as a stray";
+                Err(EngineError::outside(what, failure))
+            }
+        }
+    }
+
+    async fn store_by_hand(
+        &self,
+        effect: &str,
+        name: &str,
+        issued: crate::provider::IssuedKey,
+    ) -> Result<KeyRow, EngineError> {
+        let id = new_id();
+        let row = NewKey {
+            id: id.clone(),
+            provider: self.account.provider.clone(),
+            name: "manual".to_owned(),
+            priority: 50,
+            is_active: true,
+            settings: json!({}),
+            secret: Some(self.engine.parts.ring.seal(&issued.secret).as_str().to_owned()),
+            api_secret: None,
+            fingerprint: Some(self.engine.parts.fingerprints.of(&issued.secret)),
+            mask: issued.secret.mask(),
+            hash: Some(issued.remote.hash.clone()),
+            account: Some(self.identity.clone()),
+            rotation: None,
+            generation: None,
+            role: Role::Manual,
+            origin: Origin::Created,
+            issued_name: Some(name.to_owned()),
+            numbered: true,
+        };
+        let evidence = json!({ "hash": issued.remote.hash, "key": row.mask });
+        self.commit(&[
+            Change::NewKey { provider: self.provider_row(), key: Box::new(row) },
+            Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
+        ])
+        .await?;
+        let row = self.engine.parts.store.key(&id).await?;
+        row.ok_or_else(|| EngineError::Refused("the new key vanished from the store".to_owned()))
+    }
+
+    /// Enables a key that rekeyd created, because a person says so.
+    pub async fn enable_by_hand(&mut self, hash: &str) -> Result<(), EngineError> {
+        self.not_a_generation(hash).await?;
+        self.journalled(EffectKind::Enable, hash, None).await
+    }
+
+    /// Sets or clears the spending limit of a key that rekeyd created.
+    pub async fn limit_by_hand(&mut self, hash: &str, limit: Option<MicroUsd>) -> Result<(), EngineError> {
+        self.not_a_generation(hash).await?;
+        self.journalled(EffectKind::Limit, hash, limit).await
+    }
+
+    async fn journalled(
+        &mut self,
+        kind: EffectKind,
+        hash: &str,
+        limit: Option<MicroUsd>,
+    ) -> Result<(), EngineError> {
+        let ours = self.stored_key(hash).await?.is_some_and(|row| row.origin != Origin::Given);
+        if !ours {
+            return Err(crate::domain::guard::Refusal::NotOurs.into());
+        }
+        let effect = NewEffect {
+            id: new_id(),
+            run: None,
+            account: self.identity.clone(),
+            kind,
+            target: hash.to_owned(),
+        };
+        let deadline = self.deadline().await?;
+        let entry = self.engine.entry(
+            format!("key.{}", kind.word()),
+            format!("account {}", self.account.name),
+            "by hand",
+        );
+        self.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
+        let called = match kind {
+            EffectKind::Limit => self.account.issuer.set_limit(hash, limit, deadline).await,
+            _ => self.account.issuer.set_disabled(hash, false, deadline).await,
+        };
+        let answered = self.noting(called);
+        let status = match &answered {
+            Ok(Some(_)) => EffectStatus::Done,
+            Err(failure) if failure.kind == FailureKind::Unclear => EffectStatus::Unknown,
+            Ok(None) | Err(_) => EffectStatus::Failed,
+        };
+        self.commit(&[Change::Settle { id: effect.id, status, evidence: json!({}) }]).await?;
+        match answered {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                Err(EngineError::Usage { text: "the provider has no such key".to_owned(), hint: None })
+            }
+            Err(failure) => Err(EngineError::outside(format!("{} failed", kind.word()), failure)),
+        }
+    }
+}

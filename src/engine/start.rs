@@ -1,0 +1,290 @@
+//! New runs: by schedule, by hand, and the emergency that takes over an open run and inherits its keys.
+
+use super::session::Session;
+use super::{EngineError, Rotation};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::rotation::{Event, KeyRef, Retiree, Run, State, Trigger, apply};
+use crate::domain::time::{Span, Timestamp};
+use crate::store::{Change, KeyRow, NewRun, Role, RotationRow, RunRow, new_id};
+
+/// What starts an ordinary run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// A person.
+    Manual,
+    /// The schedule, with the due time that this run stands for.
+    Scheduled(Timestamp),
+}
+
+impl Session<'_> {
+    /// Starts an ordinary run.
+    ///
+    /// # Errors
+    /// Refused while the account is frozen, the rotation paused or in want of an adopt; usage when a run is open.
+    pub async fn start_run(&mut self, name: &str, start: Start) -> Result<Run, EngineError> {
+        let rotation = self.rotation_of_this_account(name)?.clone();
+        let row = self.rotation_row(name).await?;
+        self.may_start(&row).await?;
+        let generations = self.engine.parts.store.generations(name).await?;
+        let (trigger, due_at) = match start {
+            Start::Manual => (Trigger::Manual, None),
+            Start::Scheduled(due) => (Trigger::Schedule, Some(due)),
+        };
+        let mut run =
+            Run::new(new_id(), name.to_owned(), self.identity.clone(), trigger, rotation.policy.clone());
+        let current = generations.iter().find(|key| key.role == Role::Current);
+        run.predecessor = current.and_then(key_ref);
+        let living = generations.iter().filter(|key| !matches!(key.role, Role::Dead));
+        run.retirees =
+            living.filter_map(key_ref).map(|key| Retiree::new(key, false, run.policy.observe)).collect();
+        let new =
+            NewRun { run: run.clone(), due_at, previous_generation: current.and_then(|key| key.generation) };
+        let entry =
+            self.engine.entry("run.started", format!("rotation {name} run {}", run.id), run.trigger.word());
+        let committed = self.commit(&[Change::StartRun(Box::new(new)), Change::Audit(entry)]).await;
+        match committed {
+            Err(EngineError::Store(error)) if error.is_conflict("runs_one_open") => {
+                Err(self.run_is_open(name).await?)
+            }
+            other => other.map(|()| run),
+        }
+    }
+
+    async fn run_is_open(&self, name: &str) -> Result<EngineError, EngineError> {
+        let open = self.engine.parts.store.open_run(name).await?;
+        let id = open.map(|row| row.run.id).unwrap_or_default();
+        Ok(EngineError::Usage {
+            text: format!("a run of rotation {name} is open: {id}"),
+            hint: Some(format!("follow it with `rekeyd runs watch {id}`")),
+        })
+    }
+
+    fn rotation_of_this_account(&self, name: &str) -> Result<&Rotation, EngineError> {
+        let rotation = self.engine.rotation(name)?;
+        if rotation.account == self.account.name {
+            return Ok(rotation);
+        }
+        Err(EngineError::Refused(format!("rotation {name} belongs to account {}", rotation.account)))
+    }
+
+    pub(super) async fn rotation_row(&self, name: &str) -> Result<RotationRow, EngineError> {
+        self.engine.parts.store.ensure_rotation(name, Some(&self.identity)).await?;
+        let row = self.engine.parts.store.rotation(name).await?;
+        row.ok_or_else(|| EngineError::Refused(format!("rotation {name} could not be stored")))
+    }
+
+    async fn may_start(&self, row: &RotationRow) -> Result<(), EngineError> {
+        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {reason}",
+                self.account.name
+            )));
+        }
+        if row.paused {
+            return Err(EngineError::Usage {
+                text: format!("rotation {} is paused", row.name),
+                hint: Some(format!("`rekeyd rotations resume {}`", row.name)),
+            });
+        }
+        if row.needs_adopt {
+            return Err(EngineError::Usage {
+                text: format!("rotation {} needs to know its current key again after the thaw", row.name),
+                hint: Some(format!("`rekeyd rotations adopt {} --secret-stdin` (or --hash)", row.name)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts an emergency: a leaked generation (`None`: the current one), or a dead current key. It supersedes an
+    /// open or parked run and inherits its keys. A leaked generation that is already retiring needs no new key.
+    pub async fn start_emergency(
+        &mut self,
+        trigger: Trigger,
+        name: &str,
+        generation: Option<i64>,
+        reason: &str,
+    ) -> Result<Run, EngineError> {
+        let rotation = self.rotation_of_this_account(name)?.clone();
+        let row = self.rotation_row(name).await?;
+        if let Some(frozen) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
+            return Err(EngineError::Refused(format!(
+                "refused: account {} is frozen: {frozen}",
+                self.account.name
+            )));
+        }
+        let now = self.engine.clock().now();
+        if trigger == Trigger::Heal {
+            cooled_down(&row, rotation.heal, rotation.heal_cooldown, now)?;
+        }
+        let generations = self.engine.parts.store.generations(name).await?;
+        let open = self.engine.parts.store.open_run(name).await?;
+        let target = pick(&generations, generation, name)?;
+        let run = self.emergency_run(&rotation, trigger, &generations, open.as_ref(), target);
+        let mut changes = self.take_over(open.as_ref(), &run).await?;
+        let new = NewRun { run: run.clone(), due_at: None, previous_generation: target.generation };
+        changes.push(Change::StartRun(Box::new(new)));
+        changes.push(Change::Audit(self.engine.entry(
+            "run.started",
+            format!("rotation {name} run {}", run.id),
+            format!("{}: {reason}", run.trigger.word()),
+        )));
+        changes.push(emergency_alert(&run, target, reason));
+        if trigger == Trigger::Heal {
+            changes.push(Change::Healed { rotation: name.to_owned(), at: now });
+        }
+        self.commit(&changes).await?;
+        Ok(run)
+    }
+
+    /// Closes the open run in the same transaction that starts its successor.
+    async fn take_over(&mut self, open: Option<&RunRow>, by: &Run) -> Result<Vec<Change>, EngineError> {
+        let Some(open) = open else { return Ok(Vec::new()) };
+        self.engine.parts.store.claim_run(&self.lease, &open.run.id).await?;
+        let event = Event::Superseded { by: by.id.clone() };
+        let after = apply(&open.run, &event)?;
+        let mut changes = vec![super::step::run_change(&after, Some(format!("superseded by {}", by.id)))];
+        changes.extend(self.consequences(&open.run, &event, &after));
+        Ok(changes)
+    }
+
+    fn emergency_run(
+        &self,
+        rotation: &Rotation,
+        trigger: Trigger,
+        generations: &[KeyRow],
+        open: Option<&RunRow>,
+        target: &KeyRow,
+    ) -> Run {
+        let id = new_id();
+        let urgent = trigger == Trigger::Leak;
+        let retiring = target.role == Role::Retiring;
+        if let (Some(open), true) = (open.filter(|open| carries_on(&open.run)), retiring) {
+            return escalate(&open.run, id, trigger, target);
+        }
+        let policy = rotation.policy.clone();
+        let mut run = Run::new(id, rotation.name.clone(), self.identity.clone(), trigger, policy);
+        run.predecessor = key_ref(target);
+        let inherited = open.map(|open| open.run.retirees.clone()).unwrap_or_default();
+        let living = generations.iter().filter(|key| key.role != Role::Dead).filter_map(key_ref);
+        for key in living {
+            let known = inherited.iter().find(|retiree| retiree.key.id == key.id).cloned();
+            let is_target = key.id == target.id;
+            let mut retiree = known.unwrap_or_else(|| Retiree::new(key, false, run.policy.observe));
+            if is_target && urgent {
+                retiree.urgent = true;
+                retiree.observe = Span::ZERO;
+            }
+            run.retirees.push(retiree);
+        }
+        run.retirees.sort_by_key(|retiree| !retiree.urgent);
+        if retiring && let Some(current) = generations.iter().find(|key| key.role == Role::Current) {
+            // Already on its way out, and no run at work: no create, the current key is only proved again.
+            run.candidate = key_ref(current);
+            run.retirees.retain(|retiree| retiree.key.id != current.id);
+            run.published = true;
+            run.state = State::Publishing;
+        }
+        run
+    }
+}
+
+/// A run whose new key is there and goes on being brought in: an emergency of its old key continues it.
+fn carries_on(run: &Run) -> bool {
+    let state = run.state.underlying();
+    run.candidate.is_some() && matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
+}
+
+/// The same run under a new id, with the leaked key in a hurry.
+fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
+    let mut run = open.clone();
+    run.id = id;
+    run.trigger = trigger;
+    run.state = open.state.underlying().clone();
+    run.patience = crate::domain::rotation::Patience::NONE;
+    if !run.retirees.iter().any(|retiree| retiree.key.id == target.id) {
+        run.retirees.extend(key_ref(target).map(|key| Retiree::new(key, true, Span::ZERO)));
+    }
+    for retiree in run.retirees.iter_mut().filter(|retiree| retiree.key.id == target.id) {
+        retiree.urgent = true;
+        retiree.observe = Span::ZERO;
+    }
+    if let State::Observing = run.state {
+        // Urgent keys are worked in grace, where nobody waits for them.
+        let now = crate::domain::time::Stamp { ours: Timestamp(0), theirs: Some(Timestamp(0)) };
+        run.state = State::Grace { since: now, overlap_told: true };
+    }
+    run
+}
+
+/// The generation that is meant: by number, else the current one.
+fn pick<'k>(generations: &'k [KeyRow], number: Option<i64>, name: &str) -> Result<&'k KeyRow, EngineError> {
+    let found = match number {
+        Some(number) => generations.iter().find(|key| key.generation == Some(number)),
+        None => generations.iter().find(|key| key.role == Role::Current),
+    };
+    match found {
+        Some(key) if key.role == Role::Dead => Err(EngineError::Usage {
+            text: format!(
+                "generation {} of rotation {name} is already dead",
+                key.generation.unwrap_or_default()
+            ),
+            hint: None,
+        }),
+        Some(key) => Ok(key),
+        None => Err(EngineError::Usage {
+            text: format!("rotation {name} has no such generation"),
+            hint: Some(format!("`rekeyd rotations show {name}` shows them")),
+        }),
+    }
+}
+
+fn cooled_down(row: &RotationRow, heal: bool, cooldown: Span, now: Timestamp) -> Result<(), EngineError> {
+    if !heal {
+        return Err(EngineError::Refused(
+            "on_invalid = \"alert\": a person must start the next run".to_owned(),
+        ));
+    }
+    let recent = row.healed_at.is_some_and(|at| now.since(at).0.abs() < cooldown.0);
+    if recent {
+        return Err(EngineError::Refused("it was healed already within heal_cooldown".to_owned()));
+    }
+    Ok(())
+}
+
+/// What a run needs to know of a stored generation; `None` for a row without hash.
+pub(super) fn key_ref(key: &KeyRow) -> Option<KeyRef> {
+    Some(KeyRef {
+        id: key.id.clone(),
+        generation: key.generation?,
+        hash: key.hash.clone()?,
+        has_secret: key.secret.is_some(),
+    })
+}
+
+fn emergency_alert(run: &Run, target: &KeyRow, reason: &str) -> Change {
+    let (kind, detail) = match run.trigger {
+        Trigger::Leak => (
+            Kind::LeakDetected,
+            format!(
+                "Generation {} ({}) of rotation {} is known to strangers: {reason}. It is replaced at once, and disabled and \
+                 deleted as soon as every required destination holds the new key.",
+                target.generation.unwrap_or_default(),
+                target.mask,
+                run.rotation
+            ),
+        ),
+        _ => (
+            Kind::KeyInvalid,
+            format!(
+                "The current key of rotation {} (generation {}, {}) is dead: {reason}. A new one is issued and published now.",
+                run.rotation,
+                target.generation.unwrap_or_default(),
+                target.mask
+            ),
+        ),
+    };
+    let mut alert =
+        NewAlert::new(kind, format!("rotation {}", run.rotation), detail).rotation(run.rotation.clone());
+    alert.severity = crate::domain::alert::Severity::Critical;
+    Change::Alert(alert)
+}

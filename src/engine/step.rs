@@ -1,0 +1,191 @@
+//! One directive at a time: load → facts → [`next`] → perform → commit.
+
+use super::session::Session;
+use super::{Engine, EngineError};
+use crate::domain::rotation::facts::{Facts, KeyFacts};
+use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
+use crate::domain::time::{Span, Timestamp};
+use crate::store::{Change, RunRow};
+
+/// What one step did, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The run's state after the step.
+    pub state: &'static str,
+    /// What was done, in a few words; `None` when nothing was.
+    pub did: Option<String>,
+    /// What comes now.
+    pub progress: Progress,
+}
+
+/// What comes after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Another step, at once.
+    Again,
+    /// Nothing before this moment on our clock, and why.
+    Wait(Timestamp, Vec<String>),
+    /// The run is over.
+    Finished,
+}
+
+/// What a performed directive says of itself, and the run after it.
+pub(crate) struct Performed {
+    pub(crate) run: Run,
+    pub(crate) did: String,
+}
+
+impl Session<'_> {
+    /// Does the next thing for a run of this account.
+    pub async fn step(&mut self, run_id: &str) -> Result<Report, EngineError> {
+        if !self.claimed.iter().any(|id| id == run_id) {
+            self.engine.parts.store.claim_run(&self.lease, run_id).await?;
+            self.claimed.push(run_id.to_owned());
+        }
+        let row = self.engine.parts.store.run(run_id).await?.ok_or_else(|| EngineError::Usage {
+            text: format!("there is no run {run_id}"),
+            hint: Some("`rekeyd runs list` shows them".to_owned()),
+        })?;
+        let facts = self.facts(&row.run).await?;
+        let directive = next(&row.run, &facts);
+        tracing::debug!(run = run_id, state = row.run.state.word(), directive = ?kind_of(&directive), "step");
+        match directive {
+            Directive::Finished => {
+                Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
+            }
+            Directive::Wait { until, blockers } => self.wait(&row, until, blockers).await,
+            acting => {
+                let done = self.perform(&row.run, acting).await?;
+                let progress =
+                    if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
+                Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        row: &RunRow,
+        until: Timestamp,
+        blockers: Vec<String>,
+    ) -> Result<Report, EngineError> {
+        if row.wake_at != until || row.blockers != blockers {
+            let change = Change::Run {
+                run: Box::new(row.run.clone()),
+                wake_at: until,
+                blockers: blockers.clone(),
+                error: row.error.clone(),
+            };
+            self.commit(&[change]).await?;
+        }
+        Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, blockers) })
+    }
+
+    /// Commits an event with all that follows from it and whatever else belongs to the same fact.
+    pub(crate) async fn record(
+        &self,
+        run: &Run,
+        event: &Event,
+        mut extra: Vec<Change>,
+    ) -> Result<Run, EngineError> {
+        let after = apply(run, event)?;
+        let error = match event {
+            Event::Postponed { reason, .. } | Event::Parked { reason } => Some(reason.clone()),
+            _ => after.state.reason().map(str::to_owned),
+        };
+        extra.push(run_change(&after, error));
+        extra.extend(self.consequences(run, event, &after));
+        self.commit(&extra).await?;
+        tracing::info!(
+            run = %run.id, rotation = %run.rotation, from = run.state.word(), to = after.state.word(),
+            event = event_name(event), "run"
+        );
+        Ok(after)
+    }
+
+    /// Everything that the decision may look at, as this session knows it.
+    async fn facts(&self, run: &Run) -> Result<Facts, EngineError> {
+        let store = &self.engine.parts.store;
+        let rotation = store.rotation(&run.rotation).await?;
+        let keys = run_keys(run);
+        let holdings = store.holdings(&run.rotation).await?;
+        Ok(Facts {
+            now: self.now(),
+            frozen: store.account(&self.identity).await?.is_some_and(|account| account.frozen.is_some()),
+            paused: rotation.is_some_and(|rotation| rotation.paused),
+            detached: self.engine.detached(run),
+            request: store.open_request(&run.id).await?,
+            strays: self.listing.as_ref().map(|listing| listing.strays_left),
+            candidate: self.key_facts(run.candidate.as_ref()).await?,
+            predecessor: self.key_facts(run.predecessor.as_ref()).await?,
+            remote: self.remote.clone(),
+            holdings: holdings
+                .into_iter()
+                .map(|row| row.fact)
+                .filter(|fact| keys.contains(&fact.key))
+                .collect(),
+        })
+    }
+
+    async fn key_facts(&self, key: Option<&KeyRef>) -> Result<KeyFacts, EngineError> {
+        let Some(key) = key else { return Ok(KeyFacts::default()) };
+        Ok(self.engine.parts.store.key(&key.id).await?.map(|row| row.facts).unwrap_or_default())
+    }
+
+    /// "Not now": the run waits with backoff and says why.
+    pub(crate) async fn postpone(
+        &self,
+        run: &Run,
+        reason: String,
+        at_least: Option<Span>,
+        extra: Vec<Change>,
+    ) -> Result<Run, EngineError> {
+        let wait = self.engine.backoff(run.patience.attempts).max(at_least.unwrap_or(Span::ZERO));
+        let not_before = self.engine.clock().now().plus(wait);
+        self.record(run, &Event::Postponed { reason, not_before }, extra).await
+    }
+}
+
+impl Engine {
+    /// R14: what of a run's snapshot the configuration no longer says.
+    fn detached(&self, run: &Run) -> Option<String> {
+        let Some(rotation) = self.parts.rotations.get(&run.rotation) else {
+            return Some(format!("the configuration no longer has rotation {}", run.rotation));
+        };
+        run.policy.targets.iter().find_map(|target| {
+            let listed = rotation.policy.targets.iter().find(|now| now.name == target.name);
+            match listed {
+                None => Some(format!(
+                    "the configuration no longer publishes to destination {}: put it back, or say \
+                     `rekeyd runs release {} {}`",
+                    target.name, run.id, target.name
+                )),
+                Some(now) if now.address != target.address => Some(format!(
+                    "destination {} now points somewhere else ({} instead of {}): put it back, or say \
+                     `rekeyd runs release {} {}`",
+                    target.name, now.address, target.address, run.id, target.name
+                )),
+                Some(_) => None,
+            }
+        })
+    }
+}
+
+/// The run as it is now, awake.
+pub(crate) fn run_change(run: &Run, error: Option<String>) -> Change {
+    Change::Run { run: Box::new(run.clone()), wake_at: Timestamp(0), blockers: Vec::new(), error }
+}
+
+/// Ids of all keys that a run deals with.
+fn run_keys(run: &Run) -> Vec<String> {
+    let retirees = run.retirees.iter().map(|retiree| &retiree.key);
+    run.candidate.iter().chain(run.predecessor.iter()).chain(retirees).map(|key| key.id.clone()).collect()
+}
+
+fn event_name(event: &Event) -> String {
+    format!("{event:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}
+
+fn kind_of(directive: &Directive) -> String {
+    format!("{directive:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,147 @@
+//! One look at the whole account: what lives there, what is ours, what should not be there.
+
+use std::collections::BTreeSet;
+
+use super::EngineError;
+use super::session::Session;
+use crate::domain::alert::Kind;
+use crate::domain::key::RemoteKey;
+use crate::domain::outcome::Failure;
+use crate::domain::time::Stamp;
+use crate::store::{Change, Role};
+
+/// A complete listing of the account.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    /// When it was complete.
+    pub(crate) at: Stamp,
+    /// Every key.
+    pub(crate) keys: Vec<RemoteKey>,
+    /// Keys that we asked for and never stored: journalled name, no generation.
+    pub(crate) strays: Vec<RemoteKey>,
+    /// Strays that could not be removed although another key works.
+    pub(crate) strays_left: usize,
+}
+
+impl Listing {
+    pub(crate) fn key(&self, hash: &str) -> Option<&RemoteKey> {
+        self.keys.iter().find(|key| key.hash == hash)
+    }
+}
+
+impl Session<'_> {
+    /// The beginning of every name that this database gives out (R6).
+    pub(crate) fn prefix(&self) -> String {
+        format!("rekeyd/{}/", self.engine.parts.instance)
+    }
+
+    /// Lists the account, freezes it when it shows keys of this instance that the journal does not know (R9),
+    /// and finds strays. Removes nothing.
+    pub(crate) async fn list(&mut self) -> Result<Result<(), Failure>, EngineError> {
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.list(deadline).await;
+        let keys = match self.noting(called) {
+            Ok(keys) => keys,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let store = &self.engine.parts.store;
+        // Read after the listing: a key that is listed was journalled before it was made.
+        let journalled: BTreeSet<String> = store.created_names().await?.into_iter().collect();
+        let stored: BTreeSet<String> = store.keys().await?.into_iter().filter_map(|key| key.hash).collect();
+        let foreign = store.foreign_hashes(&self.identity).await?;
+        let prefix = self.prefix();
+        let ours_by_name = |key: &&RemoteKey| key.name.starts_with(&prefix) && !stored.contains(&key.hash);
+        let (strays, unknown): (Vec<&RemoteKey>, Vec<&RemoteKey>) = keys
+            .iter()
+            .filter(ours_by_name)
+            .filter(|key| !foreign.contains(&key.hash))
+            .partition(|key| journalled.contains(&key.name));
+        if !unknown.is_empty() {
+            let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
+            self.freeze(&names).await?;
+        }
+        let strays: Vec<RemoteKey> = strays.into_iter().cloned().collect();
+        let strays_left = strays.len();
+        self.listing = Some(Listing { at: self.now(), strays, keys, strays_left });
+        Ok(Ok(()))
+    }
+
+    async fn freeze(&self, names: &str) -> Result<(), EngineError> {
+        let already =
+            self.engine.parts.store.account(&self.identity).await?.is_some_and(|a| a.frozen.is_some());
+        if already {
+            return Ok(());
+        }
+        let reason = format!(
+            "the provider shows keys of this instance that the journal does not know ({names}): this database was \
+             restored, failed over or cloned"
+        );
+        let alert = self.account_alert(
+            Kind::AccountFrozen,
+            format!(
+                "{reason}. Nothing is created, published, disabled or deleted; tests go on. Find out which copy of the \
+                 database is the real one, stop the other, then run `rekeyd accounts thaw {}`.",
+                self.account.name
+            ),
+        );
+        let entry =
+            self.engine.entry("account.frozen", format!("account {}", self.account.name), reason.clone());
+        self.commit(&[
+            Change::Freeze { account: self.identity.clone(), reason },
+            Change::Alert(alert),
+            Change::Audit(entry),
+        ])
+        .await
+    }
+
+    /// Lists, then removes every stray that the guard lets go. Strays have no time limit.
+    pub(crate) async fn reconcile(&mut self) -> Result<Result<(), Failure>, EngineError> {
+        if let Err(failure) = self.list().await? {
+            return Ok(Err(failure));
+        }
+        let strays = self.listing.as_ref().map(|listing| listing.strays.clone()).unwrap_or_default();
+        let mut left = 0;
+        for stray in &strays {
+            if !self.remove_stray(stray).await? {
+                left += 1;
+            }
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.strays_left = left;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Usable keys in the last listing, and an alert when there are none.
+    pub(crate) async fn count_usable(&self) -> Result<usize, EngineError> {
+        let Some(listing) = &self.listing else { return Ok(0) };
+        let now = self.now();
+        let provisioning = self.account.issuer.provisioning_hash();
+        let usable = listing
+            .keys
+            .iter()
+            .filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
+        let usable = usable.count();
+        let subject = format!("account {}", self.account.name);
+        if usable == 0 {
+            let detail = format!(
+                "No usable regular key is left on account {}. Production that depends on it is dark.",
+                self.account.name
+            );
+            self.commit(&[Change::Alert(self.account_alert(Kind::AccountWithoutKeys, detail))]).await?;
+        } else {
+            self.commit(&[Change::Resolve { kind: Kind::AccountWithoutKeys, subject }]).await?;
+        }
+        Ok(usable)
+    }
+
+    /// Our stored key behind a hash, if any.
+    pub(crate) async fn stored_key(&self, hash: &str) -> Result<Option<crate::store::KeyRow>, EngineError> {
+        let keys = self.engine.parts.store.keys().await?;
+        Ok(keys.into_iter().find(|key| {
+            key.account.as_deref() == Some(&self.identity)
+                && key.hash.as_deref() == Some(hash)
+                && key.role != Role::Dead
+        }))
+    }
+}

@@ -1,0 +1,130 @@
+//! Provider accounts by identity (R8), and the freeze (R9).
+
+use sqlx::Row;
+
+use super::pool::Tx;
+use super::{Store, StoreError};
+use crate::domain::key::RemoteKey;
+
+/// An account as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// What `GET /key` says of its provisioning key, see R8.
+    pub identity: String,
+    /// Why it is frozen, if it is.
+    pub frozen: Option<String>,
+}
+
+impl Store {
+    /// The identity that an entry of the configuration last showed.
+    pub async fn entry_identity(&self, entry: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT identity FROM account_entries WHERE name = $1")
+            .bind(entry)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        Ok(row.map(|row| row.try_get("identity")).transpose()?)
+    }
+
+    /// Entries that showed this identity.
+    pub async fn entries_of(&self, identity: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT name FROM account_entries WHERE identity = $1 ORDER BY name")
+            .bind(identity)
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
+    /// An account by identity.
+    pub async fn account(&self, identity: &str) -> Result<Option<AccountRow>, StoreError> {
+        let row = sqlx::query("SELECT identity, frozen, frozen_reason FROM accounts WHERE identity = $1")
+            .bind(identity)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.map(|row| {
+            let frozen = row.try_get::<i64, _>("frozen")? != 0;
+            let reason: Option<String> = row.try_get("frozen_reason")?;
+            let frozen = frozen.then(|| reason.unwrap_or_default());
+            Ok(AccountRow { identity: row.try_get("identity")?, frozen })
+        })
+        .transpose()
+    }
+
+    /// Notes which identity an entry shows now.
+    pub async fn note_entry(&self, entry: &str, identity: &str) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query(
+            "INSERT INTO accounts (identity, created_at) VALUES ($1, $2) ON CONFLICT (identity) DO NOTHING",
+        )
+        .bind(identity)
+        .bind(tx.now.0)
+        .execute(&mut *tx.inner)
+        .await?;
+        sqlx::query(
+            "INSERT INTO account_entries (name, identity, seen_at) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, seen_at = excluded.seen_at",
+        )
+        .bind(entry)
+        .bind(identity)
+        .bind(tx.now.0)
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await
+    }
+
+    /// Hashes that a person declared foreign.
+    pub async fn foreign_hashes(&self, account: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT hash FROM foreign_keys WHERE account = $1")
+            .bind(account)
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("hash")?)).collect()
+    }
+}
+
+pub(super) async fn freeze(tx: &mut Tx, identity: &str, reason: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE accounts SET frozen = 1, frozen_reason = $1 WHERE identity = $2")
+        .bind(reason)
+        .bind(identity)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}
+
+/// A person looked: the unknown keys are foreign, counters rise above every name seen, and each rotation of
+/// the account wants an adopt before its next run.
+pub(super) async fn thaw(
+    tx: &mut Tx,
+    identity: &str,
+    foreign: &[RemoteKey],
+    counters: &[(String, i64)],
+) -> Result<(), StoreError> {
+    for key in foreign {
+        sqlx::query(
+            "INSERT INTO foreign_keys (account, hash, name, seen_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (account, hash) DO NOTHING",
+        )
+        .bind(identity)
+        .bind(&key.hash)
+        .bind(&key.name)
+        .bind(tx.now.0)
+        .execute(&mut *tx.inner)
+        .await?;
+    }
+    for (rotation, seen) in counters {
+        sqlx::query("UPDATE rotations SET last_generation = $1 WHERE name = $2 AND last_generation < $1")
+            .bind(*seen)
+            .bind(rotation)
+            .execute(&mut *tx.inner)
+            .await?;
+    }
+    sqlx::query("UPDATE rotations SET needs_adopt = 1, updated_at = $1 WHERE account = $2")
+        .bind(tx.now.0)
+        .bind(identity)
+        .execute(&mut *tx.inner)
+        .await?;
+    sqlx::query("UPDATE accounts SET frozen = 0, frozen_reason = NULL WHERE identity = $1")
+        .bind(identity)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}

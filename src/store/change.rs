@@ -1,0 +1,249 @@
+//! Every write of the engine: a list of changes, committed in one transaction under the lease's fence.
+//!
+//! One list instead of one method a case, because what belongs together is the engine's knowledge: the outcome
+//! of a call, the run after it, the audit row and the alerts are one fact (I12).
+
+use super::audit::{self, Entry};
+use super::effects::{self, EffectStatus, NewEffect};
+use super::holdings::{self, HoldingRow};
+use super::keys::{self, NewKey, NewProvider};
+use super::leases::{self, Lease};
+use super::pool::Tx;
+use super::runs::{self, NewRun};
+use super::{Store, StoreError, accounts, alerts, rotations};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::key::RemoteKey;
+use crate::domain::rotation::Run;
+use crate::domain::rotation::facts::KeyFacts;
+use crate::domain::time::{Span, Timestamp};
+use sqlx::Row;
+
+/// One write.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of the rows they change")]
+pub enum Change {
+    /// The run after an event, or only its waiting.
+    Run { run: Box<Run>, wake_at: Timestamp, blockers: Vec<String>, error: Option<String> },
+    /// Another run, with its first state.
+    StartRun(Box<NewRun>),
+    /// An intent; the same id again is another attempt.
+    Intend(NewEffect),
+    /// What came of it.
+    Settle { id: String, status: EffectStatus, evidence: serde_json::Value },
+    /// A key at the provider is ours now.
+    NewKey { provider: NewProvider, key: Box<NewKey> },
+    /// A stored key joins a rotation.
+    Adopt { id: String, rotation: String, generation: i64, account: String, hash: String },
+    /// A generation becomes current; whoever was is retiring.
+    Promote { rotation: String, id: String },
+    /// The provider no longer has it.
+    Bury { id: String },
+    /// A test of a key.
+    Tested {
+        id: String,
+        facts: KeyFacts,
+        verdict: Option<String>,
+        detail: Option<String>,
+        latency_ms: Option<i64>,
+    },
+    /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
+    Holding { row: Box<HoldingRow>, fresh_write: bool },
+    /// A person released a destination.
+    Release { rotation: String, destination: String },
+    /// A person said "go on".
+    RetryNow { rotation: String },
+    /// What came of a person's request.
+    Answer { request: String, answer: String },
+    /// R9.
+    Freeze { account: String, reason: String },
+    /// A person looked at a frozen account.
+    Thaw { account: String, foreign: Vec<RemoteKey>, counters: Vec<(String, i64)> },
+    /// The rotation has a key of its own again.
+    Adopted { rotation: String },
+    /// A healing run started.
+    Healed { rotation: String, at: Timestamp },
+    /// The next due time.
+    Due { rotation: String, at: Option<Timestamp> },
+    /// Tell the admins.
+    Alert(NewAlert),
+    /// It is over.
+    Resolve { kind: Kind, subject: String },
+    /// For the record.
+    Audit(Entry),
+}
+
+/// What the guard looks at inside the transaction that commits the intent.
+#[derive(Debug, Clone)]
+pub struct KillRows {
+    /// Hashes with an open kill intent.
+    pub open_kills: Vec<String>,
+    /// Rows of the target at every address, and the newest proved row of another key there.
+    pub holders: Vec<(HoldingRow, Option<HoldingRow>)>,
+    /// The account is frozen.
+    pub frozen: bool,
+    /// The target is created by this instance or adopted.
+    pub ours: bool,
+    /// Destructive acts within the last hour, the target's own aside.
+    pub recent_kills: u32,
+    /// Hash and last valid test of our keys on this account.
+    pub tested: Vec<(String, String, KeyFacts)>,
+}
+
+/// What came of a guarded commit.
+#[derive(Debug)]
+pub enum Guarded<R> {
+    /// The intent is committed.
+    Committed,
+    /// The guard refused; nothing was written.
+    Refused(R),
+}
+
+impl Store {
+    /// Commits all changes or none, if the lease is still ours.
+    pub async fn commit(&self, lease: &Lease, changes: &[Change]) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        for change in changes {
+            apply(&mut tx, lease, change).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Takes a run for the holder of the lease.
+    pub async fn claim_run(&self, lease: &Lease, run: &str) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        runs::claim(&mut tx, run, lease).await?;
+        tx.commit().await
+    }
+
+    /// The next generation of a rotation. Committed at once: a crash leaves a gap, never a repetition.
+    pub async fn take_generation(&self, lease: &Lease, rotation: &str) -> Result<i64, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        let generation = rotations::next_generation(&mut tx, rotation).await?;
+        tx.commit().await?;
+        Ok(generation)
+    }
+
+    /// Commits a kill intent, if `check` lets it pass on the rows of this very transaction (I2).
+    pub async fn commit_guarded<R>(
+        &self,
+        lease: &Lease,
+        (account, target): (&str, &str),
+        check: impl FnOnce(&KillRows) -> Result<(), R>,
+        changes: &[Change],
+    ) -> Result<Guarded<R>, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        let rows = kill_rows(&mut tx, account, target).await?;
+        if let Err(refusal) = check(&rows) {
+            return Ok(Guarded::Refused(refusal));
+        }
+        for change in changes {
+            apply(&mut tx, lease, change).await?;
+        }
+        tx.commit().await?;
+        Ok(Guarded::Committed)
+    }
+}
+
+async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows, StoreError> {
+    let mut holders = Vec::new();
+    for row in holdings::of_hash(tx, account, target).await? {
+        let others = holdings::at(tx, &row.fact.address).await?;
+        let newest = others.into_iter().find(|other| other.fact.key != row.fact.key);
+        holders.push((row, newest));
+    }
+    let hour_ago = tx.now.plus(Span::hours(-1));
+    let recent = sqlx::query(
+        "SELECT target, kind, status, started_at FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')",
+    )
+    .bind(account)
+    .fetch_all(&mut *tx.inner)
+    .await?;
+    let mut open_kills = Vec::new();
+    let mut recent_kills = 0;
+    for row in &recent {
+        let status: String = row.try_get("status")?;
+        let hash: String = row.try_get("target")?;
+        let at: i64 = row.try_get("started_at")?;
+        if hash != target && status != "failed" && at > hour_ago.0 {
+            recent_kills += 1;
+        }
+        if matches!(status.as_str(), "intended" | "unknown") {
+            open_kills.push(hash);
+        }
+    }
+    let (frozen, ours) = standing(tx, account, target).await?;
+    Ok(KillRows { open_kills, holders, frozen, ours, recent_kills, tested: tested(tx, account).await? })
+}
+
+/// Is the account frozen; is the target ours: a key that was created or adopted, or a journalled name's stray.
+async fn standing(tx: &mut Tx, account: &str, target: &str) -> Result<(bool, bool), StoreError> {
+    let row = sqlx::query("SELECT frozen FROM accounts WHERE identity = $1")
+        .bind(account)
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+    let frozen = row.map(|row| row.try_get::<i64, _>("frozen")).transpose()?.is_none_or(|frozen| frozen != 0);
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n FROM keys WHERE account = $1 AND hash = $2 AND origin IN ('created', 'adopted')",
+    )
+    .bind(account)
+    .bind(target)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok((frozen, row.try_get::<i64, _>("n")? > 0))
+}
+
+async fn tested(tx: &mut Tx, account: &str) -> Result<Vec<(String, String, KeyFacts)>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM keys WHERE account = $1 AND hash IS NOT NULL AND role <> 'dead'")
+        .bind(account)
+        .fetch_all(&mut *tx.inner)
+        .await?;
+    let mut all = Vec::new();
+    for row in &rows {
+        let id: String = row.try_get("id")?;
+        if let Some(key) = keys::read(tx, &id).await?
+            && let Some(hash) = key.hash
+        {
+            all.push((key.id, hash, key.facts));
+        }
+    }
+    Ok(all)
+}
+
+async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Run { run, wake_at, blockers, error } => {
+            runs::update(tx, run, *wake_at, blockers, error.as_deref(), lease.fence).await
+        }
+        Change::StartRun(new) => runs::insert(tx, new, lease.fence).await,
+        Change::Intend(effect) => effects::intend(tx, effect).await,
+        Change::Settle { id, status, evidence } => effects::settle(tx, id, *status, evidence).await,
+        Change::NewKey { provider, key } => {
+            keys::ensure_provider(tx, provider).await?;
+            keys::insert(tx, key).await
+        }
+        Change::Adopt { id, rotation, generation, account, hash } => {
+            keys::adopt(tx, id, (rotation, *generation), (account, hash)).await
+        }
+        Change::Promote { rotation, id } => keys::promote(tx, rotation, id).await,
+        Change::Bury { id } => keys::bury(tx, id).await,
+        Change::Tested { id, facts, verdict, detail, latency_ms } => {
+            keys::tested(tx, id, facts, (verdict.as_deref(), detail.as_deref()), *latency_ms).await
+        }
+        Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
+        Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
+        Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,
+        Change::Answer { request, answer } => runs::answer(tx, request, answer).await,
+        Change::Freeze { account, reason } => accounts::freeze(tx, account, reason).await,
+        Change::Thaw { account, foreign, counters } => accounts::thaw(tx, account, foreign, counters).await,
+        Change::Adopted { rotation } => rotations::adopted(tx, rotation).await,
+        Change::Healed { rotation, at } => rotations::healed(tx, rotation, *at).await,
+        Change::Due { rotation, at } => rotations::due_in(tx, rotation, *at).await,
+        Change::Alert(alert) => alerts::open(tx, alert).await,
+        Change::Resolve { kind, subject } => alerts::resolve(tx, *kind, subject).await,
+        Change::Audit(entry) => audit::write(tx, entry).await,
+    }
+}

@@ -1,0 +1,510 @@
+//! Stored keys and their providers.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::audit::{self, Entry};
+use super::pool::Tx;
+use super::{Store, StoreError, from_json, to_json};
+use crate::domain::rotation::facts::{KeyFacts, TestResult};
+use crate::domain::time::{Stamp, Timestamp};
+
+/// What a key is to its rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Belongs to no rotation.
+    Manual,
+    /// Issued, not yet proved.
+    Candidate,
+    /// The one that consumers should use.
+    Current,
+    /// On its way out; never handed out.
+    Retiring,
+    /// Gone at the provider; a tombstone without secret.
+    Dead,
+}
+
+impl Role {
+    /// The word in the database and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Candidate => "candidate",
+            Self::Current => "current",
+            Self::Retiring => "retiring",
+            Self::Dead => "dead",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Manual, Self::Candidate, Self::Current, Self::Retiring, Self::Dead]
+            .into_iter()
+            .find(|role| role.word() == word)
+    }
+}
+
+/// How a key came to us: decides whether rekeyd may ever touch it at the provider (I9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// rekeyd asked the provider for it.
+    Created,
+    /// An admin adopted it into a rotation.
+    Adopted,
+    /// An admin gave it to us to keep.
+    Given,
+}
+
+impl Origin {
+    /// The word in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Adopted => "adopted",
+            Self::Given => "given",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Created, Self::Adopted, Self::Given].into_iter().find(|origin| origin.word() == word)
+    }
+}
+
+/// A key to insert.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of KeyRow")]
+pub struct NewKey {
+    pub id: String,
+    pub provider: String,
+    pub name: String,
+    pub priority: i64,
+    pub is_active: bool,
+    pub settings: serde_json::Value,
+    pub secret: Option<String>,
+    pub api_secret: Option<String>,
+    pub fingerprint: Option<String>,
+    pub mask: String,
+    pub hash: Option<String>,
+    pub account: Option<String>,
+    pub rotation: Option<String>,
+    pub generation: Option<i64>,
+    pub role: Role,
+    pub origin: Origin,
+    pub issued_name: Option<String>,
+    /// Give it a number of its provider now. Generations get the rotation's number when they become current.
+    pub numbered: bool,
+}
+
+/// A stored key. Secrets are Fernet tokens.
+#[derive(Debug, Clone)]
+pub struct KeyRow {
+    /// Unique, sorts by time.
+    pub id: String,
+    /// Name of its provider.
+    pub provider: String,
+    /// Number in its provider; `None` for generations that are not current.
+    pub number: Option<i64>,
+    /// Name for people.
+    pub name: String,
+    /// 100 production, 50–90 backup, below 50 testing.
+    pub priority: i64,
+    /// Inactive keys are neither tested nor handed out.
+    pub is_active: bool,
+    /// Free JSON.
+    pub settings: serde_json::Value,
+    /// Sealed key; `None` for a key adopted by hash and for tombstones.
+    pub secret: Option<String>,
+    /// Sealed second secret.
+    pub api_secret: Option<String>,
+    /// HMAC of the key, to find it without opening.
+    pub fingerprint: Option<String>,
+    /// What people see.
+    pub mask: String,
+    /// Identity at the provider.
+    pub hash: Option<String>,
+    /// Identity of its account.
+    pub account: Option<String>,
+    /// Its rotation.
+    pub rotation: Option<String>,
+    /// Its generation in the rotation.
+    pub generation: Option<i64>,
+    /// What it is to its rotation.
+    pub role: Role,
+    /// How it came to us.
+    pub origin: Origin,
+    /// Its name at the provider, when we created it.
+    pub issued_name: Option<String>,
+    /// What tests showed: `untested`, `valid`, `invalid` …
+    pub verdict: String,
+    /// Why, in one sentence.
+    pub detail: Option<String>,
+    /// The last test in the form that decisions use.
+    pub facts: KeyFacts,
+    /// Milliseconds that the last test took.
+    pub latency_ms: Option<i64>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When the row last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A provider to insert.
+#[derive(Debug, Clone)]
+pub struct NewProvider {
+    /// Unique name, `[a-z0-9][a-z0-9-]*`.
+    pub name: String,
+    /// Row of the catalog, or `custom`.
+    pub kind: String,
+    /// Endpoint, where it is not the catalog's.
+    pub base_url: Option<String>,
+}
+
+/// A stored provider.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ProviderRow {
+    /// Unique name.
+    pub name: String,
+    /// Row of the catalog, or `custom`.
+    pub kind: String,
+    /// Endpoint, where it is not the catalog's.
+    pub base_url: Option<String>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct TestColumn {
+    last: Option<(TestResult, Stamp)>,
+    refused_since: Option<Stamp>,
+}
+
+fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
+    let test: Option<String> = row.try_get("test")?;
+    let facts = match test {
+        Some(text) => {
+            let column: TestColumn = from_json(&text, "keys.test")?;
+            KeyFacts { tested: column.last, refused_since: column.refused_since }
+        }
+        None => KeyFacts::default(),
+    };
+    Ok(KeyRow {
+        id: row.try_get("id")?,
+        provider: row.try_get("provider")?,
+        number: row.try_get("number")?,
+        name: row.try_get("name")?,
+        priority: row.try_get("priority")?,
+        is_active: row.try_get::<i64, _>("is_active")? != 0,
+        settings: from_json(&row.try_get::<String, _>("settings")?, "keys.settings")?,
+        secret: row.try_get("secret")?,
+        api_secret: row.try_get("api_secret")?,
+        fingerprint: row.try_get("fingerprint")?,
+        mask: row.try_get("mask")?,
+        hash: row.try_get("hash")?,
+        account: row.try_get("account")?,
+        rotation: row.try_get("rotation")?,
+        generation: row.try_get("generation")?,
+        role: Role::parse(&row.try_get::<String, _>("role")?).ok_or(StoreError::Corrupt("keys.role"))?,
+        origin: Origin::parse(&row.try_get::<String, _>("origin")?)
+            .ok_or(StoreError::Corrupt("keys.origin"))?,
+        issued_name: row.try_get("issued_name")?,
+        verdict: row.try_get("verdict")?,
+        detail: row.try_get("detail")?,
+        facts,
+        latency_ms: row.try_get("latency_ms")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        updated_at: Timestamp(row.try_get("updated_at")?),
+    })
+}
+
+impl Store {
+    /// Every key, tombstones last, by provider and number.
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM keys ORDER BY provider, COALESCE(number, 1000000000), created_at, id")
+                .fetch_all(self.pools.reader())
+                .await?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// One key by id.
+    pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM keys WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.as_ref().map(key_row).transpose()
+    }
+
+    /// One key by its number in its provider.
+    pub async fn key_numbered(&self, provider: &str, number: i64) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM keys WHERE provider = $1 AND number = $2")
+            .bind(provider)
+            .bind(number)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.as_ref().map(key_row).transpose()
+    }
+
+    /// All generations of a rotation, newest first.
+    pub async fn generations(&self, rotation: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM keys WHERE rotation = $1 ORDER BY generation DESC")
+            .bind(rotation)
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// The providers.
+    pub async fn providers(&self) -> Result<Vec<ProviderRow>, StoreError> {
+        let rows = sqlx::query("SELECT name, kind, base_url FROM providers ORDER BY name")
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ProviderRow {
+                    name: row.try_get("name")?,
+                    kind: row.try_get("kind")?,
+                    base_url: row.try_get("base_url")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Stores a key that belongs to no rotation yet, and its provider when that is new.
+    pub async fn add_key(
+        &self,
+        provider: &NewProvider,
+        key: &NewKey,
+        entry: &Entry,
+    ) -> Result<KeyRow, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        ensure_provider(&mut tx, provider).await?;
+        insert(&mut tx, key).await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.key(&key.id).await?.ok_or(StoreError::Corrupt("keys"))
+    }
+
+    /// Sets the verdict of a key's first test.
+    pub async fn set_verdict(&self, id: &str, verdict: &str) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("UPDATE keys SET verdict = $1, updated_at = $2 WHERE id = $3")
+            .bind(verdict)
+            .bind(tx.now.0)
+            .bind(id)
+            .execute(&mut *tx.inner)
+            .await?;
+        tx.commit().await
+    }
+
+    /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
+    pub async fn remove_key(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let done = sqlx::query("DELETE FROM keys WHERE id = $1 AND role = 'manual'")
+            .bind(id)
+            .execute(&mut *tx.inner)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Seals every stored secret anew: `seal` turns an old token into a new one, or `None` to leave it. Answers
+    /// how many tokens changed.
+    pub async fn reseal<E: From<StoreError>>(
+        &self,
+        entry: &Entry,
+        seal: impl Fn(&str) -> Result<Option<String>, E>,
+    ) -> Result<u64, E> {
+        let mut tx = self.pools.begin().await?;
+        let mut changed = 0;
+        let rows = sqlx::query("SELECT id, secret, api_secret FROM keys")
+            .fetch_all(&mut *tx.inner)
+            .await
+            .map_err(StoreError::from)?;
+        for row in &rows {
+            let id: String = row.try_get("id").map_err(StoreError::from)?;
+            for (column, update) in [
+                ("secret", "UPDATE keys SET secret = $1 WHERE id = $2"),
+                ("api_secret", "UPDATE keys SET api_secret = $1 WHERE id = $2"),
+            ] {
+                let token: Option<String> = row.try_get(column).map_err(StoreError::from)?;
+                if let Some(token) = token
+                    && let Some(sealed) = seal(&token)?
+                {
+                    changed += 1;
+                    let query = sqlx::query(update).bind(sealed).bind(&id);
+                    query.execute(&mut *tx.inner).await.map_err(StoreError::from)?;
+                }
+            }
+        }
+        changed += super::meta::reseal(&mut tx, &seal).await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+}
+
+/// Makes the provider when it is not there.
+pub(super) async fn ensure_provider(tx: &mut Tx, provider: &NewProvider) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO providers (name, kind, base_url, next_number, created_at) VALUES ($1, $2, $3, 1, $4)
+         ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(&provider.name)
+    .bind(&provider.kind)
+    .bind(&provider.base_url)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// The next number of the provider: highest ever used plus one, never reused.
+pub(super) async fn next_number(tx: &mut Tx, provider: &str) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "UPDATE providers SET next_number = next_number + 1 WHERE name = $1 RETURNING next_number",
+    )
+    .bind(provider)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok(row.try_get::<i64, _>("next_number")? - 1)
+}
+
+pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> {
+    let number = if key.numbered { Some(next_number(tx, &key.provider).await?) } else { None };
+    sqlx::query(
+        "INSERT INTO keys (id, provider, number, name, priority, is_active, settings, secret, api_secret,
+           fingerprint, mask, hash, account, rotation, generation, role, origin, issued_name, verdict,
+           created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'untested', $19, $19)",
+    )
+    .bind(&key.id)
+    .bind(&key.provider)
+    .bind(number)
+    .bind(&key.name)
+    .bind(key.priority)
+    .bind(i64::from(key.is_active))
+    .bind(to_json(&key.settings))
+    .bind(&key.secret)
+    .bind(&key.api_secret)
+    .bind(&key.fingerprint)
+    .bind(&key.mask)
+    .bind(&key.hash)
+    .bind(&key.account)
+    .bind(&key.rotation)
+    .bind(key.generation)
+    .bind(key.role.word())
+    .bind(key.origin.word())
+    .bind(&key.issued_name)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Takes a stored key into a rotation as the given generation and role.
+pub(super) async fn adopt(
+    tx: &mut Tx,
+    id: &str,
+    (rotation, generation): (&str, i64),
+    (account, hash): (&str, &str),
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE keys SET rotation = $1, generation = $2, account = $3, hash = $4, role = 'candidate',
+           origin = 'adopted', updated_at = $5 WHERE id = $6",
+    )
+    .bind(rotation)
+    .bind(generation)
+    .bind(account)
+    .bind(hash)
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Makes one generation current: it takes the rotation's number, and whoever was current is retiring.
+pub(super) async fn promote(tx: &mut Tx, rotation: &str, id: &str) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT provider, number FROM keys WHERE id = $1")
+        .bind(id)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+    let provider: String = row.try_get("provider")?;
+    let own: Option<i64> = row.try_get("number")?;
+    let row = sqlx::query("SELECT key_number FROM rotations WHERE name = $1")
+        .bind(rotation)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+    let number = match row.try_get::<Option<i64>, _>("key_number")?.or(own) {
+        Some(number) => number,
+        None => next_number(tx, &provider).await?,
+    };
+    sqlx::query(
+        "UPDATE keys SET role = CASE WHEN role = 'current' THEN 'retiring' ELSE role END, number = NULL, updated_at = $1
+         WHERE rotation = $2 AND id <> $3 AND number IS NOT NULL",
+    )
+    .bind(tx.now.0)
+    .bind(rotation)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    sqlx::query("UPDATE keys SET role = 'current', number = $1, updated_at = $2 WHERE id = $3")
+        .bind(number)
+        .bind(tx.now.0)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
+    sqlx::query("UPDATE rotations SET key_number = $1 WHERE name = $2")
+        .bind(number)
+        .bind(rotation)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}
+
+/// The provider no longer has it: the secrets go, the tombstone stays.
+pub(super) async fn bury(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE keys SET role = 'dead', secret = NULL, api_secret = NULL, number = NULL, is_active = 0,
+           updated_at = $1 WHERE id = $2",
+    )
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Records a test: what decisions use and what people read.
+pub(super) async fn tested(
+    tx: &mut Tx,
+    id: &str,
+    facts: &KeyFacts,
+    (verdict, detail): (Option<&str>, Option<&str>),
+    latency_ms: Option<i64>,
+) -> Result<(), StoreError> {
+    let column = TestColumn { last: facts.tested.clone(), refused_since: facts.refused_since };
+    sqlx::query(
+        "UPDATE keys SET test = $1, verdict = COALESCE($2, verdict), detail = $3, latency_ms = $4, updated_at = $5
+         WHERE id = $6",
+    )
+    .bind(to_json(&column))
+    .bind(verdict)
+    .bind(detail)
+    .bind(latency_ms)
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// One key inside a transaction.
+pub(super) async fn read(tx: &mut Tx, id: &str) -> Result<Option<KeyRow>, StoreError> {
+    let row = sqlx::query("SELECT * FROM keys WHERE id = $1").bind(id).fetch_optional(&mut *tx.inner).await?;
+    row.as_ref().map(key_row).transpose()
+}

@@ -1,0 +1,102 @@
+//! Leases and fences (R4): who may write for an account, for how long, on the database's clock.
+
+use sqlx::Row;
+
+use super::pool::Tx;
+use super::{Store, StoreError};
+use crate::domain::time::{Span, Timestamp};
+
+/// A lease that ends later than this was granted before the database's clock went back: it is over (I13).
+const IMPLAUSIBLE: Span = Span::hours(1);
+
+/// The right of one process to work on one resource, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is for, e.g. `account:org:acme`.
+    pub resource: String,
+    /// Which process holds it.
+    pub owner: String,
+    /// Grows by one with every take-over: a write under an older fence changes nothing (I6).
+    pub fence: i64,
+    /// When it ends, on the database's clock.
+    pub expires_at: Timestamp,
+    /// What was left when the database last said so.
+    pub granted: Span,
+}
+
+impl Store {
+    /// Takes the lease when nobody holds it; `None` when somebody does.
+    pub async fn acquire(
+        &self,
+        resource: &str,
+        owner: &str,
+        span: Span,
+    ) -> Result<Option<Lease>, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let expires_at = tx.now.plus(span);
+        let row = sqlx::query(
+            "INSERT INTO leases (resource, owner, fence, expires_at) VALUES ($1, $2, 1, $3)
+             ON CONFLICT (resource) DO UPDATE
+             SET owner = excluded.owner, fence = leases.fence + 1, expires_at = excluded.expires_at
+             WHERE leases.expires_at <= $4 OR leases.expires_at > $5
+             RETURNING fence",
+        )
+        .bind(resource)
+        .bind(owner)
+        .bind(expires_at.0)
+        .bind(tx.now.0)
+        .bind(tx.now.plus(IMPLAUSIBLE).0)
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let lease = match row {
+            Some(row) => Some(Lease {
+                resource: resource.to_owned(),
+                owner: owner.to_owned(),
+                fence: row.try_get("fence")?,
+                expires_at,
+                granted: span,
+            }),
+            None => None,
+        };
+        tx.commit().await?;
+        Ok(lease)
+    }
+
+    /// Prolongs a lease that is still ours. [`StoreError::FenceLost`] when somebody took over.
+    pub async fn renew(&self, lease: &Lease, span: Span) -> Result<Lease, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let expires_at = tx.now.plus(span);
+        let done = sqlx::query("UPDATE leases SET expires_at = $1 WHERE resource = $2 AND fence = $3")
+            .bind(expires_at.0)
+            .bind(&lease.resource)
+            .bind(lease.fence)
+            .execute(&mut *tx.inner)
+            .await?;
+        tx.commit().await?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::FenceLost);
+        }
+        Ok(Lease { expires_at, granted: span, ..lease.clone() })
+    }
+
+    /// Gives the lease back, so that nobody has to wait for its end. Harmless when it is lost.
+    pub async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("UPDATE leases SET expires_at = 0 WHERE resource = $1 AND fence = $2")
+            .bind(&lease.resource)
+            .bind(lease.fence)
+            .execute(&mut *tx.inner)
+            .await?;
+        tx.commit().await
+    }
+}
+
+/// Locks the lease's row for the rest of the transaction; zero rows means that it is lost.
+pub(super) async fn hold(tx: &mut Tx, lease: &Lease) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE leases SET fence = fence WHERE resource = $1 AND fence = $2")
+        .bind(&lease.resource)
+        .bind(lease.fence)
+        .execute(&mut *tx.inner)
+        .await?;
+    if done.rows_affected() == 0 { Err(StoreError::FenceLost) } else { Ok(()) }
+}

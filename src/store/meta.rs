@@ -1,0 +1,123 @@
+//! Facts about this database, and its schema.
+
+use sqlx::Row;
+use sqlx::migrate::{MigrateError, Migrator};
+
+use super::pool::{Kind, Tx};
+use super::{Store, StoreError};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Where the schema stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct SchemaStatus {
+    /// The newest migration that the database has; 0 for none.
+    pub applied: i64,
+    /// The newest migration that this program knows.
+    pub known: i64,
+}
+
+fn migrator(kind: Kind) -> &'static Migrator {
+    match kind {
+        Kind::Sqlite => &SQLITE,
+        Kind::Postgres => &POSTGRES,
+    }
+}
+
+impl Store {
+    /// Brings the schema up to date; idempotent. A database of a newer rekeyd is refused and left alone.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connection = self.pools.writer().acquire().await?;
+        migrator(self.kind()).run(&mut *connection).await.map_err(|error| match error {
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => StoreError::NewerSchema,
+            MigrateError::Execute(error) => StoreError::from(error),
+            other => StoreError::Migrate(other.to_string()),
+        })
+    }
+
+    /// Where the schema stands.
+    pub async fn schema(&self) -> Result<SchemaStatus, StoreError> {
+        let known = migrator(self.kind()).iter().map(|m| m.version).max().unwrap_or(0);
+        let found = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations")
+            .fetch_one(self.pools.reader())
+            .await;
+        let applied = match found {
+            Ok(row) => row.try_get("version")?,
+            Err(sqlx::Error::Database(_)) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(SchemaStatus { applied, known })
+    }
+
+    /// A fact about this database.
+    pub async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        Ok(row.map(|row| row.try_get("value")).transpose()?)
+    }
+
+    /// Writes a fact once: the first writer wins, and everybody gets its value.
+    pub async fn fact_once(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(value)
+            .execute(&mut *tx.inner)
+            .await?;
+        let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_one(&mut *tx.inner)
+            .await?;
+        tx.commit().await?;
+        Ok(row.try_get("value")?)
+    }
+
+    /// Writes a sealed value and reads it back, so that a database that cannot be written is found before a key
+    /// is issued (rotation.md, "planned": the canary).
+    pub async fn canary(&self, sealed: &str) -> Result<String, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('sealed:preflight', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(sealed)
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(self.fact("sealed:preflight").await?.unwrap_or_default())
+    }
+
+    /// Writes a consistent copy of a SQLite database to `path`, which must not exist.
+    pub async fn backup(&self, path: &std::path::Path) -> Result<(), StoreError> {
+        sqlx::query("VACUUM INTO $1")
+            .bind(path.to_string_lossy().into_owned())
+            .execute(self.pools.writer())
+            .await?;
+        Ok(())
+    }
+}
+
+/// Seals the sealed facts anew.
+pub(super) async fn reseal<E: From<StoreError>>(
+    tx: &mut Tx,
+    seal: &impl Fn(&str) -> Result<Option<String>, E>,
+) -> Result<u64, E> {
+    let mut changed = 0;
+    let rows = sqlx::query("SELECT name, value FROM meta WHERE name LIKE 'sealed:%'")
+        .fetch_all(&mut *tx.inner)
+        .await
+        .map_err(StoreError::from)?;
+    for row in &rows {
+        let name: String = row.try_get("name").map_err(StoreError::from)?;
+        let value: String = row.try_get("value").map_err(StoreError::from)?;
+        if let Some(sealed) = seal(&value)? {
+            changed += 1;
+            let query = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2").bind(sealed).bind(&name);
+            query.execute(&mut *tx.inner).await.map_err(StoreError::from)?;
+        }
+    }
+    Ok(changed)
+}

@@ -1,0 +1,136 @@
+//! All SQL of our own store and nothing else. It sees sealed secrets only.
+//!
+//! Reading order: [`pool`] (which database it is), [`leases`] (who may write), [`change`] (every write of the
+//! engine is a list of changes, committed in one transaction under a fence), then one file a table.
+
+mod accounts;
+mod alerts;
+mod audit;
+pub mod change;
+mod effects;
+mod holdings;
+mod keys;
+mod leases;
+mod meta;
+mod pool;
+mod rotations;
+mod runs;
+
+use std::path::PathBuf;
+
+pub use accounts::AccountRow;
+pub use alerts::AlertRow;
+pub use audit::{AuditRow, Entry};
+pub use change::{Change, Guarded, KillRows};
+pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
+pub use holdings::HoldingRow;
+pub use keys::{KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
+pub use leases::Lease;
+pub use meta::SchemaStatus;
+pub use pool::Kind;
+pub use rotations::RotationRow;
+pub use runs::{NewRun, RunRow};
+
+use crate::domain::time::Timestamp;
+
+/// Why the store could not do it. Nothing is half done: every write is one transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address in the configuration is not one of a database.
+    #[error("[database] url: {0}")]
+    Address(String),
+    /// The SQLite file cannot be opened.
+    #[error("the database file {path} cannot be opened: {error}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// A unique index refused: somebody else was first. Holds the index's name.
+    #[error("the database refused a duplicate ({0})")]
+    Conflict(String),
+    /// The lease is lost: another process works on this account (I6).
+    #[error("another process took over this account")]
+    FenceLost,
+    /// Locked for too long.
+    #[error("the database is locked by another process")]
+    Busy,
+    /// No space left.
+    #[error("the database is full: no space left on its disk")]
+    Full,
+    /// It cannot be written.
+    #[error("the database is read-only")]
+    ReadOnly,
+    /// It cannot be reached.
+    #[error("the database cannot be reached: {0}")]
+    Away(String),
+    /// The database was migrated by a newer rekeyd.
+    #[error("the database has a newer schema than this rekeyd knows: upgrade this process")]
+    NewerSchema,
+    /// A migration failed.
+    #[error("the database cannot be migrated: {0}")]
+    Migrate(String),
+    /// A row does not hold what this program writes.
+    #[error("the database holds an unreadable value in {0}")]
+    Corrupt(&'static str),
+    /// Any other answer of the database.
+    #[error("the database answered with an error: {0}")]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        pool::classify(error)
+    }
+}
+
+impl StoreError {
+    /// True when this index refused.
+    pub fn is_conflict(&self, index: &str) -> bool {
+        matches!(self, Self::Conflict(name) if name == index)
+    }
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pools: pool::Pools,
+}
+
+impl Store {
+    /// Connects; runs no migration. `url` as in interface.md, `[database]`.
+    pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        Ok(Self { pools: pool::Pools::open(url, max_connections).await? })
+    }
+
+    /// Which database it is.
+    pub fn kind(&self) -> Kind {
+        self.pools.kind
+    }
+
+    /// The database's clock.
+    pub async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.pools.now().await
+    }
+
+    /// Closes all connections; committed work is safe.
+    pub async fn close(&self) {
+        self.pools.close().await;
+    }
+}
+
+/// JSON in a TEXT column.
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data serialises")
+}
+
+/// JSON out of a TEXT column.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt(column))
+}
+
+/// A fresh id: unique, and in the order of time.
+pub fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

@@ -1,0 +1,248 @@
+//! The only file that knows which database it is.
+//!
+//! Both databases run through sqlx's `Any` driver: the SQL is one text (`$1` markers, TEXT and BIGINT only),
+//! so a two-variant enum or a macro would only repeat every query. What differs is here: how a write
+//! transaction begins (SQLite: `BEGIN IMMEDIATE` on a pool of one, because a plain `BEGIN` loses races), the
+//! durability settings (R2), the clock, and what an error code means.
+
+use std::time::Duration;
+
+use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyPool, ConnectOptions, Executor, Row, Transaction};
+
+use super::StoreError;
+use crate::domain::time::Timestamp;
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Bundled; one file.
+    Sqlite,
+    /// For several replicas.
+    Postgres,
+}
+
+impl Kind {
+    /// The name for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+
+    fn clock_sql(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now",
+            Self::Postgres => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now",
+        }
+    }
+
+    fn settings_sql(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
+                 PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
+            }
+            Self::Postgres => {
+                "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
+                 SET idle_in_transaction_session_timeout = '30s';"
+            }
+        }
+    }
+}
+
+/// Connections: one for writing and several for reading on SQLite, one pool for both on PostgreSQL.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
+    pub(super) kind: Kind,
+    writer: AnyPool,
+    reader: AnyPool,
+}
+
+/// A write transaction.
+pub(super) struct Tx {
+    pub(super) inner: Transaction<'static, Any>,
+    /// The database's clock when the transaction began.
+    pub(super) now: Timestamp,
+}
+
+impl Pools {
+    /// Opens the database behind `url` (`sqlite:PATH` or `postgres://…`). Creates a missing SQLite file, readable
+    /// by its owner only. Connects once, so that a wrong address fails here.
+    pub(super) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let (kind, url) = normalise(url)?;
+        let options: AnyConnectOptions = url.parse().map_err(StoreError::from)?;
+        let options = options.disable_statement_logging();
+        let pool = |connections: u32| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(Duration::from_secs(15))
+                .after_connect(move |connection, _| {
+                    Box::pin(async move { connection.execute(kind.settings_sql()).await.map(|_| ()) })
+                })
+        };
+        let reader = pool(max_connections.max(2));
+        match kind {
+            Kind::Sqlite => {
+                let writer = pool(1).connect_with(options.clone()).await?;
+                let reader = reader.connect_with(options).await?;
+                Ok(Self { kind, writer, reader })
+            }
+            Kind::Postgres => {
+                let both = reader.connect_with(options).await?;
+                Ok(Self { kind, writer: both.clone(), reader: both })
+            }
+        }
+    }
+
+    /// For reading outside a transaction.
+    pub(super) fn reader(&self) -> &AnyPool {
+        &self.reader
+    }
+
+    /// For migrations.
+    pub(super) fn writer(&self) -> &AnyPool {
+        &self.writer
+    }
+
+    /// Begins a write transaction that cannot lose a race it has already read for.
+    pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
+        let mut inner = match self.kind {
+            Kind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Kind::Postgres => self.writer.begin().await?,
+        };
+        let now = clock(&mut inner, self.kind).await?;
+        Ok(Tx { inner, now })
+    }
+
+    /// The database's clock.
+    pub(super) async fn now(&self) -> Result<Timestamp, StoreError> {
+        let row = sqlx::query(self.kind.clock_sql()).fetch_one(&self.reader).await?;
+        Ok(Timestamp(row.try_get("now")?))
+    }
+
+    pub(super) async fn close(&self) {
+        self.writer.close().await;
+        self.reader.close().await;
+    }
+}
+
+async fn clock(tx: &mut Transaction<'static, Any>, kind: Kind) -> Result<Timestamp, StoreError> {
+    let row = sqlx::query(kind.clock_sql()).fetch_one(&mut **tx).await?;
+    Ok(Timestamp(row.try_get("now")?))
+}
+
+impl Tx {
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await.map_err(StoreError::from)
+    }
+}
+
+/// The driver's form of the address: a SQLite file is created when missing, and a PostgreSQL host that is not
+/// loopback gets a certificate check unless the address says otherwise (sqlx's default is silently plaintext).
+fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let file = path.split('?').next().unwrap_or_default();
+        if file.is_empty() || file.contains(":memory:") {
+            return Err(StoreError::Address(
+                "a SQLite address needs a file: sqlite:/var/lib/rekeyd/rekeyd.db".to_owned(),
+            ));
+        }
+        create_private(std::path::Path::new(file))?;
+        return Ok((Kind::Sqlite, format!("sqlite://{file}")));
+    }
+    let mut parsed = url::Url::parse(url)
+        .ok()
+        .filter(|u| matches!(u.scheme(), "postgres" | "postgresql"))
+        .ok_or_else(|| StoreError::Address("expected sqlite:PATH or postgres://…".to_owned()))?;
+    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let local = host.is_empty()
+        || host == "localhost"
+        || host.starts_with("%2F")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let asked = parsed.query_pairs().any(|(name, _)| name == "sslmode" || name == "ssl-mode");
+    if !local && !asked {
+        parsed.query_pairs_mut().append_pair("sslmode", "verify-full");
+    }
+    Ok((Kind::Postgres, parsed.into()))
+}
+
+/// Makes the file with mode 0600 before SQLite would make it with the umask's.
+fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    opened.map(|_| ()).map_err(|error| StoreError::File { path: path.to_owned(), error })
+}
+
+/// What a driver's error means for the caller.
+pub(super) fn classify(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default().into_owned();
+            let text = database.message().to_owned();
+            if database.is_unique_violation() || text.contains("UNIQUE constraint failed") {
+                return StoreError::Conflict(constraint_of(database.constraint(), &text));
+            }
+            match code.as_str() {
+                "5" | "6" | "261" | "517" | "55P03" | "40001" | "40P01" => StoreError::Busy,
+                "13" | "53100" => StoreError::Full,
+                "8" | "264" | "776" | "1032" | "1288" | "25006" => StoreError::ReadOnly,
+                code if code.starts_with("08") || code.starts_with("57P") || code == "53300" => {
+                    StoreError::Away(text)
+                }
+                _ => StoreError::Database(error),
+            }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+            StoreError::Away(error.to_string())
+        }
+        _ => StoreError::Database(error),
+    }
+}
+
+/// PostgreSQL names the index; SQLite names its columns.
+fn constraint_of(name: Option<&str>, text: &str) -> String {
+    if let Some(name) = name {
+        return name.to_owned();
+    }
+    let columns = text.rsplit(": ").next().unwrap_or_default();
+    let known = [
+        ("runs.rotation, runs.due_at", "runs_due"),
+        ("runs.rotation", "runs_one_open"),
+        ("effects.target", "effects_one_create"),
+        ("effects.account", "effects_one_kill"),
+        ("keys.account, keys.hash", "keys_hash"),
+        ("keys.rotation, keys.generation", "keys_generation"),
+        ("keys.provider, keys.number", "keys_number"),
+        ("keys.rotation", "keys_one_current"),
+        ("holdings.address, holdings.seq", "holdings_seq"),
+        ("alerts.kind, alerts.subject", "alerts_one_open"),
+    ];
+    known
+        .iter()
+        .find(|(of, _)| *of == columns)
+        .map_or_else(|| columns.to_owned(), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_postgres_hosts_get_a_certificate_check() {
+        let url = |text: &str| normalise(text).map(|(_, url)| url).unwrap();
+        assert!(url("postgres://u@db.example.com/x").ends_with("sslmode=verify-full"));
+        assert!(!url("postgres://u@127.0.0.1:5433/x").contains("sslmode"));
+        assert!(!url("postgres://u@[::1]/x").contains("sslmode"));
+        assert!(url("postgres://u@db.example.com/x?sslmode=require").ends_with("sslmode=require"));
+    }
+
+    #[test]
+    fn other_addresses_are_refused() {
+        assert!(matches!(normalise("mysql://x/y"), Err(StoreError::Address(_))));
+        assert!(matches!(normalise("sqlite::memory:"), Err(StoreError::Address(_))));
+    }
+}

@@ -1,0 +1,246 @@
+//! Runs, and what persons ask of them.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::audit::{self, Entry};
+use super::leases::Lease;
+use super::pool::Tx;
+use super::{Store, StoreError, from_json, new_id, to_json};
+use crate::domain::rotation::Run;
+use crate::domain::rotation::facts::Request;
+use crate::domain::time::Timestamp;
+
+/// A run to insert.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// The run itself.
+    pub run: Run,
+    /// The due time it stands for; one run per rotation and due time.
+    pub due_at: Option<Timestamp>,
+    /// The generation that was current when it began.
+    pub previous_generation: Option<i64>,
+}
+
+/// A stored run.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// The run itself.
+    pub run: Run,
+    /// False once terminal.
+    pub is_open: bool,
+    /// Nothing to do before this moment (our clock).
+    pub wake_at: Timestamp,
+    /// The generation it brings in, once made.
+    pub generation: Option<i64>,
+    /// The generation that was current when it began.
+    pub previous_generation: Option<i64>,
+    /// What it waits for, one sentence each.
+    pub blockers: Vec<String>,
+    /// The last failure of a step.
+    pub error: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+fn run_row(row: &AnyRow) -> Result<RunRow, StoreError> {
+    Ok(RunRow {
+        run: from_json(&row.try_get::<String, _>("doc")?, "runs.doc")?,
+        is_open: row.try_get::<i64, _>("is_open")? != 0,
+        wake_at: Timestamp(row.try_get("wake_at")?),
+        generation: row.try_get("generation")?,
+        previous_generation: row.try_get("previous_generation")?,
+        blockers: from_json(&row.try_get::<String, _>("blockers")?, "runs.blockers")?,
+        error: row.try_get("error")?,
+        started_at: Timestamp(row.try_get("started_at")?),
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(Timestamp),
+    })
+}
+
+impl Store {
+    /// The newest runs first.
+    pub async fn runs(&self, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM runs ORDER BY started_at DESC, id DESC LIMIT $1")
+            .bind(limit)
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(run_row).collect()
+    }
+
+    /// One run by id, or by an unambiguous beginning or end of it.
+    pub async fn run(&self, id: &str) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.as_ref().map(run_row).transpose()
+    }
+
+    /// The open run of a rotation.
+    pub async fn open_run(&self, rotation: &str) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE rotation = $1 AND is_open = 1")
+            .bind(rotation)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.as_ref().map(run_row).transpose()
+    }
+
+    /// The last run of a rotation that ended.
+    pub async fn last_run(&self, rotation: &str) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM runs WHERE rotation = $1 AND is_open = 0 ORDER BY finished_at DESC, id DESC LIMIT 1",
+        )
+        .bind(rotation)
+        .fetch_optional(self.pools.reader())
+        .await?;
+        row.as_ref().map(run_row).transpose()
+    }
+
+    /// Every open run, the one that woke first at the front.
+    pub async fn open_runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM runs WHERE is_open = 1 ORDER BY wake_at, id")
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(run_row).collect()
+    }
+
+    /// Starts a run. [`StoreError::Conflict`] `runs_one_open` when one is open, `runs_due` when this due time had
+    /// its run already.
+    pub async fn start_run(&self, new: &NewRun, entry: &Entry) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        insert(&mut tx, new, 0).await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await
+    }
+
+    /// A person asks something of a run; it wakes at once.
+    pub async fn ask(
+        &self,
+        run: &str,
+        request: &Request,
+        actor: &str,
+        entry: &Entry,
+    ) -> Result<String, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let id = new_id();
+        sqlx::query("INSERT INTO requests (id, run, request, actor, asked_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(&id)
+            .bind(run)
+            .bind(to_json(request))
+            .bind(actor)
+            .bind(tx.now.0)
+            .execute(&mut *tx.inner)
+            .await?;
+        sqlx::query("UPDATE runs SET wake_at = 0 WHERE id = $1 AND is_open = 1")
+            .bind(run)
+            .execute(&mut *tx.inner)
+            .await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// The oldest request of a run that nobody handled.
+    pub async fn open_request(&self, run: &str) -> Result<Option<(String, Request)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, request FROM requests WHERE run = $1 AND handled_at IS NULL ORDER BY asked_at, id LIMIT 1",
+        )
+        .bind(run)
+        .fetch_optional(self.pools.reader())
+        .await?;
+        row.map(|row| {
+            let text: String = row.try_get("request")?;
+            Ok((row.try_get("id")?, from_json(&text, "requests.request")?))
+        })
+        .transpose()
+    }
+
+    /// The answer to a request, once it was handled.
+    pub async fn request_answer(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT answer FROM requests WHERE id = $1 AND handled_at IS NOT NULL")
+            .bind(id)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        Ok(row
+            .map(|row| row.try_get::<Option<String>, _>("answer"))
+            .transpose()?
+            .map(Option::unwrap_or_default))
+    }
+}
+
+pub(super) async fn insert(tx: &mut Tx, new: &NewRun, fence: i64) -> Result<(), StoreError> {
+    let run = &new.run;
+    sqlx::query(
+        "INSERT INTO runs (id, rotation, account, cause, due_at, state, is_open, doc, wake_at, fence, generation,
+           previous_generation, blockers, started_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11, '[]', $12)",
+    )
+    .bind(&run.id)
+    .bind(&run.rotation)
+    .bind(&run.account)
+    .bind(run.trigger.word())
+    .bind(new.due_at.map(|at| at.0))
+    .bind(run.state.word())
+    .bind(i64::from(!run.state.is_terminal()))
+    .bind(to_json(run))
+    .bind(fence)
+    .bind(run.candidate.as_ref().map(|key| key.generation))
+    .bind(new.previous_generation)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Gives the run to the holder of the lease: from now on only writes under this fence count.
+pub(super) async fn claim(tx: &mut Tx, id: &str, lease: &Lease) -> Result<(), StoreError> {
+    sqlx::query("UPDATE runs SET fence = $1 WHERE id = $2 AND is_open = 1")
+        .bind(lease.fence)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}
+
+/// Writes the run. Zero rows means that the lease is lost (I6).
+pub(super) async fn update(
+    tx: &mut Tx,
+    run: &Run,
+    wake_at: Timestamp,
+    blockers: &[String],
+    error: Option<&str>,
+    fence: i64,
+) -> Result<(), StoreError> {
+    let finished = run.state.is_terminal().then_some(tx.now.0);
+    let done = sqlx::query(
+        "UPDATE runs SET state = $1, is_open = $2, doc = $3, wake_at = $4, blockers = $5, error = $6,
+           generation = COALESCE($7, generation), finished_at = $8
+         WHERE id = $9 AND fence = $10 AND is_open = 1",
+    )
+    .bind(run.state.word())
+    .bind(i64::from(!run.state.is_terminal()))
+    .bind(to_json(run))
+    .bind(wake_at.0)
+    .bind(to_json(&blockers))
+    .bind(error)
+    .bind(run.candidate.as_ref().map(|key| key.generation))
+    .bind(finished)
+    .bind(&run.id)
+    .bind(fence)
+    .execute(&mut *tx.inner)
+    .await?;
+    if done.rows_affected() == 0 { Err(StoreError::FenceLost) } else { Ok(()) }
+}
+
+/// Notes what came of a person's request.
+pub(super) async fn answer(tx: &mut Tx, id: &str, answer: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE requests SET handled_at = $1, answer = $2 WHERE id = $3")
+        .bind(tx.now.0)
+        .bind(answer)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! A world to test in.
+
+pub mod database;
+pub mod world;
+
+pub use database::{Database, Db};
+pub use world::{Out, World};
+
+/// Expands a test body into one test for each database.
+macro_rules! on_both_databases {
+    ($(#[$meta:meta])* async fn $name:ident($db:ident: Db) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn body($db: Db) $body
+
+            $(#[$meta])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                body(Db::Sqlite).await;
+            }
+
+            $(#[$meta])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                body(Db::Postgres).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both_databases;
