@@ -28,9 +28,9 @@ pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
 use self::sharing::Sharing;
-use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing};
+use super::{Delivery, Destination, Look, PlannedCall, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::net::{Answer, Deadline, Http};
 
 /// What a GitHub destination is made from.
@@ -181,7 +181,8 @@ impl Destination for Github {
         let Some(current) = self.current(deadline).await? else {
             // A 404 may also mean that the token no longer sees the place: this tells the two apart.
             self.public_key(deadline).await?;
-            return Ok(Look { standing: Standing::Missing, evidence: evidence.clone() });
+            let standing = proof::absent(delivery.generation, Evidence::deserialize(evidence).ok().as_ref());
+            return Ok(Look { standing, evidence: evidence.clone() });
         };
         let kept = Evidence::deserialize(evidence).ok();
         let (standing, kept) = proof::judge(delivery.generation, kept, &current.updated_at);
@@ -218,6 +219,13 @@ impl Destination for Github {
             calls.push(call("POST", &path, format!("starts the workflows that wait for `{event}`")));
         }
         calls
+    }
+
+    /// The first write to an organisation looks every configured repository up.
+    fn patience(&self) -> Option<Span> {
+        let Scope::Organization { repositories, .. } = &self.place.scope else { return None };
+        let each = Span::seconds(1).0 * i64::try_from(repositories.len()).ok()?;
+        (!repositories.is_empty()).then_some(Span(Span::seconds(20).0 + each))
     }
 
     fn rollout(&self) -> Option<&dyn Rollout> {

@@ -11,5 +11,7 @@ async fn debug_timing() {
     while let Some(line) = lines.next_line().await.unwrap() {
         println!("{:6} {line}", start.elapsed().as_millis());
     }
-    for r in world.openrouter.requests().iter().chain(world.github.requests().iter()) { println!("{} {} {}", r.number, r.label, r.status.unwrap_or(0)); }
+    for r in world.openrouter.requests().iter().chain(world.github.requests().iter()) {
+        println!("{} {} {}", r.number, r.label, r.status.unwrap_or(0));
+    }
 }

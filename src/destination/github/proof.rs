@@ -57,6 +57,16 @@ pub(super) fn judge(generation: i64, evidence: Option<Evidence>, seen: &str) -> 
     (standing, Some(Evidence { updated_at, ..evidence }))
 }
 
+/// What it means that there is no such secret: gone, unless a first write of ours has yet to show.
+pub(super) fn absent(generation: i64, evidence: Option<&Evidence>) -> Standing {
+    match evidence {
+        Some(sent) if sent.generation == generation && sent.updated_at.is_none() => {
+            Standing::Accepted("GitHub took the write and shows no such secret".to_owned())
+        }
+        _ => Standing::Missing,
+    }
+}
+
 fn first_look(evidence: &Evidence, seen: &str) -> Standing {
     let times = Timestamp::parse_rfc3339(seen).zip(Timestamp::parse_rfc3339(&evidence.key_date));
     let Some((at, key_date)) = times else {
@@ -152,6 +162,16 @@ mod tests {
         }
         assert_eq!(judged(4, &text(11)).0, Standing::Unprovable, "it holds generation 3");
         assert_eq!(judged(4, &text(20)).0, Standing::Unprovable, "perhaps ours, its answer lost");
+    }
+
+    #[test]
+    fn absence() {
+        let sent = published(None);
+        let proved = Evidence { updated_at: Some(text(11)), ..sent.clone() };
+        assert!(matches!(absent(3, Some(&sent)), Standing::Accepted(_)));
+        for (generation, evidence) in [(4, Some(&sent)), (3, Some(&proved)), (3, None)] {
+            assert_eq!(absent(generation, evidence), Standing::Missing);
+        }
     }
 
     #[test]
