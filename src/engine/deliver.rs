@@ -36,7 +36,7 @@ impl Session<'_> {
             self.commit(&change).await?;
             return Ok(Performed { run: run.clone(), did });
         }
-        let effect = self.publish_effect(run, &name, key).await?;
+        let effect = self.effect_of(run, EffectKind::Publish, &name, key.generation).await?;
         let mut intended = known.clone();
         intended.fact.level = intended.fact.level.max(Level::Intended);
         intended.fact.drift = None;
@@ -100,15 +100,21 @@ impl Session<'_> {
     }
 
     /// The same effect again is another attempt; a first one is new.
-    async fn publish_effect(&self, run: &Run, name: &str, key: &KeyRef) -> Result<NewEffect, EngineError> {
-        let target = format!("{name} generation {}", key.generation);
+    async fn effect_of(
+        &self,
+        run: &Run,
+        kind: EffectKind,
+        name: &str,
+        generation: i64,
+    ) -> Result<NewEffect, EngineError> {
+        let target = format!("{name} generation {generation}");
         let effects = self.engine.parts.store.effects(&run.id).await?;
-        let known = effects.into_iter().find(|e| e.kind == EffectKind::Publish && e.target == target);
+        let known = effects.into_iter().find(|e| e.kind == kind && e.target == target);
         Ok(NewEffect {
             id: known.map_or_else(new_id, |effect| effect.id),
             run: Some(run.id.clone()),
             account: self.identity.clone(),
-            kind: EffectKind::Publish,
+            kind,
             target,
         })
     }
@@ -239,13 +245,7 @@ impl Session<'_> {
         delivery: &Delivery,
     ) -> Result<String, EngineError> {
         let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
-        let effect = NewEffect {
-            id: new_id(),
-            run: Some(run.id.clone()),
-            account: self.identity.clone(),
-            kind: EffectKind::Deploy,
-            target: format!("{} generation {}", place.target.name, delivery.generation),
-        };
+        let effect = self.effect_of(run, EffectKind::Deploy, &place.target.name, delivery.generation).await?;
         let deadline = self.deadline_for(place).await?;
         self.commit(&[Change::Intend(effect.clone())]).await?;
         let name = &place.target.name;
@@ -257,6 +257,7 @@ impl Session<'_> {
             Err(failure) => {
                 row.fact.attempts += 1;
                 row.fact.error = rollout.required().then(|| with_hint(&failure));
+                row.fact.permanent = rollout.required() && failure.is_permanent();
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
                 let evidence =

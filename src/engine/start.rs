@@ -142,7 +142,8 @@ impl Session<'_> {
         self.engine.parts.store.claim_run(&self.lease, &open.run.id).await?;
         let event = Event::Superseded { by: by.id.clone() };
         let after = apply(&open.run, &event)?;
-        let mut changes = vec![super::step::run_change(&after, Some(format!("superseded by {}", by.id)))];
+        let mut changes = self.loose_ends(&open.run.id).await?;
+        changes.push(super::step::run_change(&after, Some(format!("superseded by {}", by.id))));
         changes.extend(self.consequences(&open.run, &event, &after));
         Ok(changes)
     }

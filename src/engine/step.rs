@@ -5,7 +5,7 @@ use super::{Engine, EngineError};
 use crate::domain::rotation::facts::{Facts, KeyFacts};
 use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
 use crate::domain::time::{Span, Timestamp};
-use crate::store::{Change, RunRow};
+use crate::store::{Change, EffectKind, EffectRow, EffectStatus, RunRow};
 
 /// What one step did, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,9 @@ impl Session<'_> {
             Event::Postponed { reason, .. } | Event::Parked { reason } => Some(reason.clone()),
             _ => after.state.reason().map(str::to_owned),
         };
+        if after.state.is_terminal() {
+            extra.extend(self.loose_ends(&run.id).await?);
+        }
         extra.push(run_change(&after, error));
         extra.extend(self.consequences(run, event, &after));
         self.commit(&extra).await?;
@@ -101,6 +104,22 @@ impl Session<'_> {
             event = event_name(event), "run"
         );
         Ok(after)
+    }
+
+    /// Effects of a run that ends before they were settled: a write that was superseded or no longer needed, a
+    /// create whose key, if there is one, every later listing removes as a stray. Toggles are settled by looking.
+    pub(crate) async fn loose_ends(&self, run: &str) -> Result<Vec<Change>, EngineError> {
+        let effects = self.engine.parts.store.effects(run).await?;
+        let open = effects.into_iter().filter(|effect| {
+            matches!(effect.status, EffectStatus::Intended | EffectStatus::Unknown)
+                && matches!(effect.kind, EffectKind::Create | EffectKind::Publish | EffectKind::Deploy)
+        });
+        let settle = |effect: EffectRow| Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Failed,
+            evidence: serde_json::json!({ "settled_by": "the end of the run", "was": effect.evidence }),
+        };
+        Ok(open.map(settle).collect())
     }
 
     /// Everything that the decision may look at, as this session knows it.
