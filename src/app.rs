@@ -138,7 +138,7 @@ fn accounts(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String,
 
 fn account(entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Account)> {
     let name = entry.name.to_string();
-    if entry.provider.to_string() != "openrouter" {
+    if entry.provider.as_str() != "openrouter" {
         return Err(Misconfigured::new(
             format!("account {name}: keys of provider {} cannot be issued by this version", entry.provider),
             "provider = \"openrouter\"",
@@ -222,7 +222,8 @@ fn misconfigured(name: &str, failure: Failure) -> Misconfigured {
 }
 
 fn vercel(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Vercel> {
-    let DestinationKind::Vercel { project, team, variable, targets, sensitive, token, api_url, redeploy } = kind
+    let DestinationKind::Vercel { project, team, variable, targets, sensitive, token, api_url, redeploy } =
+        kind
     else {
         return Err(anyhow!("destination {name} is not a Vercel variable"));
     };

@@ -170,7 +170,11 @@ pub(super) async fn finished(
                 }
                 text
             })?;
-            let parked = engine.store().run(id).await?.is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
+            let parked = engine
+                .store()
+                .run(id)
+                .await?
+                .is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
             Ok(u8::from(parked))
         }
         Ending::Interrupted => Ok(1),

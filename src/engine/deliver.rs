@@ -56,7 +56,9 @@ impl Session<'_> {
         let outcome = place.adapter.publish(&delivery, deadline).await;
         let did = match &outcome {
             Ok(_) => format!("wrote generation {} to {name}", key.generation),
-            Err(failure) => format!("{name} did not take generation {}: {}", key.generation, with_hint(failure)),
+            Err(failure) => {
+                format!("{name} did not take generation {}: {}", key.generation, with_hint(failure))
+            }
         };
         let changes = match outcome {
             Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),

@@ -93,7 +93,7 @@ async fn a_key_in_use_is_never_disabled() {
     assert!(why["blockers"].to_string().contains("not quiet"), "{why}");
     // It stops; the run ends.
     let status =
-        tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
+        tokio::time::timeout(std::time::Duration::from_mins(1), child.wait()).await.unwrap().unwrap();
     assert!(status.success());
     assert!(!world.openrouter.use_key(&world.first, 0.01));
 }

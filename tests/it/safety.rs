@@ -70,14 +70,20 @@ async fn a_generation_changes_only_through_its_rotation() {
 async fn the_wrong_kind_of_key_is_refused_everywhere() {
     let world = World::new(Db::Sqlite).await;
     // A provisioning key as a regular one.
-    for args in [&["keys", "add", "openrouter"][..], &["rotations", "adopt", "production", "--secret-stdin"][..]] {
+    for args in
+        [&["keys", "add", "openrouter"][..], &["rotations", "adopt", "production", "--secret-stdin"][..]]
+    {
         let out = world.rekeyd_with(args, &world.provisioning).await;
         assert_ne!(out.status, 0, "{out:?}");
     }
     let second = world.openrouter.new_provisioning_key();
     let out = world.rekeyd_with(&["keys", "add", "openrouter"], &second).await;
     assert_eq!(out.status, 3, "{out:?}");
-    assert!(out.stderr.contains("provisioning key") && out.stderr.contains("cannot call a model"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("provisioning key") && out.stderr.contains("cannot call a model"),
+        "{}",
+        out.stderr
+    );
     // A regular key as a provisioning one.
     world.private("provisioning-key", &world.first);
     let out = world.rekeyd(&["rotations", "run", "production"]).await;
@@ -160,7 +166,9 @@ async fn nonsense_answers_are_survived() {
     ];
     let mut cases = tokio::task::JoinSet::new();
     for act in acts {
-        for label in ["create_key", "whoami", "list_keys", "read_key", "patch_key", "delete_key", "put_secret"] {
+        for label in
+            ["create_key", "whoami", "list_keys", "read_key", "patch_key", "delete_key", "put_secret"]
+        {
             let act = act.clone();
             cases.spawn(async move { nonsense(label, act).await });
         }
@@ -282,7 +290,8 @@ async fn a_leaked_key_is_replaced_and_killed_at_once() {
     }
     world.configure();
     world.adopt().await;
-    let run = world.rekeyd(&["rotations", "run", "production", "--leaked", "--wait", "--json"]).await.ok().json();
+    let run =
+        world.rekeyd(&["rotations", "run", "production", "--leaked", "--wait", "--json"]).await.ok().json();
     assert_eq!(run["trigger"], "leak");
     assert!(world.openrouter.key_by_hash(&world.first_hash()).unwrap().deleted);
     assert_eq!(world.living().len(), 1);
@@ -298,11 +307,15 @@ async fn an_emergency_during_grace_inherits_both_keys() {
     let first = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
     assert_eq!(first["state"], "grace");
     let out = world.rekeyd(&["rotations", "run", "production", "--leaked", "--json"]).await.ok().json();
-    let superseded = world.rekeyd(&["runs", "show", first["id"].as_str().unwrap(), "--json"]).await.ok().json();
+    let superseded =
+        world.rekeyd(&["runs", "show", first["id"].as_str().unwrap(), "--json"]).await.ok().json();
     assert_eq!(superseded["outcome"], "superseded");
     let second = world.openrouter.keys().into_iter().find(|key| key.name.contains("/2-")).unwrap();
     assert!(second.deleted, "the leaked generation 2 is gone: {out}");
-    assert!(!world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled, "generation 1 still waits for quiet");
+    assert!(
+        !world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled,
+        "generation 1 still waits for quiet"
+    );
     world.assert_destinations_work("after the emergency");
 }
 
@@ -324,7 +337,7 @@ async fn an_emergency_of_the_retiring_key_makes_no_new_one() {
 async fn a_new_key_that_never_works_is_aborted_and_the_old_one_untouched() {
     let world = World::new(Db::Sqlite).await;
     world.adopt().await;
-    world.openrouter.settings(|s| s.fresh_key_refused_for = std::time::Duration::from_secs(3600));
+    world.openrouter.settings(|s| s.fresh_key_refused_for = std::time::Duration::from_hours(1));
     let out = world.rekeyd(&["rotations", "run", "production", "--wait", "--json"]).await;
     assert_eq!(out.status, 1, "{out:?}");
     assert_eq!(out.json()["outcome"], "aborted");

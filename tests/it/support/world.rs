@@ -219,7 +219,7 @@ variable = "{SECRET}"
     pub async fn rekeyd_with(&self, args: &[&str], stdin: &str) -> Out {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         feed(&mut child, stdin).await;
-        let limit = Duration::from_secs(120);
+        let limit = Duration::from_mins(2);
         let done = tokio::time::timeout(limit, child.wait_with_output()).await;
         let done = done.unwrap_or_else(|_| panic!("{args:?} did not end within {limit:?}")).unwrap();
         let out = Out {
