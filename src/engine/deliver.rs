@@ -32,7 +32,7 @@ impl Session<'_> {
         let known = self.holding(address, key, &name, &run.rotation).await?;
         if let Some(drift) = self.drift_before(run, &place, key).await? {
             let did = format!("{name}: not written, somebody else changed it ({drift})");
-            let change = drifted(known, drift, &run.rotation, &name);
+            let change = drifted(known, &drift, &run.rotation, &name);
             self.commit(&change).await?;
             return Ok(Performed { run: run.clone(), did });
         }
@@ -410,11 +410,11 @@ pub(super) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> Hol
     }
 }
 
-fn drifted(mut row: HoldingRow, how: String, rotation: &str, name: &str) -> Vec<Change> {
-    row.fact.drift = Some(how.clone());
+fn drifted(mut row: HoldingRow, how: &str, rotation: &str, name: &str) -> Vec<Change> {
+    row.fact.drift = Some(how.to_owned());
     vec![
         Change::Holding { row: Box::new(row), fresh_write: true },
-        Change::Alert(drift_alert(rotation, name, &how)),
+        Change::Alert(drift_alert(rotation, name, how)),
     ]
 }
 
