@@ -2,10 +2,10 @@
 
 use super::session::Session;
 use super::{Engine, EngineError};
-use crate::domain::rotation::facts::{Facts, KeyFacts};
+use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
 use crate::domain::time::{Span, Timestamp};
-use crate::store::{Change, RunRow};
+use crate::store::{Change, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,10 +119,10 @@ impl Session<'_> {
             candidate: self.key_facts(run.candidate.as_ref()).await?,
             predecessor: self.key_facts(run.predecessor.as_ref()).await?,
             remote: self.remote.clone(),
-            holdings: holdings
+            // A released destination does not count for the keys it was released for.
+            holdings: proved_now(holdings.iter().map(|row| row.fact.clone()))
                 .into_iter()
-                .map(|row| row.fact)
-                .filter(|fact| keys.contains(&fact.key))
+                .filter(|fact| keys.contains(&fact.key) && !released(&holdings, fact))
                 .collect(),
         })
     }
@@ -174,6 +174,10 @@ impl Engine {
 /// The run as it is now, awake.
 pub(crate) fn run_change(run: &Run, error: Option<String>) -> Change {
     Change::Run { run: Box::new(run.clone()), wake_at: Timestamp(0), blockers: Vec::new(), error }
+}
+
+fn released(rows: &[HoldingRow], fact: &Holding) -> bool {
+    rows.iter().any(|row| row.released && row.fact.address == fact.address && row.fact.key == fact.key)
 }
 
 /// Ids of all keys that a run deals with.
