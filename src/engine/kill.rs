@@ -107,6 +107,11 @@ impl Session<'_> {
         refusal: &Refusal,
     ) -> Result<Performed, EngineError> {
         let reason = format!("generation {} is not {}d yet: {refusal}", key.generation, kill.word());
+        let left = Event::LeftForNow { at: self.now() };
+        if matches!(refusal, Refusal::LastRegularKey { .. }) && apply(run, &left).is_ok() {
+            // Like a stray that is the only usable key: the run goes on without waiting for it.
+            return Ok(Performed { run: self.record(run, &left, Vec::new()).await?, did: reason });
+        }
         let alert = self.refusal_alert(refusal).into_iter().map(Change::Alert).collect();
         let after = self.postpone(run, reason.clone(), Some(Span::seconds(1)), alert).await?;
         Ok(Performed { run: after, did: reason })

@@ -145,7 +145,14 @@ impl Session<'_> {
                 self.commit(&self.accepted(&effect.id, row.clone(), &key, evidence)).await?;
             }
             Err(failure) => {
-                self.commit(&self.not_taken(None, &effect.id, before.fact.level.min(Level::Intended), row, &failure)).await?;
+                self.commit(&self.not_taken(
+                    None,
+                    &effect.id,
+                    before.fact.level.min(Level::Intended),
+                    row,
+                    &failure,
+                ))
+                .await?;
                 return Err(EngineError::outside(format!("{name} did not take the key"), failure));
             }
         }

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{EngineError, Rotation};
 use crate::domain::alert::{Kind, NewAlert};
-use crate::domain::rotation::{Event, KeyRef, Retiree, Run, State, Trigger, apply};
+use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::{Change, KeyRow, NewRun, Role, RotationRow, RunRow, new_id};
 
@@ -170,6 +170,10 @@ impl Session<'_> {
             let known = inherited.iter().find(|retiree| retiree.key.id == key.id).cloned();
             let is_target = key.id == target.id;
             let mut retiree = known.unwrap_or_else(|| Retiree::new(key, false, run.policy.observe));
+            if let Phase::Revived { .. } = retiree.phase {
+                // It was on its way back and is on its way out again: it must go quiet like any other.
+                retiree.phase = Phase::Live { quiet: None };
+            }
             if is_target && urgent {
                 retiree.urgent = true;
                 retiree.observe = Span::ZERO;
