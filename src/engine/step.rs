@@ -113,7 +113,7 @@ impl Session<'_> {
             now: self.now(),
             frozen: store.account(&self.identity).await?.is_some_and(|account| account.frozen.is_some()),
             paused: rotation.is_some_and(|rotation| rotation.paused),
-            detached: self.engine.detached(run),
+            detached: self.another_account(&run.account).or_else(|| self.engine.detached(run)),
             request: store.open_request(&run.id).await?,
             strays: self.listing.as_ref().map(|listing| listing.strays_left),
             candidate: self.key_facts(run.candidate.as_ref()).await?,
@@ -124,6 +124,17 @@ impl Session<'_> {
                 .into_iter()
                 .filter(|fact| keys.contains(&fact.key) && !released(&holdings, fact))
                 .collect(),
+        })
+    }
+
+    /// R8: why work of `account` must not go on with this session's provisioning key.
+    pub(crate) fn another_account(&self, account: &str) -> Option<String> {
+        (account != self.identity).then(|| {
+            format!(
+                "the provisioning key of account {} belongs to another account now ({} instead of {account}): put the \
+                 right key back",
+                self.account.name, self.identity
+            )
         })
     }
 
