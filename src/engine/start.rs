@@ -147,6 +147,7 @@ impl Session<'_> {
         let after = apply(&open.run, &event)?;
         let mut changes = vec![super::step::run_change(&after, Some(format!("superseded by {}", by.id)))];
         changes.extend(self.consequences(&open.run, &event, &after));
+        changes.extend(self.closing(&open.run.id).await?);
         Ok(changes)
     }
 

@@ -1,11 +1,13 @@
 //! One directive at a time: load → facts → [`next`] → perform → commit.
 
+use serde_json::json;
+
 use super::session::Session;
 use super::{Engine, EngineError};
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
 use crate::domain::time::{Span, Timestamp};
-use crate::store::{Change, HoldingRow, RunRow};
+use crate::store::{Change, EffectKind, EffectRow, EffectStatus, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +97,31 @@ impl Session<'_> {
         };
         extra.push(run_change(&after, error));
         extra.extend(self.consequences(run, event, &after));
+        if after.state.is_terminal() {
+            extra.extend(self.closing(&run.id).await?);
+        }
         self.commit(&extra).await?;
         tracing::info!(
             run = %run.id, rotation = %run.rotation, from = run.state.word(), to = after.state.word(),
             event = event_name(event), "run"
         );
         Ok(after)
+    }
+
+    /// Nobody repeats or looks up what a run left in doubt once it is over. What a destination may hold stays in its
+    /// rows, a created name stays in the journal for ever; toggles are settled by looking, see `session`.
+    pub(crate) async fn closing(&self, run: &str) -> Result<Vec<Change>, EngineError> {
+        let effects = self.engine.parts.store.effects(run).await?;
+        let open = effects.into_iter().filter(|effect| {
+            matches!(effect.status, EffectStatus::Intended | EffectStatus::Unknown)
+                && matches!(effect.kind, EffectKind::Create | EffectKind::Publish | EffectKind::Deploy)
+        });
+        let settle = |effect: EffectRow| Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Failed,
+            evidence: json!({ "settled_by": "the end of the run", "before": effect.evidence }),
+        };
+        Ok(open.map(settle).collect())
     }
 
     /// Everything that the decision may look at, as this session knows it.
