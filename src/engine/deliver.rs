@@ -38,7 +38,10 @@ impl Session<'_> {
         }
         let effect = self.effect_of(run, EffectKind::Publish, &name, key.generation).await?;
         let mut intended = known.clone();
-        intended.fact.level = intended.fact.level.max(Level::Intended);
+        // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
+        let before = known.fact.level.min(Level::Intended);
+        intended.fact.level = Level::Intended;
+        intended.fact.checked = None;
         intended.fact.drift = None;
         intended.released = false;
         let deadline = self.deadline_for(&place).await?;
@@ -62,7 +65,7 @@ impl Session<'_> {
         };
         let changes = match outcome {
             Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),
-            Err(failure) => self.not_taken(Some(&run.id), &effect.id, known.fact.level, intended, &failure),
+            Err(failure) => self.not_taken(Some(&run.id), &effect.id, before, intended, &failure),
         };
         self.commit(&changes).await?;
         Ok(Performed { run, did })
@@ -182,7 +185,8 @@ impl Session<'_> {
             return Ok(None);
         }
         let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let Some(last) = rows.into_iter().next() else { return Ok(None) };
+        let last = rows.into_iter().find(|row| row.fact.level > Level::Pending);
+        let Some(last) = last else { return Ok(None) };
         if last.fact.level < Level::Confirmed || last.fact.key == key.id {
             return Ok(None);
         }
