@@ -1,13 +1,15 @@
 //! The one integration binary: the real library, the real binary, real databases, simulated vendors.
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
+//! - `house`: the walls of the house: who imports whom, and lists that must agree
+//! - `store`: one suite for the store, each case on both databases
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-#![expect(missing_docs, reason = "tests are named after what they prove")]
 
 mod everyday;
+mod house;
 mod kill;
 mod safety;
 mod support;
