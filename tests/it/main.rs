@@ -4,10 +4,12 @@
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
+//! - `house`: who may import whom, which crates are banned, what belongs in which room
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
 mod everyday;
+mod house;
 mod kill;
 mod safety;
 mod support;

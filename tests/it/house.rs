@@ -1,0 +1,329 @@
+//! The walls of the house, checked by reading the sources.
+//!
+//! - `reader`: the modules of the library as the compiler sees them without `#[cfg(test)]`, and what they import
+//! - `walls`: who may import whom
+//!
+//! The checks are themselves checked: each one on planted text that breaks its rule.
+
+mod reader;
+mod walls;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use reader::{Module, library, main_file};
+use walls::Walls;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn everything() -> Vec<Module> {
+    let mut modules = library(&root().join("src"));
+    modules.push(main_file(&root().join("src")));
+    modules
+}
+
+fn none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+// --- who imports whom ------------------------------------------------------------------------------------------
+
+#[test]
+fn rooms_import_only_what_lies_below_them() {
+    let modules = everything();
+    let walls = Walls::of(&modules);
+    none(&modules.iter().flat_map(|module| walls.breaches(module)).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_room_has_a_place_in_the_table() {
+    let modules = library(&root().join("src"));
+    let homeless =
+        modules.iter().filter(|module| module.path.len() == 1 && !walls::is_known(&module.path[0]));
+    none(&homeless.map(|module| format!("{}: has no place in the table", module.file)).collect::<Vec<_>>());
+}
+
+/// What a wall says about one planted import.
+fn breaches_of(path: &[&str], source: &str) -> Vec<String> {
+    let rooms = [
+        Module::parse(&["provider"], "src/provider/mod.rs", "pub mod openrouter; pub trait Issuer {}"),
+        Module::parse(&["destination"], "src/destination/mod.rs", "pub mod github;"),
+    ];
+    let planted = Module::parse(path, "planted.rs", source);
+    Walls::of(&rooms).breaches(&planted)
+}
+
+#[test]
+fn planted_breaches_are_seen() {
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["domain", "key"], "use crate::clock::Clock;", "domain may not import clock"),
+        (&["store", "keys"], "use crate::engine::Engine;", "store may not import engine"),
+        (&["store", "keys"], "use crate::provider::Issuer;", "store may not import provider"),
+        (&["crypto"], "use crate::config::Settings;", "crypto may not import config"),
+        (&["net"], "use crate::crypto::Ring;", "net may not import crypto"),
+        (&["net"], "use super::crypto::Ring;", "net may not import crypto"),
+        (&["http"], "use crate::daemon;", "http may not import daemon"),
+        (&["app"], "use crate::cli::run;", "app may not import cli"),
+        (&["destination", "file"], "use crate::config::settings::File;", "takes plain arguments"),
+        (&["engine", "kill"], "use crate::config::Settings;", "takes plain arguments"),
+        (&["engine", "kill"], "use crate::provider::openrouter::OpenRouter;", "sees only provider/mod.rs"),
+        (&["engine", "kill"], "use crate::{net::Http, destination::{self, github}};", "destination/mod.rs"),
+        (&["engine"], "fn f() { let x = crate::cli::output::line(1); }", "engine may not import cli"),
+        (&["engine"], "fn f() { println!(\"{}\", crate::cli::x()); }", "engine may not import cli"),
+        (&["engine"], "mod inner { use super::super::cli::x; }", "engine may not import cli"),
+        (&["store", "pool"], "use super::super::cli;", "store may not import cli"),
+        (&["daemon"], "use crate::sim::World;", "only cli/demo may import sim"),
+        (&["cli", "keys"], "use crate::sim::World;", "only cli/demo may import sim"),
+        (&["sim", "wire"], "use crate::domain::time::Span;", "sim imports nothing of ours"),
+        (&["cli"], "use crate::attic::Trunk;", "attic is no room"),
+    ];
+    for (path, source, expected) in cases {
+        let found = breaches_of(path, source);
+        assert_eq!(found.len(), 1, "{source}: {found:?}");
+        assert!(found[0].contains(expected), "{source}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_taken_for_a_breach() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["config", "origin"], "use crate::{crypto::SecretRef, domain::name::Name};"),
+        (&["engine"], "use crate::provider::{self, Issuer}; use crate::destination::Destination;"),
+        (&["engine", "kill"], "use super::session::Session; use super::super::store::Store;"),
+        (&["app"], "use crate::provider::openrouter::OpenRouter; use crate::config::Settings;"),
+        (&["cli", "demo"], "use crate::sim::World;"),
+        (&["cli", "demo", "story"], "use crate::sim::{github, openrouter};"),
+        (&["main"], "fn main() { rekeyd::cli::run(); }"),
+        (
+            &["store"],
+            "/// See [`crate::engine::Engine`].\n// use crate::engine;\nconst X: &str = \"crate::engine::x\";",
+        ),
+        (
+            &["store"],
+            "#[cfg(test)] mod tests { use crate::sim::World; } #[cfg(test)] use crate::engine::Engine;",
+        ),
+        (&["store"], "#[cfg(test)] #[expect(x)] fn f() -> u8 { crate::cli::run() } pub(crate) fn g() {}"),
+        (&["store"], "impl X { #[cfg(test)] fn f() { crate::cli::run() } fn g() {} }"),
+    ];
+    for (path, source) in cases {
+        assert_eq!(breaches_of(path, source), Vec::<String>::new(), "{source}");
+    }
+}
+
+#[test]
+fn every_source_file_belongs_to_a_module() {
+    let reached: BTreeSet<String> = reader::reached(&root().join("src"));
+    let mut files = Vec::new();
+    files_below(&root().join("src"), &mut files);
+    let orphans = files.iter().filter(|file| {
+        file.extension().is_some_and(|extension| extension == "rs")
+            && !reached.contains(&file.display().to_string())
+            && file.file_name().is_some_and(|name| name != "main.rs")
+    });
+    none(&orphans.map(|file| format!("{}: no module declares it", file.display())).collect::<Vec<_>>());
+}
+
+fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files_below(&path, into) } else { into.push(path) }
+    }
+}
+
+// --- words that belong to certain rooms ------------------------------------------------------------------------
+
+/// Words, and the only modules that may say them.
+struct Tool {
+    words: &'static [&'static str],
+    rooms: &'static [&'static [&'static str]],
+    reason: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        words: &["anyhow"],
+        rooms: &[&["cli"], &["app"], &["main"]],
+        reason: "errors are typed; anyhow is for the edge",
+    },
+    Tool {
+        words: &["println!", "eprintln!", "print!", "eprint!"],
+        rooms: &[&["cli"], &["main"]],
+        reason: "what people see comes from the command line",
+    },
+    Tool {
+        words: &["sqlx"],
+        rooms: &[&["store"], &["destination", "postgres"]],
+        reason: "SQL is in the store",
+    },
+    Tool {
+        words: &["octocrab"],
+        rooms: &[&["destination", "github"]],
+        reason: "GitHub's client stays in its corner",
+    },
+    Tool {
+        words: &["lettre"],
+        rooms: &[&["notify"], &["config"]],
+        reason: "mail is sent by notify; config checks addresses as it would",
+    },
+    Tool {
+        words: &["aws_lc_rs", "fernet"],
+        rooms: &[&["crypto"], &["app"], &["cli"]],
+        reason: "key material is handled in crypto",
+    },
+];
+
+/// What the pure middle may not name: with any of these it could not be replayed.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "sqlx",
+    "reqwest",
+    "rand",
+    "async",
+    "await",
+    "SystemTime",
+    "Instant",
+    "Utc",
+    "File",
+    "fs",
+    "env",
+];
+
+fn misplaced(module: &Module) -> Vec<String> {
+    let strange = TOOLS.iter().filter(|tool| !tool.rooms.iter().any(|room| module.is_in(room)));
+    let said = |tool: &Tool, word: &str| -> Vec<String> {
+        let lines = module.lines_saying(word).into_iter();
+        lines
+            .map(|line| format!("{}:{line}: `{word}` does not belong here: {}", module.file, tool.reason))
+            .collect()
+    };
+    strange.flat_map(|tool| tool.words.iter().flat_map(|word| said(tool, word)).collect::<Vec<_>>()).collect()
+}
+
+fn impure(module: &Module) -> Vec<String> {
+    let said = |word: &&str| {
+        let lines = module.lines_saying(word);
+        lines
+            .into_iter()
+            .map(|line| format!("{}:{line}: `{word}` in the domain", module.file))
+            .collect::<Vec<_>>()
+    };
+    if module.is_in(&["domain"]) { IMPURE.iter().flat_map(said).collect() } else { Vec::new() }
+}
+
+#[test]
+fn tools_stay_in_their_rooms() {
+    none(&everything().iter().flat_map(misplaced).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_domain_is_pure() {
+    none(&everything().iter().flat_map(impure).collect::<Vec<_>>());
+}
+
+#[test]
+fn planted_words_are_seen() {
+    let planted = |path: &[&str], source: &str| misplaced(&Module::parse(path, "planted.rs", source)).len();
+    assert_eq!(planted(&["store"], "fn f() -> anyhow::Result<()> { Ok(()) }"), 1);
+    assert_eq!(planted(&["store"], "fn f() {\n if x { eprintln!(\"x\"); } }"), 1);
+    assert_eq!(planted(&["engine"], "use sqlx::Row;"), 1);
+    assert_eq!(planted(&["destination", "postgres"], "use sqlx::Row;"), 0);
+    assert_eq!(planted(&["cli", "keys"], "fn f() -> anyhow::Result<()> { println!(\"x\"); Ok(()) }"), 0);
+    assert_eq!(planted(&["store"], "// anyhow\n#[cfg(test)] mod tests { fn f() { println!(\"x\"); } }"), 0);
+    let planted = |path: &[&str], source: &str| impure(&Module::parse(path, "planted.rs", source)).len();
+    assert_eq!(planted(&["domain", "time"], "pub async fn now() -> u8 { 1 }"), 1);
+    assert_eq!(planted(&["clock"], "pub async fn now() -> u8 { 1 }"), 0);
+}
+
+// --- lists that must agree -------------------------------------------------------------------------------------
+
+/// The names of the migrations of one database, in order.
+fn migrations(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "sql"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// What is wrong with the two lists of migrations.
+fn unlike(sqlite: &[String], postgres: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    if sqlite != postgres {
+        found.push(format!("SQLite has {sqlite:?}, PostgreSQL has {postgres:?}"));
+    }
+    for (place, name) in sqlite.iter().enumerate() {
+        let number = name.split('_').next().and_then(|number| number.parse::<usize>().ok());
+        if number != Some(place + 1) {
+            found.push(format!("{name}: number {} is missing", place + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let of = |database: &str| migrations(&root().join("migrations").join(database));
+    assert!(!of("sqlite").is_empty());
+    none(&unlike(&of("sqlite"), &of("postgres")));
+}
+
+#[test]
+fn planted_migrations_that_differ_are_seen() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(unlike(&names(&["0001_first.sql"]), &names(&["0001_first.sql"])).len(), 0);
+    assert_eq!(unlike(&names(&["0001_first.sql", "0002_x.sql"]), &names(&["0001_first.sql"])).len(), 1);
+    assert_eq!(unlike(&names(&["0001_a.sql", "0003_b.sql"]), &names(&["0001_a.sql", "0003_b.sql"])).len(), 1);
+}
+
+/// Tables of alert kinds in a page, each by the kinds that its rows begin with.
+fn tables_of_kinds<'t>(page: &'t str, kinds: &BTreeSet<&str>) -> Vec<BTreeSet<&'t str>> {
+    let mut tables: Vec<BTreeSet<&str>> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        let cell = line.strip_prefix('|').and_then(|rest| rest.split('|').next());
+        let word = cell.map(|cell| cell.trim().trim_matches('`'));
+        match (cell, word.filter(|word| kinds.contains(word))) {
+            (None, _) => inside = false,
+            (Some(_), Some(word)) if inside => tables.last_mut().into_iter().for_each(|table| {
+                table.insert(word);
+            }),
+            (Some(_), Some(word)) => {
+                tables.push(BTreeSet::from([word]));
+                inside = true;
+            }
+            (Some(_), None) => {}
+        }
+    }
+    tables
+}
+
+#[test]
+fn tables_of_alerts_in_the_documentation_are_complete() {
+    let kinds: BTreeSet<&str> = rekeyd::domain::alert::Kind::ALL.iter().map(|kind| kind.word()).collect();
+    let mut pages = vec![root().join("README.md")];
+    if root().join("docs").is_dir() {
+        files_below(&root().join("docs"), &mut pages);
+    }
+    let texts: BTreeMap<PathBuf, String> = pages
+        .into_iter()
+        .filter_map(|page| Some((page.clone(), std::fs::read_to_string(page).ok()?)))
+        .collect();
+    for (page, text) in &texts {
+        for table in tables_of_kinds(text, &kinds) {
+            let missing: Vec<_> = kinds.difference(&table).collect();
+            assert!(missing.is_empty(), "{}: a table of alerts lacks {missing:?}", page.display());
+        }
+    }
+}
+
+#[test]
+fn planted_gaps_in_a_table_of_alerts_are_seen() {
+    let kinds = BTreeSet::from(["key_invalid", "stray_key"]);
+    let page = "| kind | what |\n|---|---|\n| `key_invalid` | x |\n\ntext about `stray_key`\n";
+    assert_eq!(tables_of_kinds(page, &kinds), [BTreeSet::from(["key_invalid"])]);
+    assert!(tables_of_kinds("| `rotation` | x |\n", &kinds).is_empty());
+}
