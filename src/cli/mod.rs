@@ -6,6 +6,7 @@
 mod accounts;
 mod config;
 mod database;
+mod demo;
 mod destinations;
 mod drive;
 mod encryption;
@@ -47,6 +48,8 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     Serve,
+    /// Everything against built-in simulators: no account, no configuration
+    Demo(demo::Args),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -130,6 +133,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let context = Context { config: cli.config, out: Output::new(cli.json, cli.yes) };
     match cli.command {
         Command::Serve => serve::run(&context).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
