@@ -12,10 +12,13 @@ use crate::config::settings::{
     self as settings, DatabaseAddress, DestinationKind, GithubAuth, GithubScope, OnInvalid, Probe,
 };
 use crate::crypto::{Fingerprinter, Ring, Sealed, SecretRef};
+use crate::destination::command::{Command, CommandSpec};
 use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
+use crate::destination::vercel::{Vercel, VercelSpec};
 use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
+use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, Parts, Place, Rotation};
@@ -135,7 +138,7 @@ fn accounts(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String,
 
 fn account(entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Account)> {
     let name = entry.name.to_string();
-    if entry.provider.to_string() != "openrouter" {
+    if entry.provider.as_str() != "openrouter" {
         return Err(Misconfigured::new(
             format!("account {name}: keys of provider {} cannot be issued by this version", entry.provider),
             "provider = \"openrouter\"",
@@ -201,14 +204,41 @@ fn adapter(
             };
             Ok(("file", Arc::new(File::new(spec))))
         }
-        DestinationKind::Vercel { .. }
-        | DestinationKind::Postgres { .. }
-        | DestinationKind::Command { .. } => Err(Misconfigured::new(
-            format!("destination {name}: this version publishes to GitHub secrets and files"),
-            "type = \"github\" or \"file\"",
+        DestinationKind::Vercel { .. } => Ok(("vercel", Arc::new(vercel(name, kind, http)?))),
+        DestinationKind::Command { command, timeout } => {
+            let spec = CommandSpec { command: command.clone(), timeout: *timeout };
+            Ok(("command", Arc::new(Command::new(spec).map_err(|failure| misconfigured(name, failure))?)))
+        }
+        DestinationKind::Postgres { .. } => Err(Misconfigured::new(
+            format!("destination {name}: this version does not publish to PostgreSQL yet"),
+            "type = \"github\", \"vercel\", \"file\" or \"command\"",
         )
         .into()),
     }
+}
+
+fn misconfigured(name: &str, failure: Failure) -> Misconfigured {
+    Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }
+}
+
+fn vercel(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Vercel> {
+    let DestinationKind::Vercel { project, team, variable, targets, sensitive, token, api_url, redeploy } =
+        kind
+    else {
+        return Err(anyhow!("destination {name} is not a Vercel variable"));
+    };
+    let spec = VercelSpec {
+        project: project.clone(),
+        team: team.clone(),
+        variable: variable.clone(),
+        targets: targets.iter().map(|target| target.as_str().to_owned()).collect(),
+        git_branch: None,
+        sensitive: *sensitive,
+        redeploy: *redeploy,
+        token: resolve(token, &format!("destination {name}: token"))?,
+        api_url: api_url.as_str().to_owned(),
+    };
+    Ok(Vercel::new(spec, http).map_err(|failure| misconfigured(name, failure))?)
 }
 
 fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Github> {
@@ -235,9 +265,7 @@ fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Git
         dispatch: dispatch.clone(),
         auth,
     };
-    Github::new(spec, http).map_err(|failure| {
-        Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }.into()
-    })
+    Ok(Github::new(spec, http).map_err(|failure| misconfigured(name, failure))?)
 }
 
 fn github_scope(scope: &GithubScope) -> Scope {

@@ -2,8 +2,9 @@
 //! clock. It never retries: whether a call may be repeated is the engine's decision (R3).
 //!
 //! Map: this file holds [`Http`] and [`Deadline`]; [`Answer`] is what came back whole; [`Fault`] is why
-//! nothing did, and what that proves; `public` keeps endpoints given through the API away from private
-//! addresses; `testing` is a server of hand-made bytes for the unit tests of this room and its neighbours.
+//! nothing did, and what that proves; `proxy` says which calls go through one; `public` keeps endpoints given
+//! through the API away from private addresses; `testing` is a server of hand-made bytes for the unit tests
+//! of this room and its neighbours.
 //!
 //! What the transport could repeat behind our back, and why it does not: `reqwest` repeats requests that an
 //! HTTP/2 peer refused, so its retry policy is *never*; `hyper-util` moves a request from an idle connection
@@ -12,6 +13,7 @@
 
 mod answer;
 mod fault;
+mod proxy;
 mod public;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, RequestBuilder};
+use reqwest::{Client, ClientBuilder, RequestBuilder};
 use tokio::time::Instant;
 use url::Url;
 
@@ -82,7 +84,8 @@ impl Deadline {
 pub struct HttpOptions {
     /// PEM file with certificate authorities to trust besides the platform's (`SSL_CERT_FILE` is honoured).
     pub ca_file: Option<PathBuf>,
-    /// Proxy for every call; without one, `HTTPS_PROXY` and its siblings. `NO_PROXY` is honoured by both.
+    /// Proxy for every call; without one, `HTTPS_PROXY` and its siblings. `NO_PROXY` is honoured by both, and
+    /// loopback is never proxied.
     pub proxy: Option<String>,
     /// `User-Agent` of every call; empty for rekeyd's own.
     pub user_agent: String,
@@ -126,7 +129,7 @@ pub struct Http {
 impl Http {
     /// The client for endpoints that the operator configured.
     pub fn new(options: &HttpOptions) -> Result<Self, NetError> {
-        let client = build(options, |builder| with_proxy(builder, options.proxy.as_deref()))?;
+        let client = build(options, |builder| proxy::with_proxies(builder, options.proxy.as_deref()))?;
         Ok(Self { client, public_only: false })
     }
 
@@ -254,13 +257,6 @@ fn base(options: &HttpOptions) -> Result<ClientBuilder, NetError> {
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tls_backend_rustls())
-}
-
-fn with_proxy(builder: ClientBuilder, proxy: Option<&str>) -> Result<ClientBuilder, NetError> {
-    let Some(proxy) = proxy.filter(|text| !text.is_empty()) else { return Ok(builder) };
-    let usable = Url::parse(proxy).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    let proxy = Proxy::all(proxy).map_err(|_| NetError::Proxy)?.no_proxy(NoProxy::from_env());
-    if usable { Ok(builder.proxy(proxy)) } else { Err(NetError::Proxy) }
 }
 
 fn extra_authorities(options: &HttpOptions) -> Result<Vec<reqwest::Certificate>, NetError> {

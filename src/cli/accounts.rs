@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     match command {
         Command::List => list(context, &engine).await?,
         Command::Show { name } => {
-            with_session(&engine, &name, async |session| show(context, &name, session).await).await?
+            with_session(&engine, &name, async |session| show(context, &name, session).await).await?;
         }
         Command::Keys { name, command } => {
             let command = command.unwrap_or(KeysCommand::List);

@@ -15,7 +15,7 @@ pub(super) enum Command {
     Schema,
 }
 
-pub(super) fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
+pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Schema => line(&schema_json())?,
         Command::Show => {

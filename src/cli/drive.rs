@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::domain::rotation::{Rollback, State};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, Opened, Progress};
 
@@ -72,14 +73,21 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
             Progress::Again => {}
             Progress::Wait(until, blockers) => {
                 let left = until.since(engine.clock().now());
-                let timed = left > SHORT_WAIT || matches!(last, Some("grace" | "observing" | "parked"));
-                if timed && !wait {
+                let state = engine.store().run(run).await?.map(|row| row.run.state);
+                let parked = matches!(state, Some(State::Parked { .. }));
+                if parked || (!wait && (left > SHORT_WAIT || state.is_some_and(|state| is_timed(&state)))) {
                     return Ok(Ending::Waiting(until, blockers));
                 }
                 engine.clock().sleep(left.clamp(Span(100), Span::seconds(2))).await;
             }
         }
     }
+}
+
+/// States whose waits are a matter of hours: the daemon's.
+fn is_timed(state: &State) -> bool {
+    let retiring = matches!(state, State::RollingBack { stage: Rollback::Retiring { .. }, .. });
+    retiring || matches!(state, State::Grace { .. } | State::Observing)
 }
 
 async fn steps(

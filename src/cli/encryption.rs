@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Print a new Fernet key for BYOK_ENCRYPTION_KEY
+    /// Print a new Fernet key, for `BYOK_ENCRYPTION_KEY`
     GenerateKey,
     /// Seal every stored secret with the first encryption key
     Reencrypt,

@@ -115,7 +115,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             context.out.value(&row(&key), one)?;
         }
         Command::Delete { provider, number, at_provider } => {
-            delete(context, &provider, number, at_provider).await?
+            delete(context, &provider, number, at_provider).await?;
         }
         Command::Add {
             provider,

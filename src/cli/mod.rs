@@ -30,7 +30,7 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "rekeyd", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Configuration file; else $REKEYD_CONFIG, else /etc/rekeyd/rekeyd.toml
+    /// Configuration file; else $`REKEYD_CONFIG`, else /etc/rekeyd/rekeyd.toml
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Print JSON instead of tables
@@ -130,7 +130,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let context = Context { config: cli.config, out: Output::new(cli.json, cli.yes) };
     match cli.command {
         Command::Serve => serve::run(&context).await,
-        Command::Config(command) => config::run(&context, command),
+        Command::Config(command) => config::run(&context, &command),
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,

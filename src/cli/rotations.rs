@@ -78,7 +78,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         }
         Command::Plan { name } => plan(context, &engine, &name).await,
         Command::Run { name, leaked, generation, wait } => {
-            rotate(context, &engine, &name, leaked.then_some(generation), wait).await
+            rotate(context, &engine, &name, leaked.then_some(Leaked { generation }), wait).await
         }
         Command::Adopt { name, hash, secret_stdin } => {
             adopt(context, &engine, &name, hash, secret_stdin).await
@@ -122,7 +122,7 @@ fn show(view: &RotationView) -> String {
             key.issued_at
         )),
         None => {
-            text.push_str("current   none: adopt the key that production uses, or run the first rotation\n")
+            text.push_str("current   none: adopt the key that production uses, or run the first rotation\n");
         }
     }
     if let Some(key) = &view.previous {
@@ -198,11 +198,17 @@ fn planned(plan: &PlanView) -> String {
     text
 }
 
+/// A key that strangers know.
+struct Leaked {
+    /// Which one; else the current.
+    generation: Option<i64>,
+}
+
 async fn rotate(
     context: &Context,
     engine: &Engine,
     name: &str,
-    leaked: Option<Option<i64>>,
+    leaked: Option<Leaked>,
     wait: bool,
 ) -> anyhow::Result<u8> {
     let account = engine.rotation(name)?.account.clone();
@@ -215,9 +221,7 @@ async fn rotate(
     }
     let mut session = engine.session(&account, PATIENCE).await?;
     let started = match leaked {
-        Some(generation) => {
-            session.start_emergency(Trigger::Leak, name, generation, "a person says so").await
-        }
+        Some(leak) => session.start_emergency(Trigger::Leak, name, leak.generation, "a person says so").await,
         None => session.start_run(name, Start::Manual).await,
     };
     session.close().await?;

@@ -161,13 +161,21 @@ pub(super) async fn finished(
         }
         Ending::Waiting(until, blockers) => {
             context.out.value(&engine.run_view(id).await?, |run| {
-                let mut text = format!("{}: the daemon goes on at {}", run.state, until.rfc3339());
+                let mut text = match run.state {
+                    "parked" => format!("parked: when it is settled, `rekeyd runs resume {id}`"),
+                    state => format!("{state}: the daemon goes on at {}", until.rfc3339()),
+                };
                 for blocker in blockers {
                     text.push_str(&format!("\n  {blocker}"));
                 }
                 text
             })?;
-            Ok(0)
+            let parked = engine
+                .store()
+                .run(id)
+                .await?
+                .is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
+            Ok(u8::from(parked))
         }
         Ending::Interrupted => Ok(1),
     }

@@ -1,7 +1,7 @@
 //! GitHub secrets: of a repository, an environment or an organisation; for Actions, Dependabot or Codespaces.
 //!
 //! Map: this file says what a publish, a look and a dispatch are; `place` knows paths and permissions;
-//! `proof` decides what counts as proof; `sharing` keeps an organisation's list of repositories; `seal`
+//! `proof` decides what counts as proof; `put` makes one write; `sharing` keeps an organisation's list of repositories; `seal`
 //! encrypts; `api` makes the calls; `refusal` reads the answers that are not 2xx; `preflight` asks whether a
 //! write could work.
 //!
@@ -12,6 +12,7 @@ mod api;
 mod place;
 mod preflight;
 mod proof;
+mod put;
 mod refusal;
 mod seal;
 mod sharing;
@@ -27,11 +28,10 @@ use self::place::{Permission, Place};
 pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
-use self::sharing::Sharing;
-use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing};
+use super::{Delivery, Destination, Look, PlannedCall, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::time::Timestamp;
-use crate::net::{Answer, Deadline, Http};
+use crate::domain::time::{Span, Timestamp};
+use crate::net::{Deadline, Http};
 
 /// What a GitHub destination is made from.
 #[derive(Debug, Clone)]
@@ -99,54 +99,6 @@ impl Github {
         }
     }
 
-    /// The key to seal for, and GitHub's clock when it gave it.
-    async fn public_key(&self, deadline: Deadline) -> Result<(PublicKey, Timestamp), Failure> {
-        let answer = self.get(self.place.public_key_path(), &self.advice, deadline).await?;
-        let date = answer.date.ok_or_else(|| {
-            answer.failure(FailureKind::Unclear, "GitHub's answer has no `Date`: a write could not be proved")
-        })?;
-        Ok((answer.json()?, date))
-    }
-
-    /// Puts, again after a 422.
-    async fn put(
-        &self,
-        delivery: &Delivery,
-        sharing: Option<&Sharing>,
-        deadline: Deadline,
-    ) -> Result<(Answer, Timestamp), Failure> {
-        let fields = |ids| sharing.map(|sharing| sharing.fields(ids)).unwrap_or_default();
-        let (first, repeats) = sharing::attempts(self.place.store, sharing);
-        let mut end = self.put_once(delivery, fields(first), deadline).await;
-        for ids in repeats {
-            if !end.as_ref().is_err_and(|failure| failure.status == Some(422)) {
-                break;
-            }
-            end = self.put_once(delivery, fields(*ids), deadline).await;
-        }
-        end
-    }
-
-    /// One attempt: seal for a fresh key and put.
-    async fn put_once(
-        &self,
-        delivery: &Delivery,
-        fields: Vec<(&'static str, Value)>,
-        deadline: Deadline,
-    ) -> Result<(Answer, Timestamp), Failure> {
-        let (given, key_date) = self.public_key(deadline).await?;
-        let unusable = || Failure::new(FailureKind::Unclear, "GitHub's public key is not 32 bytes in base64");
-        let key = seal::public_key(&given.key).ok_or_else(unusable)?;
-        let sealed = seal::seal(&key, &delivery.secret).ok_or_else(unusable)?;
-        let mut body = json!({ "encrypted_value": sealed, "key_id": given.key_id });
-        for (name, value) in fields {
-            body[name] = value;
-        }
-        let path = self.place.secret_path();
-        let call = Call { method: Method::PUT, path, body: Some(body), advice: &self.advice };
-        Ok((self.api.call(call, deadline).await?, key_date))
-    }
-
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api.base)
     }
@@ -165,12 +117,13 @@ impl Destination for Github {
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
         let current = self.current(deadline).await?;
         let sharing = self.sharing(current.as_ref(), deadline).await?;
-        let (answer, key_date) = self.put(delivery, sharing.as_ref(), deadline).await?;
+        let before = current.map(|current| current.updated_at);
+        let (answer, key_date) = self.put(delivery, before.as_deref(), sharing.as_ref(), deadline).await?;
         let evidence = Evidence {
             generation: delivery.generation,
             key_date: key_date.rfc3339(),
             put_date: answer.date.map(Timestamp::rfc3339),
-            before: current.map(|current| current.updated_at),
+            before,
             updated_at: None,
             dispatched: false,
         };
@@ -181,7 +134,8 @@ impl Destination for Github {
         let Some(current) = self.current(deadline).await? else {
             // A 404 may also mean that the token no longer sees the place: this tells the two apart.
             self.public_key(deadline).await?;
-            return Ok(Look { standing: Standing::Missing, evidence: evidence.clone() });
+            let standing = proof::absent(delivery.generation, Evidence::deserialize(evidence).ok().as_ref());
+            return Ok(Look { standing, evidence: evidence.clone() });
         };
         let kept = Evidence::deserialize(evidence).ok();
         let (standing, kept) = proof::judge(delivery.generation, kept, &current.updated_at);
@@ -218,6 +172,13 @@ impl Destination for Github {
             calls.push(call("POST", &path, format!("starts the workflows that wait for `{event}`")));
         }
         calls
+    }
+
+    /// The first write to an organisation looks every configured repository up.
+    fn patience(&self) -> Option<Span> {
+        let Scope::Organization { repositories, .. } = &self.place.scope else { return None };
+        let each = Span::seconds(1).0 * i64::try_from(repositories.len()).ok()?;
+        (!repositories.is_empty()).then_some(Span(Span::seconds(20).0 + each))
     }
 
     fn rollout(&self) -> Option<&dyn Rollout> {

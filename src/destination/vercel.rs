@@ -130,7 +130,7 @@ impl Destination for Vercel {
         let ours = kept.filter(|kept| kept.generation == delivery.generation);
         let wanted = self.targets(deadline).await?;
         let (present, missing) = self.entries(&wanted, deadline).await?;
-        let mut standings: Vec<Standing> = missing.iter().map(|_| Standing::Missing).collect();
+        let mut standings: Vec<Standing> = missing.iter().map(|_| proof::absent(ours.as_ref())).collect();
         let mut proved = Vec::new();
         for entry in &present {
             let equal = self.holds(entry, &delivery.secret, deadline).await?;
@@ -202,5 +202,7 @@ impl Vercel {
     }
 }
 
+#[cfg(test)]
+mod story;
 #[cfg(test)]
 mod tests;

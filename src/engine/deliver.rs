@@ -17,7 +17,7 @@ use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
 /// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
-const LOOKS_BEFORE_REWRITE: u32 = 3;
+const LOOKS_BEFORE_REWRITE: u32 = 2;
 
 impl Session<'_> {
     /// Writes a key to the destination at this address.
@@ -32,13 +32,16 @@ impl Session<'_> {
         let known = self.holding(address, key, &name, &run.rotation).await?;
         if let Some(drift) = self.drift_before(run, &place, key).await? {
             let did = format!("{name}: not written, somebody else changed it ({drift})");
-            let change = drifted(known, drift, &run.rotation, &name);
+            let change = drifted(known, &drift, &run.rotation, &name);
             self.commit(&change).await?;
             return Ok(Performed { run: run.clone(), did });
         }
-        let effect = self.publish_effect(run, &name, key).await?;
+        let effect = self.effect_of(run, EffectKind::Publish, &name, key.generation).await?;
         let mut intended = known.clone();
-        intended.fact.level = intended.fact.level.max(Level::Intended);
+        // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
+        let before = known.fact.level.min(Level::Intended);
+        intended.fact.level = Level::Intended;
+        intended.fact.checked = None;
         intended.fact.drift = None;
         intended.released = false;
         let deadline = self.deadline_for(&place).await?;
@@ -56,11 +59,13 @@ impl Session<'_> {
         let outcome = place.adapter.publish(&delivery, deadline).await;
         let did = match &outcome {
             Ok(_) => format!("wrote generation {} to {name}", key.generation),
-            Err(failure) => format!("{name} did not take generation {}: {failure}", key.generation),
+            Err(failure) => {
+                format!("{name} did not take generation {}: {}", key.generation, with_hint(failure))
+            }
         };
         let changes = match outcome {
             Ok(evidence) => self.accepted(&effect.id, intended, &row, evidence),
-            Err(failure) => self.not_taken(Some(&run.id), &effect.id, known.fact.level, intended, &failure),
+            Err(failure) => self.not_taken(Some(&run.id), &effect.id, before, intended, &failure),
         };
         self.commit(&changes).await?;
         Ok(Performed { run, did })
@@ -100,15 +105,21 @@ impl Session<'_> {
     }
 
     /// The same effect again is another attempt; a first one is new.
-    async fn publish_effect(&self, run: &Run, name: &str, key: &KeyRef) -> Result<NewEffect, EngineError> {
-        let target = format!("{name} generation {}", key.generation);
+    async fn effect_of(
+        &self,
+        run: &Run,
+        kind: EffectKind,
+        name: &str,
+        generation: i64,
+    ) -> Result<NewEffect, EngineError> {
+        let target = format!("{name} generation {generation}");
         let effects = self.engine.parts.store.effects(&run.id).await?;
-        let known = effects.into_iter().find(|e| e.kind == EffectKind::Publish && e.target == target);
+        let known = effects.into_iter().find(|e| e.kind == kind && e.target == target);
         Ok(NewEffect {
             id: known.map_or_else(new_id, |effect| effect.id),
             run: Some(run.id.clone()),
             account: self.identity.clone(),
-            kind: EffectKind::Publish,
+            kind,
             target,
         })
     }
@@ -148,7 +159,7 @@ impl Session<'_> {
         if !unclear {
             row.fact.level = before;
         }
-        row.fact.error = Some(failure.to_string());
+        row.fact.error = Some(with_hint(failure));
         row.fact.permanent = failure.is_permanent();
         row.fact.attempts += 1;
         let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
@@ -174,7 +185,8 @@ impl Session<'_> {
             return Ok(None);
         }
         let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let Some(last) = rows.into_iter().next() else { return Ok(None) };
+        let last = rows.into_iter().find(|row| row.fact.level > Level::Pending);
+        let Some(last) = last else { return Ok(None) };
         if last.fact.level < Level::Confirmed || last.fact.key == key.id {
             return Ok(None);
         }
@@ -239,13 +251,7 @@ impl Session<'_> {
         delivery: &Delivery,
     ) -> Result<String, EngineError> {
         let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
-        let effect = NewEffect {
-            id: new_id(),
-            run: Some(run.id.clone()),
-            account: self.identity.clone(),
-            kind: EffectKind::Deploy,
-            target: format!("{} generation {}", place.target.name, delivery.generation),
-        };
+        let effect = self.effect_of(run, EffectKind::Deploy, &place.target.name, delivery.generation).await?;
         let deadline = self.deadline_for(place).await?;
         self.commit(&[Change::Intend(effect.clone())]).await?;
         let name = &place.target.name;
@@ -256,7 +262,8 @@ impl Session<'_> {
             }
             Err(failure) => {
                 row.fact.attempts += 1;
-                row.fact.error = rollout.required().then(|| failure.to_string());
+                row.fact.error = rollout.required().then(|| with_hint(&failure));
+                row.fact.permanent = rollout.required() && failure.is_permanent();
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
                 let evidence =
@@ -299,7 +306,7 @@ impl Session<'_> {
             Ok(look) => look,
             Err(failure) => {
                 row.fact.attempts += 1;
-                row.fact.error = Some(failure.to_string());
+                row.fact.error = Some(with_hint(&failure));
                 row.fact.permanent = failure.is_permanent();
                 let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
                 row.fact.not_before = self.engine.clock().now().plus(wait);
@@ -362,8 +369,9 @@ impl Session<'_> {
 
     fn not_proved(&self, fact: &mut Holding, name: &str, why: String) -> (String, Option<NewAlert>) {
         fact.attempts += 1;
-        fact.not_before =
-            self.engine.clock().now().plus(self.engine.backoff(fact.attempts.min(3)).min(Span::seconds(10)));
+        // A second is what vendors' times are made of; then twice as long each time, up to a minute.
+        let wait = Span::seconds(1 << (fact.attempts - 1).min(6)).min(Span::minutes(1));
+        fact.not_before = self.engine.clock().now().plus(wait);
         if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
             fact.level = Level::Intended;
         }
@@ -371,6 +379,11 @@ impl Session<'_> {
         fact.error = Some(why);
         (did, None)
     }
+}
+
+/// The failure and how to mend it, in one sentence.
+fn with_hint(failure: &Failure) -> String {
+    failure.hint.as_ref().map_or_else(|| failure.to_string(), |hint| format!("{failure} ({hint})"))
 }
 
 /// True when the write is proved and running consumers have not been told yet.
@@ -401,11 +414,11 @@ pub(super) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> Hol
     }
 }
 
-fn drifted(mut row: HoldingRow, how: String, rotation: &str, name: &str) -> Vec<Change> {
-    row.fact.drift = Some(how.clone());
+fn drifted(mut row: HoldingRow, how: &str, rotation: &str, name: &str) -> Vec<Change> {
+    row.fact.drift = Some(how.to_owned());
     vec![
         Change::Holding { row: Box::new(row), fresh_write: true },
-        Change::Alert(drift_alert(rotation, name, &how)),
+        Change::Alert(drift_alert(rotation, name, how)),
     ]
 }
 

@@ -24,6 +24,8 @@ use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRo
 pub(super) enum Killed {
     /// Read back: disabled, or gone.
     Done,
+    /// To be deleted, but somebody enabled it again; nothing was sent.
+    EnabledAgain,
     /// It was so already, and not by us.
     Already(Remote),
     /// The guard said no; nothing was sent.
@@ -72,6 +74,10 @@ impl Session<'_> {
             Killed::Already(Remote::Gone) => {
                 (Event::FoundGone { hash }, format!("generation {} is gone already", key.generation))
             }
+            Killed::EnabledAgain => (
+                Event::FoundEnabled { hash, at: self.now() },
+                format!("somebody enabled generation {} again", key.generation),
+            ),
             Killed::Already(_) => (
                 Event::FoundDisabled { hash, at: self.now() },
                 format!("generation {} was disabled by somebody", key.generation),
@@ -85,7 +91,7 @@ impl Session<'_> {
             }
         };
         let after = self.record(&run, &event, Vec::new()).await?;
-        if kill == Kill::Delete {
+        if matches!(event, Event::Deleted { .. } | Event::FoundGone { .. }) {
             self.look_after_delete().await?;
         }
         Ok(Performed { run: after, did })
@@ -107,6 +113,11 @@ impl Session<'_> {
         refusal: &Refusal,
     ) -> Result<Performed, EngineError> {
         let reason = format!("generation {} is not {}d yet: {refusal}", key.generation, kill.word());
+        let left = Event::LeftForNow { at: self.now() };
+        if matches!(refusal, Refusal::LastRegularKey { .. }) && apply(run, &left).is_ok() {
+            // Like a stray that is the only usable key: the run goes on without waiting for it.
+            return Ok(Performed { run: self.record(run, &left, Vec::new()).await?, did: reason });
+        }
         let alert = self.refusal_alert(refusal).into_iter().map(Change::Alert).collect();
         let after = self.postpone(run, reason.clone(), Some(Span::seconds(1)), alert).await?;
         Ok(Performed { run: after, did: reason })
@@ -183,6 +194,10 @@ impl Session<'_> {
             (Kill::Delete, None) => (Remote::Gone, matches!(phase, Some(Phase::Deleting))),
             (Kill::Disable, None) => (Remote::Gone, false),
             (Kill::Disable, Some(true)) => (Remote::Disabled, matches!(phase, Some(Phase::Disabling))),
+            // Somebody enabled it since it was last read: it is in use, and is not deleted (I8, fault 22).
+            (Kill::Delete, Some(false)) if matches!(phase, Some(Phase::Disabled { .. })) => {
+                return Ok(Some(Killed::EnabledAgain));
+            }
             _ => return Ok(None),
         };
         let evidence = json!({ "settled_by": "looking", "seen": if remote == Remote::Gone { "gone" } else { "disabled" } });
@@ -398,6 +413,7 @@ impl Session<'_> {
             let target = Target { hash: &stray.hash, kill, urgent: false, stray: true, run: None };
             match self.try_kill(&target).await? {
                 Killed::Done | Killed::Already(_) => {}
+                Killed::EnabledAgain => return Ok(false),
                 Killed::Refused(Refusal::LastRegularKey { .. }) => return Ok(true),
                 Killed::Refused(refusal) => {
                     tracing::warn!(account = %self.account.name, reason = %refusal, "a stray key stays for now");

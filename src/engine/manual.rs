@@ -285,7 +285,7 @@ impl Session<'_> {
         match self.try_kill(&target).await? {
             Killed::Done | Killed::Already(Remote::Gone) => {}
             Killed::Already(_) if kill == Kill::Disable => {}
-            Killed::Already(_) => {
+            Killed::Already(_) | Killed::EnabledAgain => {
                 return Err(EngineError::Refused("the key is still there".to_owned()));
             }
             Killed::Refused(refusal) => {

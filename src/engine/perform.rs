@@ -342,7 +342,13 @@ impl Session<'_> {
         let asked = run.asked.as_ref().filter(|_| verifying);
         let chat = run.policy.chat_model.as_deref().filter(|_| verifying);
         let result = self.test_key(&row, asked, chat).await?;
-        if let TestResult::Inconclusive { reason } = &result {
+        let nothing_follows = match &result {
+            TestResult::Inconclusive { reason } => Some(reason),
+            // Only verifying knows what to do with it; elsewhere the same test would be asked for again at once.
+            TestResult::Unlike { reason } if !verifying => Some(reason),
+            _ => None,
+        };
+        if let Some(reason) = nothing_follows {
             let reason = format!("generation {} could not be tested: {reason}", key.generation);
             let after = self.postpone(run, reason.clone(), None, Vec::new()).await?;
             return Ok(Performed { run: after, did: reason });

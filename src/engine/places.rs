@@ -127,7 +127,8 @@ impl Session<'_> {
             target: format!("{name} generation {generation}"),
         };
         let mut row = before.clone();
-        row.fact.level = row.fact.level.max(Level::Intended);
+        row.fact.level = Level::Intended;
+        row.fact.checked = None;
         row.fact.drift = None;
         let deadline = self.deadline_for(&place).await?;
         self.commit(&[
@@ -144,7 +145,14 @@ impl Session<'_> {
                 self.commit(&self.accepted(&effect.id, row.clone(), &key, evidence)).await?;
             }
             Err(failure) => {
-                self.commit(&self.not_taken(None, &effect.id, before.fact.level, row, &failure)).await?;
+                self.commit(&self.not_taken(
+                    None,
+                    &effect.id,
+                    before.fact.level.min(Level::Intended),
+                    row,
+                    &failure,
+                ))
+                .await?;
                 return Err(EngineError::outside(format!("{name} did not take the key"), failure));
             }
         }

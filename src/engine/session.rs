@@ -186,7 +186,8 @@ impl Session<'_> {
             let called = self.account.issuer.read(&effect.target, deadline).await;
             let Ok(seen) = self.noting(called) else { return Ok(()) };
             let disabled = seen.as_ref().map(|key| key.disabled);
-            if let Some((status, seen)) = self.settled(&effect, disabled).await? {
+            let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
+            if let Some((status, seen)) = self.settled(&effect, disabled, open_for) {
                 let evidence = json!({ "settled_by": "looking", "seen": seen });
                 self.commit(&[Change::Settle { id: effect.id, status, evidence }]).await?;
             }
@@ -194,29 +195,23 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What a look says about an unsettled toggle; `None` while it may still land and its run goes on.
-    async fn settled(
+    /// What a look says about an unsettled toggle; `None` while it may still land. Once it cannot land any more it
+    /// did not happen, whatever its run wants: an open intent would hold back every kill of the account. A run that
+    /// still wants it commits another.
+    fn settled(
         &self,
         effect: &EffectRow,
         disabled: Option<bool>,
-    ) -> Result<Option<(EffectStatus, &'static str)>, EngineError> {
-        let known = match (effect.kind, disabled) {
+        open_for: Span,
+    ) -> Option<(EffectStatus, &'static str)> {
+        let late = open_for.0 < self.engine.parts.lease.0 + self.engine.parts.call_timeout.0;
+        match (effect.kind, disabled) {
             (EffectKind::Delete, None) => Some((EffectStatus::Done, "gone")),
             (EffectKind::Disable, Some(true)) => Some((EffectStatus::Done, "disabled")),
             (EffectKind::Enable, Some(false)) => Some((EffectStatus::Done, "enabled")),
             (_, None) => Some((EffectStatus::Failed, "gone")),
-            _ => None,
-        };
-        if known.is_some() {
-            return Ok(known);
+            _ => (!late).then_some((EffectStatus::Failed, "not done")),
         }
-        let open = match &effect.run {
-            Some(run) => self.engine.parts.store.run(run).await?.is_some_and(|row| row.is_open),
-            None => false,
-        };
-        let age = self.engine.parts.store.now().await?.since(effect.started_at);
-        let late = age.0 < self.engine.parts.lease.0 + self.engine.parts.call_timeout.0;
-        Ok((!open && !late).then_some((EffectStatus::Failed, "not done")))
     }
 
     /// A subject line and routes for an alert about this account.

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{EngineError, Rotation};
 use crate::domain::alert::{Kind, NewAlert};
-use crate::domain::rotation::{Event, KeyRef, Retiree, Run, State, Trigger, apply};
+use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::{Change, KeyRow, NewRun, Role, RotationRow, RunRow, new_id};
 
@@ -67,7 +67,14 @@ impl Session<'_> {
         Err(EngineError::Refused(format!("rotation {name} belongs to account {}", rotation.account)))
     }
 
+    /// The rotation's row. Refused when its keys belong to another account than this session's (R8).
     pub(super) async fn rotation_row(&self, name: &str) -> Result<RotationRow, EngineError> {
+        let generations = self.engine.parts.store.generations(name).await?;
+        let living = generations.iter().filter(|key| key.role != Role::Dead);
+        let mut elsewhere = living.filter_map(|key| self.another_account(key.account.as_deref()?));
+        if let Some(reason) = elsewhere.next() {
+            return Err(EngineError::Refused(format!("refused: {reason}")));
+        }
         self.engine.parts.store.ensure_rotation(name, Some(&self.identity)).await?;
         let row = self.engine.parts.store.rotation(name).await?;
         row.ok_or_else(|| EngineError::Refused(format!("rotation {name} could not be stored")))
@@ -86,13 +93,7 @@ impl Session<'_> {
                 hint: Some(format!("`rekeyd rotations resume {}`", row.name)),
             });
         }
-        if row.needs_adopt {
-            return Err(EngineError::Usage {
-                text: format!("rotation {} needs to know its current key again after the thaw", row.name),
-                hint: Some(format!("`rekeyd rotations adopt {} --secret-stdin` (or --hash)", row.name)),
-            });
-        }
-        Ok(())
+        wants_adopt(row)
     }
 
     /// Starts an emergency: a leaked generation (`None`: the current one), or a dead current key. It supersedes an
@@ -114,6 +115,8 @@ impl Session<'_> {
         }
         let now = self.engine.clock().now();
         if trigger == Trigger::Heal {
+            // After a thaw nobody but a person knows which key production uses.
+            wants_adopt(&row)?;
             cooled_down(&row, rotation.heal, rotation.heal_cooldown, now)?;
         }
         let generations = self.engine.parts.store.generations(name).await?;
@@ -144,6 +147,7 @@ impl Session<'_> {
         let after = apply(&open.run, &event)?;
         let mut changes = vec![super::step::run_change(&after, Some(format!("superseded by {}", by.id)))];
         changes.extend(self.consequences(&open.run, &event, &after));
+        changes.extend(self.closing(&open.run.id).await?);
         Ok(changes)
     }
 
@@ -170,6 +174,10 @@ impl Session<'_> {
             let known = inherited.iter().find(|retiree| retiree.key.id == key.id).cloned();
             let is_target = key.id == target.id;
             let mut retiree = known.unwrap_or_else(|| Retiree::new(key, false, run.policy.observe));
+            if let Phase::Revived { .. } = retiree.phase {
+                // It was on its way back and is on its way out again: it must go quiet like any other.
+                retiree.phase = Phase::Live { quiet: None };
+            }
             if is_target && urgent {
                 retiree.urgent = true;
                 retiree.observe = Span::ZERO;
@@ -214,6 +222,16 @@ fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
         run.state = State::Grace { since: now, overlap_told: true };
     }
     run
+}
+
+fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {
+    if !row.needs_adopt {
+        return Ok(());
+    }
+    Err(EngineError::Usage {
+        text: format!("rotation {} needs to know its current key again after the thaw", row.name),
+        hint: Some(format!("`rekeyd rotations adopt {} --secret-stdin` (or --hash)", row.name)),
+    })
 }
 
 /// The generation that is meant: by number, else the current one.

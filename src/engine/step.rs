@@ -1,11 +1,13 @@
 //! One directive at a time: load → facts → [`next`] → perform → commit.
 
+use serde_json::json;
+
 use super::session::Session;
 use super::{Engine, EngineError};
-use crate::domain::rotation::facts::{Facts, KeyFacts};
+use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
 use crate::domain::time::{Span, Timestamp};
-use crate::store::{Change, RunRow};
+use crate::store::{Change, EffectKind, EffectRow, EffectStatus, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +97,31 @@ impl Session<'_> {
         };
         extra.push(run_change(&after, error));
         extra.extend(self.consequences(run, event, &after));
+        if after.state.is_terminal() {
+            extra.extend(self.closing(&run.id).await?);
+        }
         self.commit(&extra).await?;
         tracing::info!(
             run = %run.id, rotation = %run.rotation, from = run.state.word(), to = after.state.word(),
             event = event_name(event), "run"
         );
         Ok(after)
+    }
+
+    /// Nobody repeats or looks up what a run left in doubt once it is over. What a destination may hold stays in its
+    /// rows, a created name stays in the journal for ever; toggles are settled by looking, see `session`.
+    pub(crate) async fn closing(&self, run: &str) -> Result<Vec<Change>, EngineError> {
+        let effects = self.engine.parts.store.effects(run).await?;
+        let open = effects.into_iter().filter(|effect| {
+            matches!(effect.status, EffectStatus::Intended | EffectStatus::Unknown)
+                && matches!(effect.kind, EffectKind::Create | EffectKind::Publish | EffectKind::Deploy)
+        });
+        let settle = |effect: EffectRow| Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Failed,
+            evidence: json!({ "settled_by": "the end of the run", "before": effect.evidence }),
+        };
+        Ok(open.map(settle).collect())
     }
 
     /// Everything that the decision may look at, as this session knows it.
@@ -113,17 +134,28 @@ impl Session<'_> {
             now: self.now(),
             frozen: store.account(&self.identity).await?.is_some_and(|account| account.frozen.is_some()),
             paused: rotation.is_some_and(|rotation| rotation.paused),
-            detached: self.engine.detached(run),
+            detached: self.another_account(&run.account).or_else(|| self.engine.detached(run)),
             request: store.open_request(&run.id).await?,
             strays: self.listing.as_ref().map(|listing| listing.strays_left),
             candidate: self.key_facts(run.candidate.as_ref()).await?,
             predecessor: self.key_facts(run.predecessor.as_ref()).await?,
             remote: self.remote.clone(),
-            holdings: holdings
+            // A released destination does not count for the keys it was released for.
+            holdings: proved_now(holdings.iter().map(|row| row.fact.clone()))
                 .into_iter()
-                .map(|row| row.fact)
-                .filter(|fact| keys.contains(&fact.key))
+                .filter(|fact| keys.contains(&fact.key) && !released(&holdings, fact))
                 .collect(),
+        })
+    }
+
+    /// R8: why work of `account` must not go on with this session's provisioning key.
+    pub(crate) fn another_account(&self, account: &str) -> Option<String> {
+        (account != self.identity).then(|| {
+            format!(
+                "the provisioning key of account {} belongs to another account now ({} instead of {account}): put the \
+                 right key back",
+                self.account.name, self.identity
+            )
         })
     }
 
@@ -174,6 +206,10 @@ impl Engine {
 /// The run as it is now, awake.
 pub(crate) fn run_change(run: &Run, error: Option<String>) -> Change {
     Change::Run { run: Box::new(run.clone()), wake_at: Timestamp(0), blockers: Vec::new(), error }
+}
+
+fn released(rows: &[HoldingRow], fact: &Holding) -> bool {
+    rows.iter().any(|row| row.released && row.fact.address == fact.address && row.fact.key == fact.key)
 }
 
 /// Ids of all keys that a run deals with.

@@ -81,6 +81,7 @@ impl Session<'_> {
             let after = apply(&row.run, &event)?;
             changes.push(run_change(&after, Some("ended by a thaw".to_owned())));
             changes.extend(self.consequences(&row.run, &event, &after));
+            changes.extend(self.closing(&row.run.id).await?);
         }
         Ok(changes)
     }

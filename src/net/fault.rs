@@ -43,7 +43,7 @@ impl FaultKind {
         Self::read(&error)
     }
 
-    /// [`FaultKind::of`] for an error that another client (octocrab) wraps: the first of ours in its chain.
+    /// The kind of an error that another client (octocrab) wraps: the first of ours in its chain.
     /// Without one nothing reached the transport.
     pub fn within(error: &(dyn Error + 'static)) -> Self {
         let mut chain = std::iter::successors(Some(error), |&error| error.source());

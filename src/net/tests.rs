@@ -117,7 +117,8 @@ async fn failed_connections_say_host_and_kind_only() {
     let failure = client.send(client.request(Method::GET, url), soon()).await.unwrap_err();
     assert_eq!(failure.message, format!("{free}: the connection was refused"));
     let url = Url::parse("http://no-such-host.invalid/").unwrap();
-    let fault = client.exchange(client.request(Method::GET, url), soon()).await.unwrap_err();
+    let direct = Http::public_only(&HttpOptions::default()).unwrap();
+    let fault = direct.exchange(direct.request(Method::GET, url), soon()).await.unwrap_err();
     assert_eq!((fault.kind, fault.is_connect()), (FaultKind::Dns, true));
 }
 
@@ -180,6 +181,9 @@ async fn the_given_proxy_carries_the_call() {
     let answer = client.send(client.request(Method::GET, url), soon()).await.unwrap();
     assert_eq!(answer.value().unwrap()["via"], "proxy");
     assert!(proxy.requests()[0].starts_with("GET http://vendor.invalid/v1 "));
+    let near = Wire::json(200, r#"{"via":"nobody"}"#).await;
+    let answer = client.send(client.request(Method::GET, near.url.clone()), soon()).await.unwrap();
+    assert_eq!(answer.value().unwrap()["via"], "nobody", "loopback is never proxied");
 }
 
 #[test]

@@ -91,8 +91,20 @@ pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, St
     rows.iter().map(holding_row).collect()
 }
 
-/// Writes a row. `fresh_write` gives it the next place in the order of writes to its address.
+/// Writes a row. `fresh_write` gives it the next place in the order of writes to its address, and takes from
+/// every other key of that address what it had proved: from the intent on, the place may hold this one instead.
+/// Without that a rollback would believe an old proof, and leave the new key where the old one once was.
 pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
+    if fresh_write {
+        sqlx::query(
+            "UPDATE holdings SET level = 'intended', checked = NULL, drift = NULL
+             WHERE address = $1 AND key_id <> $2 AND level <> 'pending'",
+        )
+        .bind(&row.fact.address)
+        .bind(&row.fact.key)
+        .execute(&mut *tx.inner)
+        .await?;
+    }
     let seq = if fresh_write { next_seq(tx, &row.fact.address).await? } else { row.seq };
     sqlx::query(
         "INSERT INTO holdings (address, key_id, destination, rotation, seq, level, evidence, checked, drift, error,

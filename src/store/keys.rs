@@ -180,8 +180,8 @@ struct TestColumn {
 fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
     let test: Option<String> = row.try_get("test")?;
     let facts = match test {
-        Some(text) => {
-            let column: TestColumn = from_json(&text, "keys.test")?;
+        Some(json) => {
+            let column: TestColumn = from_json(&json, "keys.test")?;
             KeyFacts { tested: column.last, refused_since: column.refused_since }
         }
         None => KeyFacts::default(),

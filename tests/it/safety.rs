@@ -1,0 +1,365 @@
+//! What must never happen, by the real binary: the guard, the two kinds of key, bad days, leaks.
+
+use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::github::{Permissions, Scope};
+
+use crate::support::world::{REPOSITORY, SECRET};
+use crate::support::{Db, World, on_both_databases};
+
+/// Asserts that nothing was disabled or deleted at the provider.
+fn assert_untouched(world: &World) {
+    for key in world.openrouter.keys() {
+        assert!(!key.disabled && !key.deleted, "{} was touched", key.name);
+    }
+}
+
+on_both_databases! {
+    async fn the_last_regular_key_is_never_deleted(db: Db) {
+        let world = World::new(db).await;
+        let issued = world.rekeyd(&["accounts", "keys", "main", "create", "--json"]).await.ok().json();
+        let hash = issued["hash"].as_str().unwrap().to_owned();
+        // Somebody deletes production's key by hand: the one that rekeyd made is the last.
+        world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true);
+        for command in ["disable", "delete"] {
+            let out = world.rekeyd(&["accounts", "keys", "main", command, &hash, "--yes"]).await;
+            assert_eq!(out.status, 3, "{out:?}");
+            assert!(out.stderr.contains("is the last regular key of account main"), "{}", out.stderr);
+            assert!(out.stderr.contains(&world.openrouter.key_by_hash(&hash).unwrap().label), "{}", out.stderr);
+        }
+        for more in [&["--yes"][..], &["--yes", "--at-provider"][..]] {
+            let out = world.rekeyd(&[&["keys", "delete", "openrouter", "1"], more].concat()).await;
+            assert_eq!(out.status, 3, "{out:?}");
+            assert!(out.stderr.contains("last regular key"), "{}", out.stderr);
+        }
+        assert!(world.openrouter.use_key(&world.openrouter.issued_secrets().pop().unwrap(), 0.0));
+        // With another key alive it may go.
+        world.openrouter.new_regular_key("another");
+        world.rekeyd(&["keys", "delete", "openrouter", "1", "--at-provider", "--yes"]).await.ok();
+        assert!(world.openrouter.key_by_hash(&hash).unwrap().deleted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_rekeyd_did_not_create_are_never_touched() {
+    let world = World::new(Db::Sqlite).await;
+    world.openrouter.new_regular_key("another");
+    let out = world.rekeyd(&["accounts", "keys", "main", "delete", &world.first_hash(), "--yes"]).await;
+    assert_eq!(out.status, 3, "{out:?}");
+    assert!(out.stderr.contains("did not create this key"), "{}", out.stderr);
+    assert_untouched(&world);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_changes_only_through_its_rotation() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    world.openrouter.new_regular_key("another");
+    for args in [
+        &["accounts", "keys", "main", "disable", &world.first_hash()][..],
+        &["keys", "delete", "openrouter", "1", "--yes"][..],
+        &["keys", "delete", "openrouter", "1", "--at-provider", "--yes"][..],
+    ] {
+        let out = world.rekeyd(args).await;
+        assert_eq!(out.status, 3, "{out:?}");
+        assert!(out.stderr.contains("only through its rotation"), "{}", out.stderr);
+    }
+    assert_untouched(&world);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wrong_kind_of_key_is_refused_everywhere() {
+    let world = World::new(Db::Sqlite).await;
+    // A provisioning key as a regular one.
+    for args in
+        [&["keys", "add", "openrouter"][..], &["rotations", "adopt", "production", "--secret-stdin"][..]]
+    {
+        let out = world.rekeyd_with(args, &world.provisioning).await;
+        assert_ne!(out.status, 0, "{out:?}");
+    }
+    let second = world.openrouter.new_provisioning_key();
+    let out = world.rekeyd_with(&["keys", "add", "openrouter"], &second).await;
+    assert_eq!(out.status, 3, "{out:?}");
+    assert!(
+        out.stderr.contains("provisioning key") && out.stderr.contains("cannot call a model"),
+        "{}",
+        out.stderr
+    );
+    // A regular key as a provisioning one.
+    world.private("provisioning-key", &world.first);
+    let out = world.rekeyd(&["rotations", "run", "production"]).await;
+    assert_eq!(out.status, 3, "{out:?}");
+    assert!(out.stderr.contains("is a regular key"), "{}", out.stderr);
+    assert_eq!(world.openrouter.keys().len(), 1);
+    world.assert_nothing_leaked();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_encryption_key_starts_nothing_and_destroys_nothing() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    let before = world.rotation().await;
+    let other = rekeyd::crypto::fernet::generate_key();
+    for args in [&["serve"][..], &["rotations", "run", "production"][..], &["keys", "list"][..]] {
+        let out = world.rekeyd_with_key(args, other.expose()).await;
+        assert_eq!(out.status, 2, "{out:?}");
+        assert!(out.stderr.contains("none of the keys opens"), "{}", out.stderr);
+    }
+    assert_eq!(world.rotation().await, before);
+    world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+}
+
+on_both_databases! {
+    async fn a_destination_without_permission_names_it_and_the_old_key_stays(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        world.github.set_permissions(&world.github_token, Permissions::read_only());
+        let run = world.rekeyd(&["rotations", "run", "production"]).await;
+        let all = format!("{}{}", run.stdout, run.stderr);
+        assert!(all.contains("Secrets"), "the missing permission is named: {all}");
+        assert_untouched(&world);
+        world.assert_destinations_work("without permission");
+        // Granted: the same run, or the next, ends well.
+        world.github.set_permissions(&world.github_token, Permissions::secrets_write());
+        let newest = world.newest_run().await;
+        if newest["outcome"].is_null() {
+            let id = newest["id"].as_str().unwrap().to_owned();
+            world.rekeyd(&["runs", "resume", &id]).await.ok();
+            world.rekeyd(&["runs", "watch", &id]).await.ok();
+        } else {
+            world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+        }
+        assert_eq!(world.living().len(), 1);
+        world.assert_destinations_work("with permission");
+    }
+}
+
+on_both_databases! {
+    async fn a_revoked_provisioning_key_leaves_both_keys_alive(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "1h";
+        world.configure();
+        world.adopt().await;
+        let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+        assert_eq!(run["state"], "grace", "{run}");
+        world.openrouter.revoke_provisioning(&world.provisioning);
+        let out = world.rekeyd(&["runs", "watch", run["id"].as_str().unwrap()]).await;
+        assert_eq!(out.status, 1, "{out:?}");
+        assert!(out.stderr.contains("provisioning key of account main"), "{}", out.stderr);
+        assert_eq!(world.living().len(), 2);
+        world.assert_destinations_work("after the revocation");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_answers_are_survived() {
+    let acts = [
+        Act::Html(200),
+        Act::Html(502),
+        Act::Truncate(20),
+        Act::Reset,
+        Act::ZodError,
+        Act::Ok200WithErrorObject,
+        Act::Flood(3 * 1024 * 1024),
+        Act::rate_limited(Some(1)),
+        Act::status(500),
+        Act::EchoKey(400),
+    ];
+    let mut cases = tokio::task::JoinSet::new();
+    for act in acts {
+        for label in
+            ["create_key", "whoami", "list_keys", "read_key", "patch_key", "delete_key", "put_secret"]
+        {
+            let act = act.clone();
+            cases.spawn(async move { nonsense(label, act).await });
+        }
+        while cases.len() > 10 {
+            cases.join_next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(case) = cases.join_next().await {
+        case.unwrap();
+    }
+}
+
+/// One answer of one call is nonsense although the call took effect; the rotation still ends well, or parks
+/// with the old key alive.
+async fn nonsense(label: &'static str, act: Act) {
+    let case = format!("{label} answers {act:?}");
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    // The first `whoami` and listing of a command are its own; hit one in the middle of the run.
+    let nth = if matches!(label, "whoami" | "list_keys") { 4 } else { 1 };
+    world.script.nth(label, nth, When::After, act);
+    let out = world.rekeyd(&["rotations", "run", "production", "--wait"]).await;
+    assert!(!out.stderr.contains("panicked"), "{case}: {}", out.stderr);
+    world.assert_destinations_work(&case);
+    world.assert_nothing_leaked();
+    let run = world.newest_run().await;
+    if run["outcome"] == "done" {
+        assert_eq!(world.living().len(), 1, "{case}: {:?}", world.living());
+        return;
+    }
+    // A refusal in the vendor's own form parks, or ends before anything was made: a person resumes.
+    assert!(run["outcome"] == "aborted" || run["state"] == "parked" || out.status == 1, "{case}: {run}");
+    assert!(!world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled, "{case}");
+    let id = run["id"].as_str().unwrap();
+    if run["outcome"].is_null() {
+        world.rekeyd(&["runs", "resume", id]).await;
+        world.rekeyd(&["runs", "watch", id]).await.ok();
+        assert_eq!(world.living().len(), 1, "{case}: {:?}", world.living());
+    }
+}
+
+on_both_databases! {
+    async fn a_restored_database_freezes_and_thaws(db: Db) {
+        if db == Db::Postgres {
+            return frozen_by_a_stranger(World::new(db).await).await;
+        }
+        let world = World::new(db).await;
+        world.adopt().await;
+        world.rekeyd(&["db", "backup", world.path("old.db").to_str().unwrap()]).await.ok();
+        world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+        let current = world.at_github();
+        for tail in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(world.path(&format!("rekeyd.db{tail}"))));
+        }
+        std::fs::copy(world.path("old.db"), world.path("rekeyd.db")).unwrap();
+        let out = world.rekeyd(&["rotations", "run", "production", "--wait"]).await;
+        assert_ne!(out.status, 0, "{out:?}");
+        assert_eq!(world.rotation().await["state"], "frozen");
+        let again = world.rekeyd(&["rotations", "run", "production"]).await;
+        assert_eq!(again.status, 3, "{again:?}");
+        assert_eq!(world.at_github(), current, "nothing was published");
+        assert_eq!(world.living().len(), 1);
+        world.rekeyd(&["accounts", "thaw", "main", "--yes"]).await.ok();
+        let unsure = world.rekeyd(&["rotations", "run", "production"]).await;
+        assert_eq!(unsure.status, 2, "it wants an adopt first: {unsure:?}");
+        let key = current.unwrap();
+        world.rekeyd_with(&["rotations", "adopt", "production", "--secret-stdin"], &key).await.ok();
+        let run = world.rekeyd(&["rotations", "run", "production", "--wait", "--json"]).await.ok().json();
+        assert!(run["generation"].as_i64().unwrap() > 2, "generations only grow: {run}");
+        world.assert_destinations_work("after the thaw");
+    }
+}
+
+/// A key of our instance that the journal does not know stands for a clone or a restore.
+async fn frozen_by_a_stranger(world: World) {
+    world.adopt().await;
+    let run = world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+    drop(run);
+    let ours = world.living()[0].name.clone();
+    let (stem, _) = ours.rsplit_once('/').unwrap();
+    world.openrouter.new_regular_key(&format!("{stem}/9-0123456789abcdef"));
+    let out = world.rekeyd(&["rotations", "run", "production", "--wait"]).await;
+    assert_ne!(out.status, 0, "{out:?}");
+    assert_eq!(world.rotation().await["state"], "frozen");
+    assert_eq!(world.living().len(), 2);
+    world.rekeyd(&["accounts", "thaw", "main", "--yes"]).await.ok();
+    let refused = world.rekeyd(&["rotations", "run", "production"]).await;
+    assert_eq!(refused.status, 2, "{refused:?}");
+}
+
+on_both_databases! {
+    async fn a_rollback_brings_the_old_key_back(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.observe = "1h";
+        world.configure();
+        world.adopt().await;
+        let mut child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
+        while !world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        world.waits.observe = "1s";
+        world.rekeyd(&["rotations", "rollback", "production"]).await.ok();
+        assert!(!world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled);
+        assert!(world.at_github().as_deref() == Some(world.first.as_str()), "GitHub holds the old key again");
+        assert!(world.in_file().as_deref() == Some(world.first.as_str()), "the file holds the old key again");
+        assert_eq!(world.rotation().await["current"]["generation"], 1);
+        world.assert_destinations_work("after the rollback");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaked_key_is_replaced_and_killed_at_once() {
+    let mut world = World::new(Db::Sqlite).await;
+    for wait in [&mut world.waits.grace, &mut world.waits.quiet, &mut world.waits.observe] {
+        *wait = "24h";
+    }
+    world.configure();
+    world.adopt().await;
+    let run =
+        world.rekeyd(&["rotations", "run", "production", "--leaked", "--wait", "--json"]).await.ok().json();
+    assert_eq!(run["trigger"], "leak");
+    assert!(world.openrouter.key_by_hash(&world.first_hash()).unwrap().deleted);
+    assert_eq!(world.living().len(), 1);
+    world.assert_destinations_work("after the leak");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_during_grace_inherits_both_keys() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.grace = "1h";
+    world.configure();
+    world.adopt().await;
+    let first = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+    assert_eq!(first["state"], "grace");
+    let out = world.rekeyd(&["rotations", "run", "production", "--leaked", "--json"]).await.ok().json();
+    let superseded =
+        world.rekeyd(&["runs", "show", first["id"].as_str().unwrap(), "--json"]).await.ok().json();
+    assert_eq!(superseded["outcome"], "superseded");
+    let second = world.openrouter.keys().into_iter().find(|key| key.name.contains("/2-")).unwrap();
+    assert!(second.deleted, "the leaked generation 2 is gone: {out}");
+    assert!(
+        !world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled,
+        "generation 1 still waits for quiet"
+    );
+    world.assert_destinations_work("after the emergency");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_of_the_retiring_key_makes_no_new_one() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.grace = "1h";
+    world.configure();
+    world.adopt().await;
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    let args = ["rotations", "run", "production", "--leaked", "--generation", "1", "--wait"];
+    world.rekeyd(&args).await.ok();
+    assert!(world.openrouter.key_by_hash(&world.first_hash()).unwrap().deleted);
+    assert_eq!(world.openrouter.keys().len(), 2, "no third key was made");
+    world.assert_destinations_work("after the emergency");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_that_never_works_is_aborted_and_the_old_one_untouched() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    world.openrouter.settings(|s| s.fresh_key_refused_for = std::time::Duration::from_hours(1));
+    let out = world.rekeyd(&["rotations", "run", "production", "--wait", "--json"]).await;
+    assert_eq!(out.status, 1, "{out:?}");
+    assert_eq!(out.json()["outcome"], "aborted");
+    assert_eq!(world.living().len(), 1);
+    assert_eq!(world.at_github().as_deref(), Some(world.first.as_str()));
+    world.assert_destinations_work("after the abort");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_edited_destination_is_held_and_told() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+    let other = world.openrouter.new_regular_key("somebody's");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    world.github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, &other);
+    world.rekeyd(&["rotations", "run", "production"]).await;
+    let why = world.rekeyd(&["why", "production"]).await.ok();
+    assert!(why.stdout.contains("changed by someone else"), "{}", why.stdout);
+    assert_eq!(world.at_github().as_deref(), Some(other.as_str()), "it was not written over");
+    world.rekeyd(&["destinations", "publish", "github-production"]).await.ok();
+    let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
+    world.rekeyd(&["runs", "watch", &id]).await.ok();
+    world.assert_destinations_work("after the repair");
+}

@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::net::testing::soon;
 
@@ -81,46 +83,54 @@ async fn much_output_is_bounded_and_read_to_its_end() {
     assert_eq!(failure.message, "/bin/sh ended with status 1", "a line cut inside the key is not shown");
 }
 
+/// Whoever holds the fifo open in the script, the reader's end of file is its death. Answers once when the
+/// script has said that it is up, once when it is gone. A thread of its own: a test that fails must end.
+fn watch(fifo: &std::path::Path) -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
+    use std::io::Read;
+    nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (says_up, up) = oneshot::channel();
+    let (says_gone, gone) = oneshot::channel();
+    let fifo = fifo.to_path_buf();
+    std::thread::spawn(move || {
+        let mut pipe = fs::File::open(fifo).unwrap();
+        pipe.read_exact(&mut [0; 3]).unwrap();
+        says_up.send(()).ok();
+        pipe.read_to_end(&mut Vec::new()).unwrap();
+        says_gone.send(()).ok();
+    });
+    (up, gone)
+}
+
 #[tokio::test]
 async fn when_time_is_up_the_whole_group_ends() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // A grandchild that ignores SIGTERM holds the fifo open; the reader's end of file is its death.
-    let script =
-        format!("(trap '' TERM; exec 3>{}; echo up >&3; sleep 600; sleep 600) & wait", fifo.display());
+    let (up, gone) = watch(&fifo);
+    // A grandchild that ignores SIGTERM.
+    let script = format!("(trap '' TERM; exec 3>{}; echo up >&3; sleep 30; sleep 30) & wait", fifo.display());
     let hook = command(&["/bin/sh", "-c", &script], Span::seconds(2));
-    let reader = tokio::task::spawn_blocking(move || fs::read_to_string(fifo).unwrap());
     let failure = failure(&hook).await;
     assert_eq!(failure.message, "/bin/sh did not end in time");
     assert_eq!(failure.kind, FailureKind::Unclear);
-    assert_eq!(timeout(Duration::from_secs(20), reader).await.unwrap().unwrap(), "up\n");
+    up.await.unwrap();
+    timeout(Duration::from_secs(10), gone).await.expect("the grandchild lives").unwrap();
 }
 
 #[tokio::test]
 async fn when_nobody_waits_the_group_ends() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let hook = shell(&format!("(exec 3>{}; echo up >&3; sleep 600) & wait", fifo.display()));
-    let (opened, up) = tokio::sync::oneshot::channel();
-    let reader = tokio::task::spawn_blocking(move || {
-        use std::io::Read;
-        let mut pipe = fs::File::open(fifo).unwrap();
-        let mut first = [0; 3];
-        pipe.read_exact(&mut first).unwrap();
-        opened.send(()).unwrap();
-        pipe.read_to_end(&mut Vec::new()).unwrap();
-    });
+    let (up, gone) = watch(&fifo);
+    let hook = shell(&format!("(exec 3>{}; echo up >&3; sleep 30) & wait", fifo.display()));
     let publishing = tokio::spawn(async move { hook.publish(&delivery(3), soon()).await });
     up.await.unwrap();
     publishing.abort();
-    timeout(Duration::from_secs(20), reader).await.unwrap().unwrap();
+    timeout(Duration::from_secs(10), gone).await.expect("the grandchild lives").unwrap();
 }
 
 #[tokio::test]
 async fn a_child_left_behind_does_not_hold_up_a_success() {
-    let hook = shell("sleep 600 & echo $!");
+    let hook = shell("sleep 15 & echo $!");
     let began = soon();
     hook.publish(&delivery(3), began).await.unwrap();
     assert!(!began.passed());

@@ -7,8 +7,8 @@
 //!
 //! 1. *A write of somebody else in the same second, before ours, and ours swallowed* (fault 16). So
 //!    `updated_at` is read before the `PUT` as well, and must have moved. When it has not, because both writes
-//!    fell into one second, nothing can tell the cases apart: the look answers *accepted*, and the repeated
-//!    publish falls into a later second.
+//!    fell into one second, nothing can tell the cases apart: the look answers *accepted*, and the publish is
+//!    repeated. To make that rare, a publish that finds itself in that second waits until it is over.
 //! 2. *A write of somebody else between our `PUT` and the first look.* The `PUT`'s own `Date` bounds ours
 //!    from above: what was changed later than [`SETTLING`] after it is theirs, hence drift.
 //! 3. *A write of somebody else within the same second after ours*, or inside that bound: cannot be seen.
@@ -21,6 +21,15 @@ use crate::domain::time::{Span, Timestamp};
 
 /// How far GitHub's database clock may run ahead of the `Date` of its front end.
 const SETTLING: Span = Span::seconds(10);
+
+/// The grain of `updated_at` and of `Date`.
+pub(super) const SECOND: Span = Span::seconds(1);
+
+/// True when a write now could carry the same `updated_at` as the one before it.
+pub(super) fn same_second(before: Option<&str>, date: Timestamp) -> bool {
+    let before = before.and_then(Timestamp::parse_rfc3339);
+    before.is_some_and(|before| (0..=SECOND.0).contains(&before.since(date).0))
+}
 
 /// What is remembered of a publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +64,16 @@ pub(super) fn judge(generation: i64, evidence: Option<Evidence>, seen: &str) -> 
     let proved = standing == Standing::Confirmed;
     let updated_at = if proved { Some(seen.to_owned()) } else { evidence.updated_at.clone() };
     (standing, Some(Evidence { updated_at, ..evidence }))
+}
+
+/// What it means that there is no such secret: gone, unless a first write of ours has yet to show.
+pub(super) fn absent(generation: i64, evidence: Option<&Evidence>) -> Standing {
+    match evidence {
+        Some(sent) if sent.generation == generation && sent.updated_at.is_none() => {
+            Standing::Accepted("GitHub took the write and shows no such secret".to_owned())
+        }
+        _ => Standing::Missing,
+    }
 }
 
 fn first_look(evidence: &Evidence, seen: &str) -> Standing {
@@ -152,6 +171,24 @@ mod tests {
         }
         assert_eq!(judged(4, &text(11)).0, Standing::Unprovable, "it holds generation 3");
         assert_eq!(judged(4, &text(20)).0, Standing::Unprovable, "perhaps ours, its answer lost");
+    }
+
+    #[test]
+    fn seconds_that_could_collide() {
+        let rows = [(None, false), (Some(9), false), (Some(10), true), (Some(11), true), (Some(12), false)];
+        for (before, expected) in rows {
+            assert_eq!(same_second(before.map(text).as_deref(), at(10)), expected, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn absence() {
+        let sent = published(None);
+        let proved = Evidence { updated_at: Some(text(11)), ..sent.clone() };
+        assert!(matches!(absent(3, Some(&sent)), Standing::Accepted(_)));
+        for (generation, evidence) in [(4, Some(&sent)), (3, Some(&proved)), (3, None)] {
+            assert_eq!(absent(generation, evidence), Standing::Missing);
+        }
     }
 
     #[test]

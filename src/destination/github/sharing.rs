@@ -8,7 +8,7 @@
 //!
 //! A repository that a person adds between our read and our write is lost; GitHub has no conditional write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde::Deserialize;
@@ -41,6 +41,8 @@ struct Repositories {
 #[derive(Deserialize)]
 struct Repository {
     id: u64,
+    #[serde(default)]
+    name: String,
 }
 
 /// How ids are written in a `PUT`.
@@ -90,12 +92,15 @@ impl Github {
         if visibility != Visibility::Selected {
             return Ok(Some(Sharing { visibility, repositories: BTreeSet::new() }));
         }
-        let mut ids = match present {
+        let seen = match present {
             Some(Visibility::Selected) => self.selected(deadline).await?,
-            _ => BTreeSet::new(),
+            _ => BTreeMap::new(),
         };
+        let mut ids: BTreeSet<u64> = seen.keys().copied().collect();
         for name in repositories {
-            ids.insert(self.repository_id(organization, name, deadline).await?);
+            if !seen.values().any(|known| known.eq_ignore_ascii_case(name)) {
+                ids.insert(self.repository_id(organization, name, deadline).await?);
+            }
         }
         if ids.is_empty() {
             let text = format!("no repository would see the organization secret {}", self.place.secret);
@@ -105,17 +110,17 @@ impl Github {
         Ok(Some(Sharing { visibility, repositories: ids }))
     }
 
-    /// The repositories that see it now. A list that does not come whole is a failure: sending a part of it
+    /// The repositories that see it now, id and name. A list that does not come whole is a failure: sending a part of it
     /// back would take the secret away from the rest.
-    pub(super) async fn selected(&self, deadline: Deadline) -> Result<BTreeSet<u64>, Failure> {
-        let mut ids = BTreeSet::new();
+    pub(super) async fn selected(&self, deadline: Deadline) -> Result<BTreeMap<u64, String>, Failure> {
+        let mut found = BTreeMap::new();
         for page in 1..=PAGES {
             let path = format!("{}?per_page={PAGE}&page={page}", self.place.repositories_path());
             let listed: Repositories = self.get(path, &self.advice, deadline).await?.json()?;
             let last = listed.repositories.is_empty();
-            ids.extend(listed.repositories.into_iter().map(|repository| repository.id));
-            if ids.len() == listed.total_count {
-                return Ok(ids);
+            found.extend(listed.repositories.into_iter().map(|row| (row.id, row.name)));
+            if found.len() == listed.total_count {
+                return Ok(found);
             }
             if last {
                 break;

@@ -7,6 +7,7 @@ use crypto_box::SecretKey;
 use crypto_box::aead::OsRng;
 
 use super::*;
+use crate::destination::Standing;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::net::testing::{Act, Wire, client, soon};

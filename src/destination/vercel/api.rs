@@ -1,7 +1,7 @@
 //! Calls to Vercel, and what its answers that are not 2xx prove.
 //!
 //! Vercel's own form is `{"error": {"code": "…", "message": "…"}}`; only that proves that nothing was done. A
-//! token that is not accepted is a 403 with `invalidToken`, not a 401. Sources: Vercel REST documentation,
+//! token that is not accepted is a 403, mostly with `invalidToken`, not a 401. Sources: Vercel REST documentation,
 //! "Errors", "Rate limits" (`limit.reset`: seconds since 1970), and wire-facts.md.
 
 use http::Method;
@@ -114,7 +114,9 @@ impl Api {
         let Ok(Refusal { error }) = answer.json::<Refusal>() else { return answer.unclear() };
         let text = format!("Vercel answered {} ({}): {}", answer.status, error.code, error.message);
         let said = sentence(&text, secrets);
-        if answer.status == 429 || error.code == "rate_limited" {
+        // The cap on deployments a day comes with a limit too, and not always as a 429.
+        let has_limit = error.limit.as_ref().is_some_and(|limit| limit.reset.is_some());
+        if answer.status == 429 || error.code == "rate_limited" || has_limit {
             return rate_limited(answer, &error, said);
         }
         let (kind, hint) = match answer.status {
@@ -131,9 +133,11 @@ impl Api {
 
     fn forbidden_hint(&self) -> &'static str {
         if self.team.is_some() {
-            "the token's scope must include this team, and its owner must be able to change environment variables"
+            "the token may be revoked; else its scope must include this team, and its owner must be able to change \
+             environment variables"
         } else {
-            "when the project belongs to a team, name it in `team`; the token's scope must include it"
+            "the token may be revoked; else, when the project belongs to a team, name it in `team`, and the \
+             token's scope must include it"
         }
     }
 

@@ -70,6 +70,16 @@ pub(super) fn judge(entry: &Entry, equal: Option<bool>, ours: bool, written: Opt
     }
 }
 
+/// What it means that a target has no entry: gone, unless a first write of ours has yet to show.
+pub(super) fn absent(ours: Option<&Evidence>) -> Standing {
+    match ours {
+        Some(sent) if sent.proved_at().is_none() => {
+            Standing::Accepted("Vercel took the write and shows no such variable".to_owned())
+        }
+        _ => Standing::Missing,
+    }
+}
+
 fn by_time(entry: &Entry, written: &Written) -> Standing {
     let seen = entry.written_at();
     match (seen, written.proved, written.sent) {

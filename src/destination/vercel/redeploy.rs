@@ -16,7 +16,7 @@ use super::Vercel;
 use super::proof::Evidence;
 use crate::destination::{Delivery, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::net::Deadline;
+use crate::net::{Answer, Deadline};
 
 /// Builds of one write before a person must look.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -42,16 +42,28 @@ impl Deployment {
     }
 }
 
-/// What Vercel shows of a deployment; listings use other names than the single one.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What Vercel shows of a deployment.
+#[derive(Debug)]
 struct Shown {
-    #[serde(alias = "uid")]
     id: String,
-    #[serde(alias = "state")]
     ready_state: Option<String>,
-    #[serde(alias = "created")]
     created_at: Option<i64>,
+}
+
+impl Shown {
+    /// Listings name fields otherwise than the single answer (`uid`, `state`, `created`), and often both ways.
+    fn read(row: &Value) -> Option<Self> {
+        let text = |names: [&str; 2]| names.iter().find_map(|name| row[*name].as_str()).map(str::to_owned);
+        Some(Self {
+            id: text(["uid", "id"])?,
+            ready_state: text(["readyState", "state"]),
+            created_at: row["createdAt"].as_i64().or_else(|| row["created"].as_i64()),
+        })
+    }
+
+    fn of(answer: &Answer) -> Result<Self, Failure> {
+        answer.value().as_ref().and_then(Self::read).ok_or_else(|| answer.unclear())
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,7 +88,7 @@ impl Vercel {
 
     async fn deployment(&self, id: &str, deadline: Deadline) -> Result<Shown, Failure> {
         let url = self.api.url(&["v13", "deployments", id], &[]);
-        self.api.get(url, deadline).await?.json()
+        Shown::of(&self.api.get(url, deadline).await?)
     }
 
     /// Whether production runs with the write of `evidence`; notes how our own deployment is doing.
@@ -125,7 +137,7 @@ impl Vercel {
         let listing: Value = answer.json()?;
         let rows = listing["deployments"].as_array().ok_or_else(|| answer.unclear())?;
         let found = rows.iter().find(|row| row["meta"][TAG] == tag);
-        found.map(|row| Shown::deserialize(row).map_err(|_| answer.unclear())).transpose()
+        found.map(|row| Shown::read(row).ok_or_else(|| answer.unclear())).transpose()
     }
 
     async fn build(&self, tag: &str, project: &Project, deadline: Deadline) -> Result<Shown, Failure> {
@@ -142,7 +154,7 @@ impl Vercel {
             "meta": { TAG: tag },
         });
         let url = self.api.url(&["v13", "deployments"], &[("forceNew", "1")]);
-        self.api.call(Method::POST, url, Some(&body), &[], deadline).await?.json()
+        Shown::of(&self.api.call(Method::POST, url, Some(&body), &[], deadline).await?)
     }
 }
 

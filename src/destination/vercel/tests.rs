@@ -202,7 +202,7 @@ async fn every_answer_proves_what_it_proves() {
             "revoked",
             None,
         ),
-        (403, "", said, Forbidden, "include this team", None),
+        (403, "", said, Forbidden, "must include this team", None),
         (404, "", said, NotFound, "check `project` and `team`", None),
         (429, "", limited, RateLimited, "", Some(90)),
         (429, "", per_day, RateLimited, "", Some(45)),
@@ -270,7 +270,7 @@ async fn production_is_rebuilt_once_and_found_again_by_its_tag() {
     assert_eq!(body_of(&wire.requests()[2]), body);
 
     let gone = at(410, &json!({"error": {"code": "gone", "message": "use v7"}}));
-    let found = json!({"deployments": [{"uid": "dpl_2", "state": "BUILDING", "created": 1, "meta": {"rekeyd_run": tag}}]});
+    let found = json!({"deployments": [{"uid": "dpl_2", "state": "BUILDING", "readyState": "BUILDING", "created": 1, "createdAt": 1, "meta": {"rekeyd_run": tag}}]});
     let (wire, vercel) = played(vec![project(Some("dpl_1")), gone, at(200, &found)], production).await;
     let evidence = vercel.start(&delivery(), &proved(), soon()).await.unwrap();
     assert_eq!(

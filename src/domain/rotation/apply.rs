@@ -65,6 +65,8 @@ pub enum Event {
     AbortReady { reason: String },
     /// The candidate of an aborted run is gone.
     AbortFinished { at: Stamp },
+    /// The failed candidate of an emergency is the only usable key of the account, and stays until another exists.
+    LeftForNow { at: Stamp },
     /// Back to the old key, because a person says so.
     RollbackAsked { id: String },
     /// The old key is enabled and tested.
@@ -104,7 +106,7 @@ pub struct IllegalEvent {
 /// The next run. Never touches anything but the run.
 pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
     let mut after = run.clone();
-    if !matches!(event, Event::Postponed { .. } | Event::FiguresMoved { .. } | Event::RequestRefused { .. }) {
+    if !keeps_patience(event) {
         after.patience = Patience::NONE;
     }
     let legal = match event {
@@ -135,6 +137,7 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         | Event::Deleted { .. } => retiring(&mut after, event),
         Event::AbortReady { .. }
         | Event::AbortFinished { .. }
+        | Event::LeftForNow { .. }
         | Event::Revived { .. }
         | Event::ReviveAgain
         | Event::RepublishedEverywhere { .. }
@@ -149,6 +152,18 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         | Event::Superseded { .. } => steering(&mut after, event),
     };
     if legal && !run.state.is_terminal() { Ok(after) } else { Err(illegal(run, event)) }
+}
+
+/// An intent is no progress: backoff goes on growing until the kill is proved.
+fn keeps_patience(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Postponed { .. }
+            | Event::FiguresMoved { .. }
+            | Event::RequestRefused { .. }
+            | Event::DisableIntended { .. }
+            | Event::DeleteIntended { .. }
+    )
 }
 
 fn illegal(run: &Run, event: &Event) -> IllegalEvent {
@@ -169,7 +184,6 @@ fn making(run: &mut Run, event: &Event) -> bool {
         }
         (State::Issuing { issuing: Issuing::Sent { .. } }, Event::Created { key, at }) => {
             run.candidate = Some(key.clone());
-            run.creates = 0;
             State::Verifying { since: *at }
         }
         (
@@ -222,7 +236,10 @@ fn parked(from: State, reason: &str) -> State {
 /// From a stored key to the end of grace.
 fn advancing(run: &mut Run, event: &Event) -> bool {
     let next = match (&run.state, event) {
-        (State::Verifying { .. }, Event::Verified { .. }) => State::Publishing,
+        (State::Verifying { .. }, Event::Verified { .. }) => {
+            run.creates = 0;
+            State::Publishing
+        }
         (State::Verifying { .. }, Event::VerifyFailed { reason }) => {
             doom_candidate(run, Span::ZERO);
             State::Aborting { reason: reason.clone() }
@@ -284,9 +301,8 @@ fn retiring(run: &mut Run, event: &Event) -> bool {
     let Some(retiree) = run.retirees.iter_mut().find(|r| &r.key.hash == hash) else { return false };
     let legal = match (&retiree.phase, event) {
         (Phase::Dead, _) => false,
-        (phase, Event::FiguresMoved { .. } | Event::FoundDisabled { .. }) => {
-            matches!(phase, Phase::Live { .. })
-        }
+        (phase, Event::FiguresMoved { .. }) => matches!(phase, Phase::Live { .. }),
+        (phase, Event::FoundDisabled { .. }) => matches!(phase, Phase::Live { .. } | Phase::Revived { .. }),
         (phase, Event::FoundEnabled { .. }) => matches!(phase, Phase::Disabled { .. }),
         (phase, Event::DisableIntended { .. }) => {
             matches!(phase, Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. })
@@ -316,6 +332,12 @@ fn returning(run: &mut Run, event: &Event) -> bool {
         }
         (State::Aborting { reason }, Event::AbortFinished { at }) if candidate_is_dead(run) => {
             abort_finished(run, reason.clone(), *at)
+        }
+        (State::Aborting { .. }, Event::LeftForNow { at })
+            if run.trigger.is_emergency() && !run.abort_asked =>
+        {
+            run.candidate = None;
+            issuing(Issuing::Ready { not_before: at.ours.plus(Span::seconds(5)) })
         }
         (State::RollingBack { reason, stage: Rollback::Reviving }, Event::Revived { .. }) => {
             let reason = reason.clone();
@@ -350,7 +372,6 @@ fn abort_finished(run: &mut Run, reason: String, at: Stamp) -> State {
         return State::Aborted { reason };
     }
     run.candidate = None;
-    run.creates += 1;
     issuing(Issuing::Ready { not_before: at.ours.plus(Span::seconds(5)) })
 }
 

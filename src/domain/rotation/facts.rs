@@ -94,6 +94,24 @@ pub struct Holding {
     pub not_before: Timestamp,
 }
 
+/// What the rows of one rotation, newest write of an address first, still prove: once another key was (perhaps)
+/// written to an address, an older key there is no longer *proved*, it only *may* be held.
+pub fn proved_now(newest_first: impl IntoIterator<Item = Holding>) -> Vec<Holding> {
+    let mut written = std::collections::BTreeSet::new();
+    let mut all: Vec<Holding> = newest_first.into_iter().collect();
+    for row in &mut all {
+        if row.level == Level::Pending {
+            continue;
+        }
+        if !written.insert(row.address.clone()) {
+            row.level = Level::Intended;
+            row.checked = None;
+            row.drift = None;
+        }
+    }
+    all
+}
+
 /// What a person asked of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "request")]

@@ -7,7 +7,7 @@
 use super::deliver::{self, Delivery};
 use super::facts::{Facts, KeyFacts, Request, TestResult};
 use super::retire;
-use super::{Event, Issuing, KeyRef, MAX_CREATES, Rollback, Run, State};
+use super::{Event, Issuing, KeyRef, MAX_CREATES, Rollback, Run, State, TEST_FRESH};
 use crate::domain::time::{Span, Stamp, Timestamp};
 
 /// Waits longer than this in the store come from a clock that jumped; they count as over (I13).
@@ -140,7 +140,9 @@ fn held(run: &Run, facts: &Facts) -> Option<Directive> {
     if let State::Parked { reason, .. } = &run.state {
         return Some(Directive::wait(facts.now, Span::hours(1), format!("parked: {reason}")));
     }
-    if let Some(reason) = &facts.detached {
+    // What was never published needs no destination to be taken back.
+    let taken_back = matches!(run.state, State::Aborting { .. });
+    if let (Some(reason), false) = (&facts.detached, taken_back) {
         return Some(Directive::Apply(Event::Parked { reason: reason.clone() }));
     }
     if facts.frozen {
@@ -277,10 +279,17 @@ pub(super) fn candidate_trouble(run: &Run, facts: &Facts) -> Option<Directive> {
 }
 
 fn abort(run: &Run, facts: &Facts) -> Directive {
-    let doomed = run.candidate.as_ref().and_then(|key| run.retirees.iter().find(|r| r.key.id == key.id));
-    doomed
-        .and_then(|retiree| retire::kill(run, facts, retiree))
-        .unwrap_or(Directive::Apply(Event::AbortFinished { at: facts.now }))
+    let finished = Directive::Apply(Event::AbortFinished { at: facts.now });
+    let Some(key) = &run.candidate else { return finished };
+    match run.retirees.iter().find(|r| r.key.id == key.id) {
+        Some(doomed) => retire::kill(run, facts, doomed).unwrap_or(finished),
+        None => lost_track(),
+    }
+}
+
+/// The new key is on its way out, but the run does not say so: no rule covers it.
+fn lost_track() -> Directive {
+    Directive::Apply(Event::Parked { reason: "the new key is not among the keys to retire".to_owned() })
 }
 
 fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
@@ -303,8 +312,13 @@ fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
         },
         Rollback::Retiring { since } => {
             let Some(doomed) = run.retirees.iter().find(|r| r.key.id == new.id) else {
-                return Directive::Apply(Event::RollbackFinished);
+                return lost_track();
             };
+            // Production runs with the old key again: a disable that lands late must not go unseen.
+            let interval = retire::watch_interval(run).min(TEST_FRESH);
+            if let Some(test) = due_test(facts, old, &facts.predecessor, interval) {
+                return test;
+            }
             if let Some(wait) = retire::still_used(run, facts, doomed, *since) {
                 return wait;
             }

@@ -2,13 +2,13 @@
 //! aborting and rolling back. What may really be disabled or deleted is the guard's word, not ours.
 
 use super::deliver::{self, Delivery};
-use super::facts::{Facts, Remote, TestResult};
+use super::facts::{Facts, Holding, Remote, TestResult};
 use super::next::{candidate_trouble, due_test, remaining};
-use super::{CHECK_FRESH, Directive, Event, KeyRef, Phase, Retiree, Run, TEST_FRESH};
+use super::{CHECK_FRESH, Directive, Event, KeyRef, Level, Phase, Retiree, Run, TEST_FRESH, Target};
 use crate::domain::time::{Span, Stamp};
 
 /// How often a key in grace or under observation is looked at: an eighth of the wait, at most ten minutes.
-fn watch_interval(run: &Run) -> Span {
+pub(super) fn watch_interval(run: &Run) -> Span {
     let shortest = run.policy.quiet.min(run.policy.grace).min(run.policy.observe);
     Span((shortest.0 / 8).clamp(500, Span::minutes(10).0))
 }
@@ -16,7 +16,9 @@ fn watch_interval(run: &Run) -> Span {
 /// Both keys work. Leaves when everything that rotation.md, "grace", asks for holds.
 pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) -> Directive {
     if let Some(urgent) = run.retirees.iter().filter(|r| r.urgent).find_map(|r| kill(run, facts, r)) {
-        return urgent;
+        // The guard does not let go of a key that any destination may still hold: bring them on first. One that
+        // does not take the key holds nothing up but itself.
+        return delivery_due(run, facts).unwrap_or(urgent);
     }
     if let Some(directive) = candidate_health(run, facts).or_else(|| optional_deliveries(run, facts)) {
         return directive;
@@ -32,6 +34,7 @@ pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) 
     if run.retirees.iter().all(Retiree::is_dead) {
         return Directive::Apply(Event::Finished);
     }
+    waits.extend(still_held(run, facts));
     if !overlap_told && facts.now.passed(since, run.policy.max_overlap) && !waits.is_empty() {
         return Directive::Apply(Event::OverlapTold);
     }
@@ -58,6 +61,37 @@ fn candidate_health(run: &Run, facts: &Facts) -> Option<Directive> {
     let key = run.candidate.as_ref()?;
     candidate_trouble(run, facts)
         .or_else(|| due_test(facts, key, &facts.candidate, watch_interval(run).min(TEST_FRESH)))
+}
+
+/// The next write or look of a destination that is behind, if one is due.
+fn delivery_due(run: &Run, facts: &Facts) -> Option<Directive> {
+    match deliver::step(run, facts, run.candidate.as_ref()?, &facts.candidate) {
+        Delivery::Do(directive) => Some(directive),
+        Delivery::Blocked { .. } | Delivery::Complete => None,
+    }
+}
+
+/// Optional destinations that may hold an old key and do not hold the new one yet. They would make the guard refuse,
+/// and after grace nobody would write to them any more.
+fn still_held(run: &Run, facts: &Facts) -> Vec<(Span, String)> {
+    let Some(key) = &run.candidate else { return Vec::new() };
+    let behind = |target: &&Target| {
+        let old =
+            |r: &&Retiree| !r.is_dead() && facts.holding(&target.address, &r.key.id).is_some_and(may_hold);
+        !deliver::reached(facts, target, key) && run.retirees.iter().any(|r| old(&r))
+    };
+    let wait = |target: &Target| {
+        let text = format!(
+            "{}: may still hold the old key (`rekeyd runs release {} {}` when that does not matter)",
+            target.name, run.id, target.name
+        );
+        (Span::minutes(5), text)
+    };
+    run.policy.targets.iter().filter(behind).map(wait).collect()
+}
+
+fn may_hold(holding: &Holding) -> bool {
+    holding.level > Level::Pending
 }
 
 /// Destinations that are still behind go on being tried while the old key waits.
@@ -108,7 +142,7 @@ fn noticed(retiree: &Retiree, remote: &Remote, at: Stamp) -> Option<Event> {
         (Phase::Live { .. }, Remote::Disabled) => Some(Event::FoundDisabled { hash, at }),
         (Phase::Live { quiet }, Remote::Enabled(figures)) => {
             let same = quiet.as_ref().is_some_and(|(known, _)| known == figures);
-            (!same).then(|| Event::FiguresMoved { hash, figures: *figures, at })
+            (!same).then_some(Event::FiguresMoved { hash, figures: *figures, at })
         }
         (Phase::Disabled { .. }, Remote::Enabled(_)) => Some(Event::FoundEnabled { hash, at }),
     }
@@ -130,7 +164,7 @@ fn confirm_again(run: &Run, facts: &Facts) -> Option<Directive> {
         }
         return Some(Directive::Check { address: target.address.clone(), key: key.clone() });
     }
-    due_test(facts, key, &facts.candidate, TEST_FRESH)
+    (!facts.candidate.valid_now(facts.now)).then(|| Directive::Test(key.clone()))
 }
 
 /// The old keys are disabled one by one, watched with the new key alone in use, then deleted.
@@ -143,6 +177,12 @@ pub(super) fn observe(run: &Run, facts: &Facts) -> Directive {
         return Directive::Apply(Event::Finished);
     }
     if let Some(live) = open.iter().find(|r| r.is_enabled()) {
+        // A kill step may have waited for days (pause, breaker, clocks): is the key still quiet?
+        match watch(run, facts, live) {
+            Err(look) if !live.urgent => return look,
+            Ok(Some(wait)) if !live.urgent => return wait_for(run, facts, vec![wait]),
+            _ => {}
+        }
         return kill(run, facts, live).unwrap_or(Directive::Apply(Event::Finished));
     }
     if let Some(directive) = test_after_disable(run, facts, &open) {

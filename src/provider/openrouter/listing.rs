@@ -24,7 +24,7 @@ const REPEATS: usize = 3;
 /// One reading of all pages.
 struct Pass {
     keys: BTreeMap<String, RemoteKey>,
-    /// The rows in the order in which they came: newest first.
+    /// The rows in the order in which they came, newest first, repetitions included.
     order: Vec<String>,
     /// The vendor's clock at the first page: no row is older than that.
     date: Option<Timestamp>,
@@ -35,9 +35,7 @@ impl Pass {
     fn take(&mut self, rows: Vec<wire::Key>) -> bool {
         let known = self.keys.len();
         for row in rows {
-            if !self.keys.contains_key(&row.hash) {
-                self.order.push(row.hash.clone());
-            }
+            self.order.push(row.hash.clone());
             self.keys.insert(row.hash.clone(), row.into_remote());
         }
         self.keys.len() > known

@@ -235,13 +235,31 @@ async fn a_listing_that_shifts_is_read_until_it_rests() {
     assert_eq!(kind(&bench, bench.issuer.list(soon()).await), FailureKind::Unclear, "it never rests");
 }
 
-#[tokio::test]
-async fn a_server_that_ignores_the_offset_is_not_read_for_ever() {
-    let row = |hash: &str| {
+/// A page of `GET /keys` with keys of these hashes.
+fn page(hashes: &[&str]) -> Bytes {
+    let row = |hash: &&str| {
         json!({"hash": hash, "name": "n", "label": "l", "disabled": false, "limit": null,
             "limit_remaining": null, "usage": 0, "byok_usage": 0, "last_used_at": null, "expires_at": null})
     };
-    let wire = Wire::json(200, &json!({"data": [row(&"a".repeat(64))]}).to_string()).await;
+    let rows: Vec<Value> = hashes.iter().map(row).collect();
+    Bytes::Say(http(200, "content-type: application/json\r\n", &json!({"data": rows}).to_string()))
+}
+
+#[tokio::test]
+async fn rows_that_pages_repeat_are_one_key() {
+    let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+    let pass = [page(&[&a, &b]), page(&[&b]), page(&[&b, &c]), page(&[])];
+    let wire = Wire::play([pass.clone(), pass].concat()).await;
+    let listed = issuer_of(&wire).list(soon()).await.unwrap().value;
+    assert_eq!(listed.into_iter().map(|key| key.hash).collect::<Vec<_>>(), [a, b, c]);
+    let offsets = ["offset=0&", "offset=2&", "offset=3&", "offset=5&"];
+    let asked = wire.requests();
+    assert!(asked.iter().zip(offsets.iter().cycle()).all(|(line, offset)| line.contains(offset)));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_the_offset_is_not_read_for_ever() {
+    let wire = Wire::play(vec![page(&[&"a".repeat(64)])]).await;
     let failure = issuer_of(&wire).list(soon()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unclear);
     assert_eq!(wire.requests().len(), 4);
@@ -413,6 +431,15 @@ async fn an_answer_about_another_key_is_unclear() {
     bench.fault("patch_key", When::Before, Act::body(200, body));
     let patched = bench.issuer.set_disabled(&one, true, soon()).await;
     assert_eq!(kind(&bench, patched), FailureKind::Unclear);
+}
+
+#[tokio::test]
+async fn data_with_an_error_beside_it_is_unclear() {
+    let body = json!({"data": [], "error": {"code": 500, "message": "half of the list"}});
+    let wire = Wire::json(200, &body.to_string()).await;
+    let failure = issuer_of(&wire).list(soon()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unclear);
+    assert_eq!(failure.message, "OpenRouter answered 200: half of the list");
 }
 
 #[tokio::test]

@@ -216,6 +216,9 @@ async fn a_billed_probe_only_when_asked_for_and_after_the_free_one() {
     let wire = Wire::json(401, r#"{"error":{"code":"invalid_api_key"}}"#).await;
     assert_eq!(look("openai", &wire, json!({"billed_probe": "gpt-x"})).await.outcome(), Outcome::Invalid);
     assert_eq!(wire.requests().len(), 1);
+    let wire = Wire::json(200, r#"{"data":[]}"#).await;
+    let seen = look("custom", &wire, json!({"billed_probe": "gpt-x"})).await;
+    assert_eq!((seen.outcome(), wire.requests().len()), (Outcome::Unverified, 2), "nothing is paid for it");
 }
 
 #[tokio::test]

@@ -29,8 +29,10 @@ async fn picture(shelf: &Shelf) -> String {
     format!("{picture:?} {runs:?} {rotation:?}")
 }
 
-fn lost<T: std::fmt::Debug>(done: Result<T, StoreError>) {
-    assert!(matches!(done, Err(StoreError::FenceLost)), "{done:?}");
+#[track_caller]
+fn lost<T>(done: Result<T, StoreError>) {
+    let error = done.err().expect("the lease is lost");
+    assert!(matches!(error, StoreError::FenceLost), "{error:?}");
 }
 
 on_both_databases! {

@@ -30,7 +30,7 @@ on_both_databases! {
         // Another rotation is another matter.
         shelf.store.ensure_rotation("staging", Some(ACCOUNT)).await.unwrap();
         let mut elsewhere = new_run("r4", None);
-        elsewhere.run.rotation = "staging".to_owned();
+        elsewhere.run.rotation.replace_range(.., "staging");
         shelf.store.start_run(&elsewhere, &entry("run.started")).await.unwrap();
     }
 }
@@ -157,7 +157,7 @@ on_both_databases! {
         let mut late = holding("github:acme/app", 2);
         late.seq = 1;
         refused(shelf.commit(&[hold(&late, false)]).await, "holdings_seq");
-        late.fact.address = "github:acme/other".to_owned();
+        late.fact.address.push_str("/other");
         shelf.commit(&[hold(&late, false)]).await.unwrap();
         assert_eq!(shelf.count("holdings").await, 2);
     }

@@ -5,7 +5,7 @@ use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use rekeyd::domain::rotation::facts::Request;
 use rekeyd::domain::rotation::{Figures, Issuing, Level, Patience, Phase, Retiree, Rollback, Run, State};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
-use rekeyd::store::{Change, EffectKind, EffectStatus, NewEffect, Role};
+use rekeyd::store::{Change, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
 use serde_json::json;
 
 use super::shelf::{
@@ -178,21 +178,48 @@ on_both_databases! {
         row.fact.drift = Some("changed by hand".to_owned());
         (row.fact.attempts, row.fact.not_before) = (4, Timestamp(99));
         row.evidence = json!({ "updated_at": "2026-01-01T00:00:00Z" });
-        shelf.commit(&[hold(&row, true), hold(&holding("github:a", 2), true)]).await.unwrap();
+        shelf.commit(&[hold(&holding("github:a", 2), true), hold(&row, true)]).await.unwrap();
+        let order = |rows: &[HoldingRow]| rows.iter().map(|r| (r.fact.key.clone(), r.seq)).collect::<Vec<_>>();
         let rows = shelf.store.holdings_at("github:a").await.unwrap();
-        assert_eq!(rows.iter().map(|r| (r.fact.key.as_str(), r.seq)).collect::<Vec<_>>(), [("g2", 2), ("g1", 1)]);
-        assert_eq!((rows[1].fact.clone(), rows[1].evidence.clone()), (row.fact.clone(), row.evidence.clone()));
+        assert_eq!(order(&rows), [("g1".to_owned(), 2), ("g2".to_owned(), 1)]);
+        assert_eq!((&rows[0].fact, &rows[0].evidence), (&row.fact, &row.evidence));
         // A look does not change the order, a write does.
         shelf.commit(&[hold(&rows[1], false)]).await.unwrap();
-        assert_eq!(shelf.store.holdings_at("github:a").await.unwrap()[0].fact.key, "g2");
+        assert_eq!(order(&shelf.store.holdings_at("github:a").await.unwrap()), order(&rows));
         shelf.commit(&[hold(&rows[1], true)]).await.unwrap();
         let rows = shelf.store.holdings_at("github:a").await.unwrap();
-        assert_eq!(rows.iter().map(|r| (r.fact.key.as_str(), r.seq)).collect::<Vec<_>>(), [("g1", 3), ("g2", 2)]);
+        assert_eq!(order(&rows), [("g2".to_owned(), 3), ("g1".to_owned(), 2)]);
         // Each address counts for itself.
         shelf.commit(&[hold(&holding("file:/b", 2), true)]).await.unwrap();
         let rows = shelf.store.holdings(ROTATION).await.unwrap();
         let order: Vec<_> = rows.iter().map(|r| (r.fact.address.as_str(), r.seq)).collect();
         assert_eq!(order, [("file:/b", 1), ("github:a", 3), ("github:a", 2)]);
+    }
+}
+
+on_both_databases! {
+    async fn a_write_to_an_address_takes_back_what_other_keys_had_proved(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for number in 1..=3 {
+            shelf.generation(number, Role::Retiring).await;
+        }
+        let mut proved = holding("github:a", 1);
+        (proved.fact.checked, proved.fact.drift) = (Some(STAMP), Some("changed by hand".to_owned()));
+        let mut unsent = holding("github:a", 2);
+        unsent.fact.level = Level::Pending;
+        let elsewhere = holding("file:/b", 1);
+        shelf.commit(&[hold(&unsent, true), hold(&proved, true), hold(&elsewhere, true)]).await.unwrap();
+        shelf.commit(&[hold(&holding("github:a", 3), true)]).await.unwrap();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        let levels: Vec<_> = rows.iter().map(|row| row.fact.level).collect();
+        assert_eq!(levels, [Level::Confirmed, Level::Intended, Level::Pending]);
+        assert_eq!((rows[1].fact.checked, &rows[1].fact.drift), (None, &None));
+        assert_eq!(shelf.store.holdings_at("file:/b").await.unwrap()[0].fact.level, Level::Confirmed);
+        // A look proves anew what it looks at, and takes nothing from the others.
+        let again = HoldingRow { seq: rows[1].seq, ..proved };
+        shelf.commit(&[hold(&again, false)]).await.unwrap();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        assert_eq!((rows[0].fact.level, rows[1].fact.level), (Level::Confirmed, Level::Confirmed));
     }
 }
 
@@ -204,7 +231,7 @@ on_both_databases! {
         (failed.fact.permanent, failed.fact.error) = (true, Some("404".to_owned()));
         failed.fact.not_before = Timestamp(i64::MAX);
         let mut other = holding("file:/b", 1);
-        other.destination = "agent-env".to_owned();
+        other.destination.replace_range(.., "agent-env");
         shelf.commit(&[hold(&failed, true), hold(&other, true)]).await.unwrap();
         shelf.commit(&[Change::RetryNow { rotation: ROTATION.to_owned() }]).await.unwrap();
         let row = shelf.store.holdings_at("github:a").await.unwrap().remove(0);

@@ -4,7 +4,7 @@ pub mod database;
 pub mod world;
 
 pub use database::{Database, Db};
-pub use world::{Out, World};
+pub use world::World;
 
 /// Expands a test body into one test for each database.
 macro_rules! on_both_databases {

@@ -111,7 +111,10 @@ impl World {
         world.private("provisioning-key", &world.provisioning);
         world.private("github-token", &world.github_token);
         world.private("agent.env", &format!("OTHER=1\n{SECRET}={}\n", world.first));
+        // A person put it there a while ago.
+        world.github.set_clock_offset(-60);
         world.github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, &world.first);
+        world.github.set_clock_offset(0);
         world.configure();
         world
     }
@@ -136,7 +139,8 @@ impl World {
 
     /// The same with more text, and other destinations of the rotation.
     pub fn configure_with(&self, more: &str, destinations: &str) {
-        let Waits { grace, quiet, observe, settle, propagation, confirm_after, lease, call_timeout } = &self.waits;
+        let Waits { grace, quiet, observe, settle, propagation, confirm_after, lease, call_timeout } =
+            &self.waits;
         let text = format!(
             r#"
 [database]
@@ -215,7 +219,7 @@ variable = "{SECRET}"
     pub async fn rekeyd_with(&self, args: &[&str], stdin: &str) -> Out {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         feed(&mut child, stdin).await;
-        let limit = Duration::from_secs(120);
+        let limit = Duration::from_mins(2);
         let done = tokio::time::timeout(limit, child.wait_with_output()).await;
         let done = done.unwrap_or_else(|_| panic!("{args:?} did not end within {limit:?}")).unwrap();
         let out = Out {
@@ -231,6 +235,21 @@ variable = "{SECRET}"
     /// Keeps what was printed, for [`World::assert_nothing_leaked`].
     pub fn note(&self, text: &str) {
         self.printed.lock().unwrap().push_str(text);
+    }
+
+    /// The same binary with another encryption key.
+    pub async fn rekeyd_with_key(&self, args: &[&str], encryption_key: &str) -> Out {
+        let done = self.command(args).env("BYOK_ENCRYPTION_KEY", encryption_key).output().await.unwrap();
+        Out {
+            status: done.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        }
+    }
+
+    /// Hash of the key that production used first.
+    pub fn first_hash(&self) -> String {
+        rekeyd::domain::secret::Secret::new(self.first.clone()).sha256_hex()
     }
 
     /// Starts the daemon; its log goes to `serve.log`.
