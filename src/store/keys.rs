@@ -327,16 +327,16 @@ impl Store {
         for row in &rows {
             let id: String = row.try_get("id").map_err(StoreError::from)?;
             for (column, update) in [
-                ("secret", "UPDATE keys SET secret = $1 WHERE id = $2"),
-                ("api_secret", "UPDATE keys SET api_secret = $1 WHERE id = $2"),
+                ("secret", "UPDATE keys SET secret = $1 WHERE id = $2 AND secret = $3"),
+                ("api_secret", "UPDATE keys SET api_secret = $1 WHERE id = $2 AND api_secret = $3"),
             ] {
                 let token: Option<String> = row.try_get(column).map_err(StoreError::from)?;
                 if let Some(token) = token
                     && let Some(sealed) = seal(&token)?
                 {
-                    changed += 1;
-                    let query = sqlx::query(update).bind(sealed).bind(&id);
-                    query.execute(&mut *tx.inner).await.map_err(StoreError::from)?;
+                    // Only over the token that was read: meanwhile the key may have been buried.
+                    let query = sqlx::query(update).bind(sealed).bind(&id).bind(&token);
+                    changed += query.execute(&mut *tx.inner).await.map_err(StoreError::from)?.rows_affected();
                 }
             }
         }

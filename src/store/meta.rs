@@ -1,5 +1,8 @@
 //! Facts about this database, and its schema.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+
 use sqlx::Row;
 use sqlx::migrate::{MigrateError, Migrator};
 
@@ -28,12 +31,19 @@ fn migrator(kind: Kind) -> &'static Migrator {
 impl Store {
     /// Brings the schema up to date; idempotent. A database of a newer rekeyd is refused and left alone.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.pools.writer().acquire().await?;
-        migrator(self.kind()).run(&mut *connection).await.map_err(|error| match error {
-            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => StoreError::NewerSchema,
-            MigrateError::Execute(error) => StoreError::from(error),
-            other => StoreError::Migrate(other.to_string()),
-        })
+        let migrator = migrator(self.kind());
+        match self.kind() {
+            // The migrator locks nothing here: processes that start together would all make the tables.
+            Kind::Sqlite => {
+                let mut tx = self.pools.begin().await?;
+                migrator.run(&mut *tx.inner).await.map_err(migration_error)?;
+                tx.commit().await
+            }
+            Kind::Postgres => {
+                let mut connection = self.pools.writer().acquire().await?;
+                migrator.run(&mut *connection).await.map_err(migration_error)
+            }
+        }
     }
 
     /// Where the schema stands.
@@ -90,13 +100,27 @@ impl Store {
         Ok(self.fact("sealed:preflight").await?.unwrap_or_default())
     }
 
-    /// Writes a consistent copy of a SQLite database to `path`, which must not exist.
+    /// Writes a consistent copy of a SQLite database to `path`, which must not exist; only its owner may read it.
     pub async fn backup(&self, path: &std::path::Path) -> Result<(), StoreError> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        file.map_err(|error| StoreError::File { path: path.to_owned(), error })?;
         sqlx::query("VACUUM INTO $1")
             .bind(path.to_string_lossy().into_owned())
             .execute(self.pools.writer())
             .await?;
         Ok(())
+    }
+}
+
+fn migration_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => StoreError::NewerSchema,
+        MigrateError::Execute(error) => StoreError::from(error),
+        MigrateError::ExecuteMigration(error, version) => match StoreError::from(error) {
+            StoreError::Database(error) => StoreError::Migrate(format!("migration {version}: {error}")),
+            known => known,
+        },
+        other => StoreError::Migrate(other.to_string()),
     }
 }
 
@@ -114,9 +138,9 @@ pub(super) async fn reseal<E: From<StoreError>>(
         let name: String = row.try_get("name").map_err(StoreError::from)?;
         let value: String = row.try_get("value").map_err(StoreError::from)?;
         if let Some(sealed) = seal(&value)? {
-            changed += 1;
-            let query = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2").bind(sealed).bind(&name);
-            query.execute(&mut *tx.inner).await.map_err(StoreError::from)?;
+            let query = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2 AND value = $3");
+            let query = query.bind(sealed).bind(&name).bind(&value);
+            changed += query.execute(&mut *tx.inner).await.map_err(StoreError::from)?.rows_affected();
         }
     }
     Ok(changed)

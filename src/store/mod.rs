@@ -31,7 +31,10 @@ pub use pool::Kind;
 pub use rotations::RotationRow;
 pub use runs::{NewRun, RunRow};
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
+
+/// How long a write waits for its turn.
+const PATIENCE: Span = Span::seconds(10);
 
 /// Why the store could not do it. Nothing is half done: every write is one transaction.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +104,17 @@ pub struct Store {
 impl Store {
     /// Connects; runs no migration. `url` as in interface.md, `[database]`.
     pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        Ok(Self { pools: pool::Pools::open(url, max_connections).await? })
+        Self::open_with_patience(url, max_connections, PATIENCE).await
+    }
+
+    /// The same, waiting for somebody else's lock for `patience` instead of 10 s before it is
+    /// [`StoreError::Busy`].
+    pub async fn open_with_patience(
+        url: &str,
+        max_connections: u32,
+        patience: Span,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { pools: pool::Pools::open(url, max_connections, patience).await? })
     }
 
     /// Which database it is.

@@ -5,13 +5,11 @@
 //! transaction begins (SQLite: `BEGIN IMMEDIATE` on a pool of one, because a plain `BEGIN` loses races), the
 //! durability settings (R2), the clock, and what an error code means.
 
-use std::time::Duration;
-
 use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row, Transaction};
 
 use super::StoreError;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +36,18 @@ impl Kind {
         }
     }
 
-    fn settings_sql(self) -> &'static str {
+    /// What every connection is told first. `patience` is how long a statement waits for somebody's lock.
+    fn settings_sql(self, patience: Span) -> String {
+        let patience = patience.0;
         match self {
-            Self::Sqlite => {
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
+            Self::Sqlite => format!(
+                "PRAGMA busy_timeout = {patience}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                  PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
-            }
-            Self::Postgres => {
-                "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
+            ),
+            Self::Postgres => format!(
+                "SET synchronous_commit = on; SET lock_timeout = {patience}; SET statement_timeout = '30s'; \
                  SET idle_in_transaction_session_timeout = '30s';"
-            }
+            ),
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) struct Tx {
 impl Pools {
     /// Opens the database behind `url` (`sqlite:PATH` or `postgres://…`). Creates a missing SQLite file, readable
     /// by its owner only. Connects once, so that a wrong address fails here.
-    pub(super) async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, max_connections: u32, patience: Span) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (kind, url) = normalise(url)?;
         let options: AnyConnectOptions = url.parse().map_err(StoreError::from)?;
@@ -78,9 +78,10 @@ impl Pools {
         let pool = |connections: u32| {
             AnyPoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(15))
+                .acquire_timeout(Span(patience.0 / 2 * 3).to_std())
                 .after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(kind.settings_sql()).await.map(|_| ()) })
+                    let settings = sqlx::AssertSqlSafe(kind.settings_sql(patience));
+                    Box::pin(async move { connection.execute(settings).await.map(|_| ()) })
                 })
         };
         let reader = pool(max_connections.max(2));
@@ -110,7 +111,11 @@ impl Pools {
     /// Begins a write transaction that cannot lose a race it has already read for.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         let mut inner = match self.kind {
-            Kind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            // The one writer waits for another process, and whoever waits for the writer waits for the same.
+            Kind::Sqlite => match self.writer.begin_with("BEGIN IMMEDIATE").await {
+                Err(sqlx::Error::PoolTimedOut) => return Err(StoreError::Busy),
+                begun => begun?,
+            },
             Kind::Postgres => self.writer.begin().await?,
         };
         let now = clock(&mut inner, self.kind).await?;
@@ -187,18 +192,24 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 return StoreError::Conflict(constraint_of(database.constraint(), &text));
             }
             match code.as_str() {
-                "5" | "6" | "261" | "517" | "55P03" | "40001" | "40P01" => StoreError::Busy,
-                "13" | "53100" => StoreError::Full,
-                "8" | "264" | "776" | "1032" | "1288" | "25006" => StoreError::ReadOnly,
-                code if code.starts_with("08") || code.starts_with("57P") || code == "53300" => {
-                    StoreError::Away(text)
+                // SQLite: busy, locked, and their kinds. PostgreSQL: lock and statement timeouts, deadlocks.
+                "5" | "6" | "261" | "262" | "517" | "773" | "55P03" | "57014" | "40001" | "40P01" => {
+                    StoreError::Busy
                 }
+                "13" | "53100" => StoreError::Full,
+                "8" | "264" | "520" | "776" | "1032" | "1288" | "1544" | "25006" => StoreError::ReadOnly,
+                // Dropped; left idle in a transaction for too long; too many connections.
+                "3D000" | "25P03" | "53300" => StoreError::Away(text),
+                code if code.starts_with("08") || code.starts_with("57P") => StoreError::Away(text),
                 _ => StoreError::Database(error),
             }
         }
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
-            StoreError::Away(error.to_string())
-        }
+        // A server that hangs up in the middle of a word is a protocol error to the driver.
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => StoreError::Away(error.to_string()),
         _ => StoreError::Database(error),
     }
 }
@@ -238,6 +249,74 @@ mod tests {
         assert!(!url("postgres://u@127.0.0.1:5433/x").contains("sslmode"));
         assert!(!url("postgres://u@[::1]/x").contains("sslmode"));
         assert!(url("postgres://u@db.example.com/x?sslmode=require").ends_with("sslmode=require"));
+    }
+
+    #[tokio::test]
+    async fn every_sqlite_connection_is_durable_and_strict() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("rekeyd.db").display());
+        let pools = Pools::open(&url, 2, Span::seconds(7)).await.unwrap();
+        for pool in [&pools.writer, &pools.reader] {
+            for (pragma, expected) in [
+                ("PRAGMA synchronous", 2),
+                ("PRAGMA foreign_keys", 1),
+                ("PRAGMA secure_delete", 1),
+                ("PRAGMA busy_timeout", 7000),
+            ] {
+                let row = sqlx::query(pragma).fetch_one(pool).await.unwrap();
+                assert_eq!(row.try_get::<i64, _>(0).unwrap(), expected, "{pragma}");
+            }
+            let row = sqlx::query("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            assert_eq!(row.try_get::<String, _>(0).unwrap(), "wal");
+        }
+    }
+
+    /// An answer of a database that nobody can provoke here.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Answer {
+        code: &'static str,
+        text: &'static str,
+    }
+
+    impl sqlx::error::DatabaseError for Answer {
+        fn message(&self) -> &str {
+            self.text
+        }
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.code.into())
+        }
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        let meaning = |code, text| classify(sqlx::Error::Database(Box::new(Answer { code, text })));
+        for code in ["13", "53100"] {
+            assert!(matches!(meaning(code, "no space left"), StoreError::Full), "{code}");
+        }
+        for code in ["5", "6", "517", "55P03", "40001", "40P01", "57014"] {
+            assert!(matches!(meaning(code, "locked"), StoreError::Busy), "{code}");
+        }
+        for code in ["8", "1544", "25006"] {
+            assert!(matches!(meaning(code, "readonly"), StoreError::ReadOnly), "{code}");
+        }
+        for code in ["08006", "57P01", "57P03", "53300", "3D000", "25P03"] {
+            assert!(matches!(meaning(code, "gone"), StoreError::Away(_)), "{code}");
+        }
+        assert!(matches!(meaning("1", "no such table"), StoreError::Database(_)));
+        assert!(meaning("2067", "UNIQUE constraint failed: runs.rotation").is_conflict("runs_one_open"));
     }
 
     #[test]

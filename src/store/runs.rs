@@ -69,7 +69,7 @@ impl Store {
         rows.iter().map(run_row).collect()
     }
 
-    /// One run by id, or by an unambiguous beginning or end of it.
+    /// One run by id.
     pub async fn run(&self, id: &str) -> Result<Option<RunRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM runs WHERE id = $1")
             .bind(id)

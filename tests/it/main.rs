@@ -12,4 +12,5 @@ mod everyday;
 mod house;
 mod kill;
 mod safety;
+mod store;
 mod support;

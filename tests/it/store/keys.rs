@@ -1,0 +1,232 @@
+//! Keys: numbers, roles, tests, tombstones.
+
+use rekeyd::domain::rotation::facts::{KeyFacts, TestResult};
+use rekeyd::domain::time::{Stamp, Timestamp};
+use rekeyd::store::{Change, KeyRow, NewKey, NewProvider, Origin, Role};
+use serde_json::json;
+
+use super::shelf::{ACCOUNT, ROTATION, Shelf, entry, generation, manual, new_key, provider};
+use crate::support::{Db, on_both_databases};
+
+async fn add(shelf: &Shelf, id: &str) -> KeyRow {
+    shelf.store.add_key(&provider(), &manual(id), &entry("key.added")).await.unwrap()
+}
+
+async fn remove(shelf: &Shelf, id: &str) {
+    assert!(shelf.store.remove_key(id, &entry("key.removed")).await.unwrap());
+}
+
+fn promote(number: i64) -> Change {
+    Change::Promote { rotation: ROTATION.to_owned(), id: format!("g{number}") }
+}
+
+fn bury(number: i64) -> Change {
+    Change::Bury { id: format!("g{number}") }
+}
+
+/// Number and role of each generation, newest first.
+async fn roles(shelf: &Shelf) -> Vec<(i64, Option<i64>, Role)> {
+    let rows = shelf.store.generations(ROTATION).await.unwrap();
+    rows.into_iter().map(|row| (row.generation.unwrap(), row.number, row.role)).collect()
+}
+
+on_both_databases! {
+    async fn a_key_comes_back_as_it_was_stored(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let key = NewKey {
+            api_secret: Some("sealed too".to_owned()),
+            settings: json!({ "endpoint": "https://x.example", "nested": { "ü": [1, null, true] } }),
+            is_active: false,
+            priority: -3,
+            ..generation(7, Role::Candidate)
+        };
+        shelf.commit(&[new_key(&key)]).await.unwrap();
+        let row = shelf.key("g7").await;
+        assert_eq!((row.id.clone(), row.provider, row.name), (key.id, key.provider, key.name));
+        assert_eq!((row.priority, row.is_active, row.settings), (-3, false, key.settings));
+        assert_eq!((row.secret, row.api_secret), (key.secret, key.api_secret));
+        assert_eq!((row.fingerprint, row.mask), (key.fingerprint, key.mask));
+        assert_eq!((row.hash, row.account, row.rotation), (key.hash, key.account, key.rotation));
+        assert_eq!((row.generation, row.role, row.origin), (Some(7), Role::Candidate, Origin::Created));
+        assert_eq!((row.issued_name, row.number), (key.issued_name, None));
+        assert_eq!((row.verdict.as_str(), row.detail, row.latency_ms), ("untested", None, None));
+        assert_eq!(row.facts, KeyFacts::default());
+        assert_eq!(row.created_at, row.updated_at);
+    }
+}
+
+on_both_databases! {
+    async fn a_number_is_the_highest_ever_plus_one_and_never_reused(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for number in 1..=3 {
+            assert_eq!(add(&shelf, &format!("k{number}")).await.number, Some(number));
+        }
+        remove(&shelf, "k3").await;
+        remove(&shelf, "k1").await;
+        assert_eq!(add(&shelf, "k4").await.number, Some(4));
+        remove(&shelf, "k2").await;
+        remove(&shelf, "k4").await;
+        assert_eq!(add(&shelf, "k5").await.number, Some(5));
+        // Each provider counts for itself.
+        let other = NewProvider { name: "openai".to_owned(), ..provider() };
+        let key = NewKey { provider: "openai".to_owned(), ..manual("o1") };
+        assert_eq!(shelf.store.add_key(&other, &key, &entry("key.added")).await.unwrap().number, Some(1));
+    }
+}
+
+on_both_databases! {
+    async fn a_refused_key_takes_no_number(db: Db) {
+        let shelf = Shelf::new(db).await;
+        add(&shelf, "k1").await;
+        shelf.store.add_key(&provider(), &manual("k1"), &entry("key.added")).await.unwrap_err();
+        assert_eq!(add(&shelf, "k2").await.number, Some(2));
+    }
+}
+
+on_both_databases! {
+    async fn the_number_of_a_rotation_moves_from_generation_to_generation(db: Db) {
+        let shelf = Shelf::new(db).await;
+        add(&shelf, "k").await;
+        for number in 1..=3 {
+            shelf.generation(number, Role::Candidate).await;
+        }
+        shelf.commit(&[promote(1)]).await.unwrap();
+        assert_eq!(shelf.store.rotation(ROTATION).await.unwrap().unwrap().key_number, Some(2));
+        shelf.commit(&[promote(2)]).await.unwrap();
+        let expected =
+            [(3, None, Role::Candidate), (2, Some(2), Role::Current), (1, None, Role::Retiring)];
+        assert_eq!(roles(&shelf).await, expected);
+        assert_eq!(shelf.store.key_numbered("openrouter", 2).await.unwrap().unwrap().id, "g2");
+        // A rollback takes the number back; the next key of nobody's gets the next one.
+        shelf.commit(&[promote(1)]).await.unwrap();
+        let expected =
+            [(3, None, Role::Candidate), (2, None, Role::Retiring), (1, Some(2), Role::Current)];
+        assert_eq!(roles(&shelf).await, expected);
+        assert_eq!(add(&shelf, "k2").await.number, Some(3));
+    }
+}
+
+on_both_databases! {
+    async fn a_promotion_of_the_current_key_changes_nothing(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Candidate).await;
+        shelf.commit(&[promote(1)]).await.unwrap();
+        shelf.commit(&[promote(1)]).await.unwrap();
+        assert_eq!(roles(&shelf).await, [(1, Some(1), Role::Current)]);
+    }
+}
+
+on_both_databases! {
+    async fn the_number_survives_the_death_of_the_current_key(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Candidate).await;
+        shelf.commit(&[promote(1), bury(1)]).await.unwrap();
+        add(&shelf, "k").await;
+        shelf.generation(2, Role::Candidate).await;
+        shelf.commit(&[promote(2)]).await.unwrap();
+        assert_eq!(roles(&shelf).await, [(2, Some(1), Role::Current), (1, None, Role::Dead)]);
+        assert_eq!(shelf.key("k").await.number, Some(2));
+    }
+}
+
+on_both_databases! {
+    async fn an_adopted_key_keeps_its_number_and_gives_it_to_the_rotation(db: Db) {
+        let shelf = Shelf::new(db).await;
+        add(&shelf, "k1").await;
+        add(&shelf, "k2").await;
+        let adopt = Change::Adopt {
+            id: "k2".to_owned(),
+            rotation: ROTATION.to_owned(),
+            generation: 1,
+            account: ACCOUNT.to_owned(),
+            hash: "hash of k2".to_owned(),
+        };
+        let promoted = Change::Promote { rotation: ROTATION.to_owned(), id: "k2".to_owned() };
+        shelf.commit(&[adopt, promoted]).await.unwrap();
+        let row = shelf.key("k2").await;
+        assert_eq!((row.role, row.origin, row.number), (Role::Current, Origin::Adopted, Some(2)));
+        assert_eq!((row.generation, row.hash.as_deref()), (Some(1), Some("hash of k2")));
+        assert_eq!(row.secret.as_deref(), Some("sealed k2"));
+        assert!(!shelf.store.remove_key("k2", &entry("key.removed")).await.unwrap(), "R15");
+        shelf.generation(2, Role::Candidate).await;
+        shelf.commit(&[promote(2)]).await.unwrap();
+        assert_eq!(shelf.key("g2").await.number, Some(2));
+    }
+}
+
+on_both_databases! {
+    async fn a_buried_key_leaves_a_tombstone_without_secrets(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let key = NewKey { api_secret: Some("sealed too".to_owned()), ..generation(1, Role::Retiring) };
+        shelf.commit(&[new_key(&key)]).await.unwrap();
+        shelf.commit(&[bury(1)]).await.unwrap();
+        let row = shelf.key("g1").await;
+        assert_eq!((row.role, row.secret, row.api_secret), (Role::Dead, None, None));
+        assert_eq!((row.number, row.is_active), (None, false));
+        assert_eq!((row.hash.as_deref(), row.generation), (Some("hash 1"), Some(1)));
+        assert_eq!(row.issued_name.as_deref(), Some("rekeyd/i/production/1-nonce"));
+    }
+}
+
+on_both_databases! {
+    async fn a_test_is_kept_for_decisions_and_for_people(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Current).await;
+        let stamp = |ours| Stamp { ours: Timestamp(ours), theirs: None };
+        let unlike = TestResult::Unlike { reason: "limit 5 instead of 10".to_owned() };
+        let inconclusive = TestResult::Inconclusive { reason: "502".to_owned() };
+        for (result, refused_since) in
+            [(TestResult::Valid, None), (TestResult::Unauthorized, Some(5)), (unlike, None), (inconclusive, Some(6))]
+        {
+            let facts =
+                KeyFacts { tested: Some((result, stamp(9))), refused_since: refused_since.map(stamp) };
+            let tested = Change::Tested {
+                id: "g1".to_owned(),
+                facts: facts.clone(),
+                verdict: Some("some".to_owned()),
+                detail: Some("why".to_owned()),
+                latency_ms: Some(120),
+            };
+            shelf.commit(&[tested]).await.unwrap();
+            let row = shelf.key("g1").await;
+            assert_eq!(row.facts, facts);
+            assert_eq!((row.verdict.as_str(), row.detail.as_deref(), row.latency_ms), ("some", Some("why"), Some(120)));
+        }
+        // A test that says nothing new about the verdict leaves it.
+        let facts = KeyFacts::default();
+        let untold =
+            Change::Tested { id: "g1".to_owned(), facts, verdict: None, detail: None, latency_ms: None };
+        shelf.commit(&[untold]).await.unwrap();
+        assert_eq!(shelf.key("g1").await.verdict, "some");
+        shelf.store.set_verdict("g1", "valid").await.unwrap();
+        assert_eq!(shelf.key("g1").await.verdict, "valid");
+    }
+}
+
+on_both_databases! {
+    async fn keys_are_listed_by_provider_and_number_tombstones_last(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Dead).await;
+        for id in ["k1", "k2"] {
+            add(&shelf, id).await;
+        }
+        let other = NewProvider { name: "openai".to_owned(), base_url: Some("https://x".to_owned()), ..provider() };
+        let key = NewKey { provider: "openai".to_owned(), ..manual("o1") };
+        shelf.store.add_key(&other, &key, &entry("key.added")).await.unwrap();
+        let ids: Vec<String> = shelf.store.keys().await.unwrap().into_iter().map(|key| key.id).collect();
+        assert_eq!(ids, ["o1", "k1", "k2", "g1"]);
+        let providers = shelf.store.providers().await.unwrap();
+        let names: Vec<_> = providers.iter().map(|row| (row.name.as_str(), row.base_url.as_deref())).collect();
+        assert_eq!(names, [("openai", Some("https://x")), ("openrouter", None)]);
+    }
+}
+
+on_both_databases! {
+    async fn an_unreadable_row_is_an_error_and_not_a_guess(db: Db) {
+        let shelf = Shelf::new(db).await;
+        add(&shelf, "k").await;
+        shelf.execute("UPDATE keys SET settings = 'no JSON'").await.unwrap();
+        let read = shelf.store.key("k").await;
+        assert!(matches!(read, Err(rekeyd::store::StoreError::Corrupt("keys.settings"))), "{read:?}");
+    }
+}

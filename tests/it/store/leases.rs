@@ -1,0 +1,113 @@
+//! Who may write, for how long (R4). No test waits: a lease of no length has ended when it begins.
+
+use rekeyd::domain::time::Span;
+use rekeyd::store::{Lease, Store, StoreError};
+
+use super::shelf::Shelf;
+use crate::support::{Db, on_both_databases};
+
+const MINUTE: Span = Span::minutes(1);
+
+async fn acquire(store: &Store, owner: &str, span: Span) -> Option<Lease> {
+    store.acquire("account:a", owner, span).await.unwrap()
+}
+
+on_both_databases! {
+    async fn a_held_lease_is_busy_for_everybody(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let lease = acquire(&shelf.store, "me", MINUTE).await.unwrap();
+        assert_eq!((lease.fence, lease.owner.as_str(), lease.granted), (1, "me", MINUTE));
+        assert_eq!(acquire(&shelf.another().await, "other", MINUTE).await, None);
+        assert_eq!(acquire(&shelf.store, "me", MINUTE).await, None);
+        assert!(shelf.store.acquire("account:b", "other", MINUTE).await.unwrap().is_some());
+    }
+}
+
+on_both_databases! {
+    async fn a_lease_ends_on_the_database_s_clock(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let before = shelf.store.now().await.unwrap();
+        let lease = acquire(&shelf.store, "me", MINUTE).await.unwrap();
+        let renewed = shelf.store.renew(&lease, Span::minutes(2)).await.unwrap();
+        let after = shelf.store.now().await.unwrap();
+        let within = |lease: &Lease| {
+            before.plus(lease.granted) <= lease.expires_at && lease.expires_at <= after.plus(lease.granted)
+        };
+        assert!(within(&lease) && within(&renewed), "{before:?} {lease:?} {renewed:?} {after:?}");
+        assert_eq!((renewed.fence, renewed.granted), (lease.fence, Span::minutes(2)));
+    }
+}
+
+on_both_databases! {
+    async fn an_ended_lease_is_taken_over_under_a_higher_fence(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for fence in 1..=3 {
+            let lease = acquire(&shelf.store, &format!("owner {fence}"), Span::ZERO).await.unwrap();
+            assert_eq!(lease.fence, fence);
+        }
+    }
+}
+
+on_both_databases! {
+    async fn a_renewed_lease_is_held_longer(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let lease = acquire(&shelf.store, "me", Span::ZERO).await.unwrap();
+        // Ended, but nobody was faster.
+        shelf.store.renew(&lease, MINUTE).await.unwrap();
+        assert_eq!(acquire(&shelf.store, "other", MINUTE).await, None);
+    }
+}
+
+on_both_databases! {
+    async fn a_lost_lease_cannot_be_renewed_or_given_back(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let lost = acquire(&shelf.store, "me", Span::ZERO).await.unwrap();
+        let theirs = acquire(&shelf.store, "other", MINUTE).await.unwrap();
+        let renewed = shelf.store.renew(&lost, Span::minutes(5)).await;
+        assert!(matches!(renewed, Err(StoreError::FenceLost)), "{renewed:?}");
+        shelf.store.release(&lost).await.unwrap();
+        assert_eq!(acquire(&shelf.store, "third", MINUTE).await, None);
+        shelf.store.renew(&theirs, MINUTE).await.unwrap();
+    }
+}
+
+on_both_databases! {
+    async fn a_lease_given_back_is_free_at_once_and_the_fence_goes_on(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let lease = acquire(&shelf.store, "me", MINUTE).await.unwrap();
+        shelf.store.release(&lease).await.unwrap();
+        let next = acquire(&shelf.store, "other", MINUTE).await.unwrap();
+        assert_eq!(next.fence, lease.fence + 1);
+    }
+}
+
+on_both_databases! {
+    async fn a_lease_from_before_the_clock_went_back_is_over(db: Db) {
+        let shelf = Shelf::new(db).await;
+        // I13: the database's clock was ahead when these were granted.
+        acquire(&shelf.store, "me", Span::minutes(59)).await.unwrap();
+        assert_eq!(acquire(&shelf.store, "other", MINUTE).await, None, "59 minutes are plausible");
+        shelf.execute("UPDATE leases SET expires_at = expires_at + 31536000000").await.unwrap();
+        let lease = acquire(&shelf.store, "other", MINUTE).await.expect("a year is not");
+        assert_eq!(lease.fence, 2);
+    }
+}
+
+on_both_databases! {
+    async fn many_processes_ask_at_once_and_one_gets_it(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let stores = [shelf.store.clone(), shelf.another().await, shelf.another().await];
+        // First nobody ever had it, then it has ended.
+        for fence in 1..=3 {
+            let mut asking = tokio::task::JoinSet::new();
+            for number in 0..30 {
+                let store = stores[number % stores.len()].clone();
+                asking.spawn(async move { acquire(&store, &format!("owner {number}"), MINUTE).await });
+            }
+            let granted: Vec<Lease> = asking.join_all().await.into_iter().flatten().collect();
+            assert_eq!(granted.len(), 1, "{granted:?}");
+            assert_eq!(granted[0].fence, fence);
+            shelf.store.release(&granted[0]).await.unwrap();
+        }
+    }
+}

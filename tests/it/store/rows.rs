@@ -1,0 +1,376 @@
+//! Runs, requests, effects, holdings, alerts, rotations, accounts, audit: what is written comes back.
+
+use rekeyd::domain::alert::{Kind, NewAlert, Severity};
+use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
+use rekeyd::domain::rotation::facts::Request;
+use rekeyd::domain::rotation::{Figures, Issuing, Level, Patience, Phase, Retiree, Rollback, Run, State};
+use rekeyd::domain::time::{Span, Stamp, Timestamp};
+use rekeyd::store::{Change, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
+use serde_json::json;
+
+use super::shelf::{
+    ACCOUNT, ROTATION, Shelf, audit, effect, entry, hold, holding, intend, key_ref, run_change, settle,
+};
+use crate::support::{Db, on_both_databases};
+
+const STAMP: Stamp = Stamp { ours: Timestamp(1_700_000_000_123), theirs: Some(Timestamp(1_700_000_000_000)) };
+
+/// A run in which everything is set that can be.
+fn full(run: Run) -> Run {
+    let figures =
+        Figures { usage: MicroUsd(1_234_567), byok_usage: MicroUsd(-1), last_used_at: Some(Timestamp(5)) };
+    let phases = [
+        Phase::Live { quiet: Some((figures, STAMP)) },
+        Phase::Disabling,
+        Phase::Revived { late: true },
+        Phase::Disabled { since: STAMP, by_us: false },
+        Phase::Deleting,
+        Phase::Dead,
+    ];
+    let retirees = (1..).zip(phases).map(|(number, phase)| Retiree {
+        phase,
+        ..Retiree::new(key_ref(number), number == 2, Span::hours(24))
+    });
+    Run {
+        candidate: Some(key_ref(7)),
+        predecessor: Some(key_ref(6)),
+        retirees: retirees.collect(),
+        asked: Some(KeySpec { limit: Some(MicroUsd(5_000_000)), ..KeySpec::default() }),
+        creates: 2,
+        published: true,
+        abort_asked: true,
+        patience: Patience {
+            attempts: 3,
+            not_before: Timestamp(9),
+            reason: Some("GitHub said „no“".to_owned()),
+        },
+        ..run
+    }
+}
+
+/// One of each.
+fn states() -> Vec<State> {
+    let name = "rekeyd/i/production/7-nonce".to_owned();
+    let reason = "because".to_owned();
+    vec![
+        State::Issuing { issuing: Issuing::Ready { not_before: Timestamp(3) } },
+        State::Issuing { issuing: Issuing::Sent { name: name.clone() } },
+        State::Issuing { issuing: Issuing::Recover { name, looked: Some(STAMP) } },
+        State::Issuing { issuing: Issuing::Doubt { reason: reason.clone(), refused_since: Some(STAMP) } },
+        State::Verifying { since: STAMP },
+        State::Publishing,
+        State::Grace { since: STAMP, overlap_told: true },
+        State::Observing,
+        State::Aborting { reason: reason.clone() },
+        State::RollingBack { reason: reason.clone(), stage: Rollback::Retiring { since: STAMP } },
+        State::Parked { from: Box::new(State::Publishing), reason },
+        State::Done,
+    ]
+}
+
+on_both_databases! {
+    async fn a_run_comes_back_from_every_state_as_it_was(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let (run, lease) = shelf.open_run("r").await;
+        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().run, run);
+        let run = full(run);
+        for state in states() {
+            let run = Run { state, ..run.clone() };
+            let change = Change::Run {
+                run: Box::new(run.clone()),
+                wake_at: Timestamp(77),
+                blockers: vec!["the old key is in use".to_owned(), "„quoted“ \"text\"".to_owned()],
+                error: Some("502".to_owned()),
+            };
+            shelf.store.commit(&lease, &[change]).await.unwrap();
+            let row = shelf.another().await.run("r").await.unwrap().unwrap();
+            assert_eq!(row.run, run);
+            assert_eq!((row.wake_at, row.generation, row.blockers.len()), (Timestamp(77), Some(7), 2));
+            assert_eq!((row.blockers[1].as_str(), row.error.as_deref()), ("„quoted“ \"text\"", Some("502")));
+            assert_eq!(row.is_open, !run.state.is_terminal());
+            assert_eq!(row.finished_at.is_some(), run.state.is_terminal());
+        }
+    }
+}
+
+on_both_databases! {
+    async fn runs_are_found_by_what_they_are_to_their_rotation(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.finished_run("r1", None).await;
+        shelf.finished_run("r2", None).await;
+        shelf.open_run("r3").await;
+        let ids = |rows: Vec<rekeyd::store::RunRow>| rows.into_iter().map(|row| row.run.id).collect::<Vec<_>>();
+        assert_eq!(ids(shelf.store.runs(10).await.unwrap()), ["r3", "r2", "r1"]);
+        assert_eq!(ids(shelf.store.runs(2).await.unwrap()), ["r3", "r2"]);
+        assert_eq!(ids(shelf.store.open_runs().await.unwrap()), ["r3"]);
+        assert_eq!(shelf.store.open_run(ROTATION).await.unwrap().unwrap().run.id, "r3");
+        assert_eq!(shelf.store.last_run(ROTATION).await.unwrap().unwrap().run.id, "r2");
+        assert!(shelf.store.open_run("staging").await.unwrap().is_none());
+        assert!(shelf.store.run("r9").await.unwrap().is_none());
+    }
+}
+
+on_both_databases! {
+    async fn a_request_wakes_its_run_and_is_answered_once_handled(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let (run, lease) = shelf.open_run("r").await;
+        let asleep = Change::Run {
+            run: Box::new(run),
+            wake_at: Timestamp(i64::MAX),
+            blockers: Vec::new(),
+            error: None,
+        };
+        shelf.store.commit(&lease, &[asleep]).await.unwrap();
+        let release = Request::Release { destination: "github-production".to_owned() };
+        let first = shelf.store.ask("r", &release, "ada", &entry("run.asked")).await.unwrap();
+        let second = shelf.store.ask("r", &Request::Abort, "bob", &entry("run.asked")).await.unwrap();
+        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(0));
+        assert_eq!(shelf.store.open_request("r").await.unwrap(), Some((first.clone(), release)));
+        assert_eq!(shelf.store.request_answer(&first).await.unwrap(), None);
+        let answer = Change::Answer { request: first.clone(), answer: "released".to_owned() };
+        shelf.store.commit(&lease, &[answer]).await.unwrap();
+        assert_eq!(shelf.store.request_answer(&first).await.unwrap().as_deref(), Some("released"));
+        assert_eq!(shelf.store.open_request("r").await.unwrap(), Some((second, Request::Abort)));
+        // Nobody can be asked of what is not there, and then nothing is on record.
+        let before = shelf.count("audit").await;
+        shelf.store.ask("r9", &Request::Abort, "ada", &entry("run.asked")).await.unwrap_err();
+        assert_eq!(shelf.count("audit").await, before);
+    }
+}
+
+on_both_databases! {
+    async fn the_journal_counts_attempts_and_forgets_no_name(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let publish = NewEffect { run: Some("r".to_owned()), ..effect("e1", EffectKind::Publish, "github") };
+        shelf.commit(&[Change::Intend(publish.clone())]).await.unwrap();
+        shelf.commit(&[settle("e1", EffectStatus::Unknown)]).await.unwrap();
+        let row = shelf.store.effects("r").await.unwrap().remove(0);
+        assert_eq!((row.status, row.attempt, row.finished_at), (EffectStatus::Unknown, 1, None));
+        shelf.commit(&[Change::Intend(publish)]).await.unwrap();
+        let row = shelf.store.effects("r").await.unwrap().remove(0);
+        assert_eq!((row.status, row.attempt), (EffectStatus::Intended, 2));
+        shelf.commit(&[settle("e1", EffectStatus::Done)]).await.unwrap();
+        let row = shelf.store.effects("r").await.unwrap().remove(0);
+        assert_eq!((row.status, row.evidence), (EffectStatus::Done, json!({ "seen": true })));
+        assert!(row.finished_at.is_some_and(|at| at >= row.started_at));
+        for (id, status) in [("e2", EffectStatus::Failed), ("e3", EffectStatus::Done), ("e4", EffectStatus::Unknown)] {
+            shelf.commit(&[intend(id, EffectKind::Create, &format!("name of {id}")), settle(id, status)]).await.unwrap();
+        }
+        let mut names = shelf.store.created_names().await.unwrap();
+        names.sort();
+        assert_eq!(names, ["name of e2", "name of e3", "name of e4"]);
+        assert_eq!(shelf.store.unknown_effects().await.unwrap(), 1);
+        assert!(shelf.store.open_toggles(ACCOUNT).await.unwrap().is_empty(), "a create is no toggle");
+        shelf.commit(&[intend("e5", EffectKind::Limit, "h"), intend("e6", EffectKind::Disable, "h")]).await.unwrap();
+        let open = shelf.store.open_toggles(ACCOUNT).await.unwrap();
+        assert_eq!(open.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["e5", "e6"]);
+    }
+}
+
+on_both_databases! {
+    async fn holdings_are_in_the_order_of_writes_to_their_address(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Retiring).await;
+        shelf.generation(2, Role::Current).await;
+        let mut row = holding("github:a", 1);
+        row.fact.level = Level::Effective;
+        row.fact.checked = Some(STAMP);
+        row.fact.drift = Some("changed by hand".to_owned());
+        (row.fact.attempts, row.fact.not_before) = (4, Timestamp(99));
+        row.evidence = json!({ "updated_at": "2026-01-01T00:00:00Z" });
+        shelf.commit(&[hold(&holding("github:a", 2), true), hold(&row, true)]).await.unwrap();
+        let order = |rows: &[HoldingRow]| rows.iter().map(|r| (r.fact.key.clone(), r.seq)).collect::<Vec<_>>();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        assert_eq!(order(&rows), [("g1".to_owned(), 2), ("g2".to_owned(), 1)]);
+        assert_eq!((&rows[0].fact, &rows[0].evidence), (&row.fact, &row.evidence));
+        // A look does not change the order, a write does.
+        shelf.commit(&[hold(&rows[1], false)]).await.unwrap();
+        assert_eq!(order(&shelf.store.holdings_at("github:a").await.unwrap()), order(&rows));
+        shelf.commit(&[hold(&rows[1], true)]).await.unwrap();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        assert_eq!(order(&rows), [("g2".to_owned(), 3), ("g1".to_owned(), 2)]);
+        // Each address counts for itself.
+        shelf.commit(&[hold(&holding("file:/b", 2), true)]).await.unwrap();
+        let rows = shelf.store.holdings(ROTATION).await.unwrap();
+        let order: Vec<_> = rows.iter().map(|r| (r.fact.address.as_str(), r.seq)).collect();
+        assert_eq!(order, [("file:/b", 1), ("github:a", 3), ("github:a", 2)]);
+    }
+}
+
+on_both_databases! {
+    async fn a_write_to_an_address_takes_back_what_other_keys_had_proved(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for number in 1..=3 {
+            shelf.generation(number, Role::Retiring).await;
+        }
+        let mut proved = holding("github:a", 1);
+        (proved.fact.checked, proved.fact.drift) = (Some(STAMP), Some("changed by hand".to_owned()));
+        let mut unsent = holding("github:a", 2);
+        unsent.fact.level = Level::Pending;
+        let elsewhere = holding("file:/b", 1);
+        shelf.commit(&[hold(&unsent, true), hold(&proved, true), hold(&elsewhere, true)]).await.unwrap();
+        shelf.commit(&[hold(&holding("github:a", 3), true)]).await.unwrap();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        let levels: Vec<_> = rows.iter().map(|row| row.fact.level).collect();
+        assert_eq!(levels, [Level::Confirmed, Level::Intended, Level::Pending]);
+        assert_eq!((rows[1].fact.checked, &rows[1].fact.drift), (None, &None));
+        assert_eq!(shelf.store.holdings_at("file:/b").await.unwrap()[0].fact.level, Level::Confirmed);
+        // A look proves anew what it looks at, and takes nothing from the others.
+        let again = HoldingRow { seq: rows[1].seq, ..proved };
+        shelf.commit(&[hold(&again, false)]).await.unwrap();
+        let rows = shelf.store.holdings_at("github:a").await.unwrap();
+        assert_eq!((rows[0].fact.level, rows[1].fact.level), (Level::Confirmed, Level::Confirmed));
+    }
+}
+
+on_both_databases! {
+    async fn a_person_releases_a_destination_or_has_it_tried_again(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Current).await;
+        let mut failed = holding("github:a", 1);
+        (failed.fact.permanent, failed.fact.error) = (true, Some("404".to_owned()));
+        failed.fact.not_before = Timestamp(i64::MAX);
+        let mut other = holding("file:/b", 1);
+        other.destination.replace_range(.., "agent-env");
+        shelf.commit(&[hold(&failed, true), hold(&other, true)]).await.unwrap();
+        shelf.commit(&[Change::RetryNow { rotation: ROTATION.to_owned() }]).await.unwrap();
+        let row = shelf.store.holdings_at("github:a").await.unwrap().remove(0);
+        assert_eq!((row.fact.permanent, row.fact.error, row.fact.not_before), (false, None, Timestamp(0)));
+        let release =
+            Change::Release { rotation: ROTATION.to_owned(), destination: "github-production".to_owned() };
+        shelf.commit(&[release]).await.unwrap();
+        let rows = shelf.store.holdings(ROTATION).await.unwrap();
+        let released: Vec<_> = rows.iter().map(|row| (row.destination.as_str(), row.released)).collect();
+        assert_eq!(released, [("agent-env", false), ("github-production", true)]);
+    }
+}
+
+fn alert(subject: &str, detail: &str) -> NewAlert {
+    NewAlert::new(Kind::KeyInvalid, subject, detail).rotation(ROTATION)
+}
+
+fn resolve(subject: &str) -> Change {
+    Change::Resolve { kind: Kind::KeyInvalid, subject: subject.to_owned() }
+}
+
+on_both_databases! {
+    async fn an_alert_opens_once_resolves_and_opens_again_as_another(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.commit(&[Change::Alert(alert("key 1", "first"))]).await.unwrap();
+        let opened = shelf.store.alerts(false).await.unwrap().remove(0);
+        let worse = NewAlert { severity: Severity::Critical, ..alert("key 1", "worse") };
+        shelf.commit(&[Change::Alert(worse), Change::Alert(alert("key 2", "other"))]).await.unwrap();
+        let open = shelf.store.alerts(false).await.unwrap();
+        assert_eq!(open.len(), 2);
+        let same = open.iter().find(|row| row.subject == "key 1").unwrap();
+        assert_eq!((&same.id, &same.opened_at), (&opened.id, &opened.opened_at));
+        assert_eq!((same.detail.as_str(), same.severity.as_str()), ("worse", "critical"));
+        shelf.commit(&[resolve("key 1"), resolve("key 1"), resolve("key 9")]).await.unwrap();
+        assert_eq!(shelf.store.alerts(false).await.unwrap().len(), 1);
+        shelf.commit(&[Change::Alert(alert("key 1", "again"))]).await.unwrap();
+        let all = shelf.store.alerts(true).await.unwrap();
+        let of_key: Vec<_> = all.iter().filter(|row| row.subject == "key 1").collect();
+        assert_eq!(of_key.len(), 2);
+        let over = of_key.iter().find(|row| row.id == opened.id).unwrap();
+        assert!(over.resolved_at.is_some() && over.detail == "worse");
+        let again = of_key.iter().find(|row| row.id != opened.id).unwrap();
+        assert!(again.resolved_at.is_none() && again.detail == "again");
+    }
+}
+
+on_both_databases! {
+    async fn a_rotation_keeps_what_it_was_told(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.store.ensure_rotation(ROTATION, None).await.unwrap();
+        let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
+        assert_eq!(row.account.as_deref(), Some(ACCOUNT), "what is not known does not erase what is");
+        assert_eq!((row.last_generation, row.paused, row.next_due_at), (0, false, None));
+        shelf.store.set_paused(ROTATION, true, &entry("rotation.paused")).await.unwrap();
+        shelf.store.set_due(ROTATION, Some(Timestamp(5))).await.unwrap();
+        shelf.commit(&[Change::Healed { rotation: ROTATION.to_owned(), at: Timestamp(6) }]).await.unwrap();
+        let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
+        assert_eq!((row.paused, row.next_due_at, row.healed_at), (true, Some(Timestamp(5)), Some(Timestamp(6))));
+        shelf.store.set_paused(ROTATION, false, &entry("rotation.resumed")).await.unwrap();
+        shelf.commit(&[Change::Due { rotation: ROTATION.to_owned(), at: None }]).await.unwrap();
+        let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
+        assert_eq!((row.paused, row.next_due_at), (false, None));
+        assert_eq!(shelf.store.rotations().await.unwrap().len(), 1);
+    }
+}
+
+on_both_databases! {
+    async fn an_account_is_its_identity_and_not_its_name(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.store.note_entry("alias", ACCOUNT).await.unwrap();
+        assert_eq!(shelf.store.entries_of(ACCOUNT).await.unwrap(), ["alias", "main"]);
+        shelf.store.note_entry("alias", "user:bob").await.unwrap();
+        assert_eq!(shelf.store.entries_of(ACCOUNT).await.unwrap(), ["main"]);
+        assert_eq!(shelf.store.entry_identity("alias").await.unwrap().as_deref(), Some("user:bob"));
+        assert_eq!(shelf.store.entry_identity("nobody").await.unwrap(), None);
+        assert_eq!(shelf.store.account("user:bob").await.unwrap().unwrap().frozen, None);
+        assert_eq!(shelf.store.account("nobody").await.unwrap(), None);
+    }
+}
+
+fn unknown_key(hash: &str) -> RemoteKey {
+    RemoteKey {
+        hash: hash.to_owned(),
+        name: "rekeyd/i/production/9-nonce".to_owned(),
+        label: "sk-or-v1-abc...xyz".to_owned(),
+        disabled: false,
+        limit: None,
+        limit_remaining: None,
+        limit_reset: None,
+        include_byok_in_limit: false,
+        usage: MicroUsd(0),
+        byok_usage: MicroUsd(0),
+        last_used_at: None,
+        expires_at: None,
+        created_at: None,
+        workspace_id: None,
+    }
+}
+
+on_both_databases! {
+    async fn a_thaw_raises_the_counters_and_wants_an_adopt(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let freeze = Change::Freeze { account: ACCOUNT.to_owned(), reason: "cloned".to_owned() };
+        shelf.commit(&[freeze]).await.unwrap();
+        let row = shelf.another().await.account(ACCOUNT).await.unwrap().unwrap();
+        assert_eq!(row.frozen.as_deref(), Some("cloned"));
+        let thaw = |seen| Change::Thaw {
+            account: ACCOUNT.to_owned(),
+            foreign: vec![unknown_key("h1"), unknown_key("h2")],
+            counters: vec![(ROTATION.to_owned(), seen), ("gone".to_owned(), 3)],
+        };
+        shelf.commit(&[thaw(9)]).await.unwrap();
+        assert_eq!(shelf.store.account(ACCOUNT).await.unwrap().unwrap().frozen, None);
+        let rotation = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
+        assert_eq!((rotation.last_generation, rotation.needs_adopt), (9, true));
+        let mut foreign = shelf.store.foreign_hashes(ACCOUNT).await.unwrap();
+        foreign.sort();
+        assert_eq!(foreign, ["h1", "h2"]);
+        let lease = shelf.lease().await;
+        assert_eq!(shelf.store.take_generation(&lease, ROTATION).await.unwrap(), 10);
+        // A counter never falls.
+        shelf.store.commit(&lease, &[thaw(4), Change::Adopted { rotation: ROTATION.to_owned() }]).await.unwrap();
+        let rotation = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
+        assert_eq!((rotation.last_generation, rotation.needs_adopt), (10, false));
+    }
+}
+
+on_both_databases! {
+    async fn the_audit_trail_is_newest_first_also_within_one_commit(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let (run, lease) = shelf.open_run("r").await;
+        shelf.store.commit(&lease, &[audit("one"), run_change(&run), audit("two"), audit("three")]).await.unwrap();
+        shelf.store.commit(&lease, &[audit("four")]).await.unwrap();
+        let rows = shelf.store.audit(10).await.unwrap();
+        let actions: Vec<_> = rows.iter().map(|row| row.action.as_str()).collect();
+        assert_eq!(actions, ["four", "three", "two", "one", "run.started"]);
+        assert_eq!(shelf.store.audit(2).await.unwrap(), rows[..2]);
+        let row = &rows[0];
+        let text = (row.actor.as_str(), row.subject.as_str(), row.detail.as_str());
+        assert_eq!(text, ("tester", "rotation production", "because"));
+    }
+}
