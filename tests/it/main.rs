@@ -2,11 +2,13 @@
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
 //! - `everyday`: what users do every day, by the commands of the README
+//! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod everyday;
+mod init;
 mod kill;
 mod safety;
 mod support;
