@@ -47,8 +47,11 @@ pub(super) struct Flags {
     /// Address of the API of a GitHub Enterprise Server
     #[arg(long, value_name = "URL")]
     github_api_url: Option<String>,
-    /// Mail server for alerts, like smtp://user@mail.example.com:587; smtps:// for implicit TLS
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Mail server for alerts, like smtp://user@mail.example.com:587; smtps:// for implicit TLS"
+    )]
     smtp: Option<String>,
     /// File with the password of the mail server's user; "-" is stdin
     #[arg(long, value_name = "PATH", requires = "smtp")]
@@ -107,14 +110,13 @@ fn write(answers: &Answers, folder: &Folder, config: &Path, text: &str) -> anyho
 
 /// The commands that lead from here to the first rotation.
 fn next(answers: &Answers, folder: &Folder, config: &Path) -> Vec<String> {
-    let mut program = if folder.is_the_systems() && folder.has_group() {
-        "sudo -u rekeyd rekeyd".to_owned()
+    let program =
+        if folder.is_the_systems() && folder.has_group() { "sudo -u rekeyd rekeyd" } else { "rekeyd" };
+    let program = if config == Path::new(load::DEFAULT_PATH) {
+        program.to_owned()
     } else {
-        "rekeyd".to_owned()
+        format!("{program} --config {}", config.display())
     };
-    if config != Path::new(load::DEFAULT_PATH) {
-        program.push_str(&format!(" --config {}", config.display()));
-    }
     let rotation = &answers.rotation;
     let mut next = Vec::new();
     if answers.github.is_some() {
