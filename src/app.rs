@@ -17,6 +17,7 @@ use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as Githu
 use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
+use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, Parts, Place, Rotation};
 use crate::net::{Http, HttpOptions};
@@ -301,8 +302,26 @@ fn rotation(
         name: name.clone(),
         account: entry.account.to_string(),
         policy,
+        schedule: schedule(entry),
         heal: entry.on_invalid == OnInvalid::Rotate,
         heal_cooldown: entry.heal_cooldown,
     };
     Ok((name, rotation))
+}
+
+fn schedule(entry: &settings::Rotation) -> Schedule {
+    Schedule {
+        cadence: match &entry.schedule {
+            settings::Schedule::Cron { expr } => Cadence::Cron(Arc::new(expr.cron().clone())),
+            settings::Schedule::Every(span) => Cadence::Every(*span),
+        },
+        zone: entry.timezone,
+        window: entry.window.as_ref().map(|window| Window {
+            start: window.start,
+            end: window.end,
+            days: window.days.clone(),
+        }),
+        max_age: entry.max_age,
+        jitter: entry.jitter,
+    }
 }
