@@ -1,6 +1,8 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod serve;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::store::{Store, new_id};
+
+pub use serve::serve;
 
 /// An error that a person must mend in the configuration: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -72,30 +76,61 @@ pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> 
 
 /// The same with a clock of the caller's, for tests.
 pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
-    let ring = ring(settings)?;
-    let http = http(settings)?;
-    let accounts = accounts(settings, &http)?;
-    let places = places(settings, &http)?;
-    let rotations =
-        settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+    let adapters = Adapters::new(settings)?;
     let store = open_store(settings).await?;
     store.migrate().await?;
-    let (instance, fingerprints) = prove(&store, &ring).await?;
-    Ok(Engine::new(Parts {
-        store,
-        ring,
-        fingerprints,
-        instance,
-        clock,
-        actor: actor.to_owned(),
-        owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
-        lease: settings.engine.lease,
-        call_timeout: settings.engine.call_timeout,
-        confirm_after: settings.tests.confirm_after,
-        accounts,
-        rotations,
-        places,
-    }))
+    adapters.engine(settings, actor, clock, store).await
+}
+
+/// A new engine for new settings on the database and clock of the old one; nothing is changed when it fails.
+pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::Result<Engine> {
+    let adapters = Adapters::new(settings)?;
+    adapters.engine(settings, actor, Arc::clone(&old.parts.clock), old.store().clone()).await
+}
+
+/// All that the settings name, before the database is touched.
+struct Adapters {
+    ring: Ring,
+    accounts: BTreeMap<String, Account>,
+    places: BTreeMap<String, Place>,
+    rotations: BTreeMap<String, Rotation>,
+}
+
+impl Adapters {
+    fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let ring = ring(settings)?;
+        let http = http(settings)?;
+        let accounts = accounts(settings, &http)?;
+        let places = places(settings, &http)?;
+        let rotations =
+            settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+        Ok(Self { ring, accounts, places, rotations })
+    }
+
+    async fn engine(
+        self,
+        settings: &Settings,
+        actor: &str,
+        clock: Arc<dyn Clock>,
+        store: Store,
+    ) -> anyhow::Result<Engine> {
+        let (instance, fingerprints) = prove(&store, &self.ring).await?;
+        Ok(Engine::new(Parts {
+            store,
+            ring: self.ring,
+            fingerprints,
+            instance,
+            clock,
+            actor: actor.to_owned(),
+            owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
+            lease: settings.engine.lease,
+            call_timeout: settings.engine.call_timeout,
+            confirm_after: settings.tests.confirm_after,
+            accounts: self.accounts,
+            rotations: self.rotations,
+            places: self.places,
+        }))
+    }
 }
 
 /// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong

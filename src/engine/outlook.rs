@@ -1,12 +1,17 @@
 //! What the daemon says of itself: what runs, what comes next, and whether it can write at all.
 
+use std::collections::BTreeSet;
+
 use super::{Engine, EngineError};
 use crate::domain::rotation::State;
 use crate::domain::time::{Span, Timestamp};
-use crate::store::StoreError;
+use crate::store::{RunRow, StoreError};
 
 /// The resource whose lease is taken and given back to prove that leases can be had.
 const PROBE: &str = "probe:readiness";
+
+/// No wait of a run is set further ahead.
+const LONGEST_SLEEP: Span = Span::hours(2);
 
 /// A picture of all rotations, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +67,11 @@ impl Engine {
         let open = self.store().open_runs().await?;
         let rows = self.store().rotations().await?;
         let running = open.iter().map(|row| {
-            let timed = matches!(row.run.state, State::Grace { .. } | State::Observing);
-            (row.run.state.word(), Some(row.wake_at).filter(|at| timed && *at > now))
+            let until = match &row.run.state {
+                State::Grace { since, .. } => Some(since.ours.plus(row.run.policy.grace)),
+                _ => None,
+            };
+            (row.run.state.word(), until.filter(|at| *at > now))
         });
         let scheduled = rows
             .iter()
@@ -76,6 +84,38 @@ impl Engine {
         })
     }
 
+    /// Names of accounts with a run that is awake.
+    pub async fn accounts_awake(&self) -> Result<BTreeSet<String>, EngineError> {
+        let now = self.clock().now();
+        let mut accounts = BTreeSet::new();
+        for row in self.store().open_runs().await?.iter().filter(|row| is_awake(row, now)) {
+            accounts.extend(self.account_of(row).await?);
+        }
+        Ok(accounts)
+    }
+
+    /// Runs of an account that are awake, the one that woke first at the front.
+    pub async fn runs_awake(&self, account: &str) -> Result<Vec<String>, EngineError> {
+        let now = self.clock().now();
+        let mut mine = Vec::new();
+        for row in self.store().open_runs().await?.iter().filter(|row| is_awake(row, now)) {
+            if self.account_of(row).await?.as_deref() == Some(account) {
+                mine.push(row.run.id.clone());
+            }
+        }
+        Ok(mine)
+    }
+
+    /// The entry that works a run: its rotation's; when the configuration dropped the rotation, one that showed the
+    /// run's identity, so that the run is parked (R14) and not forgotten.
+    async fn account_of(&self, row: &RunRow) -> Result<Option<String>, EngineError> {
+        if let Some(rotation) = self.parts.rotations.get(&row.run.rotation) {
+            return Ok(Some(rotation.account.clone()));
+        }
+        let entries = self.store().entries_of(&row.run.account).await?;
+        Ok(entries.into_iter().find(|entry| self.parts.accounts.contains_key(entry)))
+    }
+
     /// Proves that the database takes writes and that leases can be had. A probe that another process holds is
     /// proof enough.
     pub async fn prove_writable(&self) -> Result<(), StoreError> {
@@ -85,6 +125,12 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// Awake now, or asleep until a moment that only a jumped clock could have set.
+fn is_awake(row: &RunRow, now: Timestamp) -> bool {
+    let left = row.wake_at.since(now);
+    left <= Span::ZERO || left > LONGEST_SLEEP
 }
 
 #[cfg(test)]
