@@ -95,6 +95,7 @@ impl Session<'_> {
         };
         extra.push(run_change(&after, error));
         extra.extend(self.consequences(run, event, &after));
+        extra.extend(self.next_due_at_end(&after).await?);
         self.commit(&extra).await?;
         tracing::info!(
             run = %run.id, rotation = %run.rotation, from = run.state.word(), to = after.state.word(),
