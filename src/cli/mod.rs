@@ -10,7 +10,9 @@ mod demo;
 mod destinations;
 mod drive;
 mod encryption;
+mod init;
 mod keys;
+mod manual;
 mod output;
 mod rotations;
 mod runs;
@@ -50,6 +52,8 @@ enum Command {
     Serve,
     /// Everything against built-in simulators: no account, no configuration
     Demo(demo::Args),
+    /// Write a first configuration with its credentials and the encryption key
+    Init(init::Flags),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -79,6 +83,17 @@ enum Command {
     /// The database
     #[command(subcommand)]
     Db(database::Command),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write one page a command into this folder instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// What every command gets.
@@ -135,6 +150,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve => serve::run(&context).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
+        Command::Init(flags) => init::run(&context, flags),
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,
@@ -143,6 +159,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Destinations(command) => destinations::run(&context, command).await,
         Command::Encryption(command) => encryption::run(&context, command).await,
         Command::Db(command) => database::run(&context, command).await,
+        Command::Completions { shell } => manual::completions(shell).map(|()| 0),
+        Command::Man { out } => manual::man(out).map(|()| 0),
     }
 }
 

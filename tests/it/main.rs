@@ -2,6 +2,7 @@
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
 //! - `everyday`: what users do every day, by the commands of the README
+//! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 //! - `house`: who may import whom, which crates are banned, what belongs in which room
@@ -10,6 +11,7 @@
 
 mod everyday;
 mod house;
+mod init;
 mod kill;
 mod safety;
 mod store;

@@ -49,9 +49,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 fn introduce(stage: &Stage) {
-    eprintln!("simulators: OpenRouter {}, GitHub {}, Vercel {}, mail {}", stage.openrouter.base_url(), stage.github.api_url(), stage.vercel.api_url(), stage.mailbox.url());
+    eprintln!(
+        "simulators: OpenRouter {}, GitHub {}, Vercel {}, mail {}",
+        stage.openrouter.base_url(),
+        stage.github.api_url(),
+        stage.vercel.api_url(),
+        stage.mailbox.url()
+    );
     eprintln!("configuration and store: {}", stage.folder().display());
-    eprintln!("the real daemon is running; {} agents call the provider with the key in {}", agents::COUNT, stage.agent_file().display());
+    eprintln!(
+        "the real daemon is running; {} agents call the provider with the key in {}",
+        agents::COUNT,
+        stage.agent_file().display()
+    );
 }
 
 /// Lets a newcomer play: shows mails as they arrive, until Ctrl-C.

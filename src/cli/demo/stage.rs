@@ -155,7 +155,12 @@ impl Stage {
 }
 
 /// What production looked like before rekeyd came.
-fn production(folder: &tempfile::TempDir, github: &GitHub, vercel: &Vercel, first: &str) -> anyhow::Result<()> {
+fn production(
+    folder: &tempfile::TempDir,
+    github: &GitHub,
+    vercel: &Vercel,
+    first: &str,
+) -> anyhow::Result<()> {
     github.add_repo(REPOSITORY);
     github.set_clock_offset(-60);
     github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, first);
@@ -173,7 +178,8 @@ fn production(folder: &tempfile::TempDir, github: &GitHub, vercel: &Vercel, firs
 
 fn private(path: &Path, content: &str) -> anyhow::Result<()> {
     use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     Ok(file.write_all(content.as_bytes())?)
 }
 

@@ -44,7 +44,8 @@ fn key(stage: &Stage, hash: &str) -> anyhow::Result<KeyRow> {
 
 /// The hash that every place holds, when it is one and the same.
 fn held_everywhere(stage: &Stage) -> Option<String> {
-    let mut hashes = stage.places().into_iter().map(|(_, value)| value.map(|key| Secret::new(key).sha256_hex()));
+    let mut hashes =
+        stage.places().into_iter().map(|(_, value)| value.map(|key| Secret::new(key).sha256_hex()));
     let first = hashes.next()??;
     hashes.all(|hash| hash.as_deref() == Some(first.as_str())).then_some(first)
 }
@@ -72,7 +73,10 @@ pub(super) async fn adopt(stage: &Stage) -> anyhow::Result<(bool, String)> {
     let view = stage.json(&["rotations", "show", "production"]).await?;
     let names = |keys: &[KeyRow]| keys.iter().map(|key| key.hash.clone()).collect::<Vec<_>>();
     let same = names(&before) == names(&stage.openrouter.keys());
-    Ok((same && view["current"]["generation"] == 1, "generation 1; nothing changed at the provider".to_owned()))
+    Ok((
+        same && view["current"]["generation"] == 1,
+        "generation 1; nothing changed at the provider".to_owned(),
+    ))
 }
 
 async fn rotate(stage: &Stage) -> anyhow::Result<(bool, String)> {
@@ -81,7 +85,8 @@ async fn rotate(stage: &Stage) -> anyhow::Result<(bool, String)> {
     stage.openrouter.use_key(&stage.first, 0.01);
     let arrived = until(stage, 20.0, || held_everywhere(stage).is_some()).await;
     let places = stage.places().map(|(place, _)| place).join(", ");
-    let fresh = held_everywhere(stage).is_some_and(|hash| hash != Secret::new(stage.first.clone()).sha256_hex());
+    let fresh =
+        held_everywhere(stage).is_some_and(|hash| hash != Secret::new(stage.first.clone()).sha256_hex());
     Ok((arrived && fresh, format!("one new key in: {places}")))
 }
 
@@ -94,7 +99,10 @@ async fn held_while_used(stage: &Stage, old: &str) -> anyhow::Result<(bool, Stri
     }
     let why = stage.rekeyd(&["why", "production"], None).await?;
     let alive = !key(stage, old)?.disabled;
-    Ok((alive && why.stdout.contains("not quiet"), "5 s of use by a slow worker; `why` says: not quiet yet".to_owned()))
+    Ok((
+        alive && why.stdout.contains("not quiet"),
+        "5 s of use by a slow worker; `why` says: not quiet yet".to_owned(),
+    ))
 }
 
 async fn retired(stage: &Stage, old: &str) -> anyhow::Result<(bool, String)> {
@@ -140,7 +148,8 @@ async fn leaked(stage: &Stage) -> anyhow::Result<(bool, String)> {
     let hash = held_everywhere(stage).context("the places hold different keys")?;
     settle(stage).await?;
     stage.rekeyd(&["rotations", "run", "production", "--leaked", "--wait"], None).await?;
-    let dead = until(stage, 20.0, || stage.openrouter.key_by_hash(&hash).is_some_and(|key| key.deleted)).await;
+    let dead =
+        until(stage, 20.0, || stage.openrouter.key_by_hash(&hash).is_some_and(|key| key.deleted)).await;
     let fresh = until(stage, 20.0, || held_everywhere(stage).is_some_and(|now| now != hash)).await;
     Ok((dead && fresh, "the leaked key is deleted, another one is everywhere".to_owned()))
 }
@@ -157,7 +166,8 @@ async fn settle(stage: &Stage) -> anyhow::Result<()> {
 }
 
 async fn mail_server_down(stage: &Stage) -> anyhow::Result<(bool, String)> {
-    let about = |what: &str| stage.mailbox.mails().iter().filter(|mail| mail.subject().contains(what)).count();
+    let about =
+        |what: &str| stage.mailbox.mails().iter().filter(|mail| mail.subject().contains(what)).count();
     until(stage, 15.0, || about("leak detected") > 0).await;
     let before = about("leak detected");
     stage.mailbox.set_down(true);
@@ -166,5 +176,8 @@ async fn mail_server_down(stage: &Stage) -> anyhow::Result<(bool, String)> {
     let meanwhile = about("leak detected") - before;
     stage.mailbox.set_down(false);
     let arrived = until(stage, 60.0, || about("leak detected") > before).await;
-    Ok((arrived && meanwhile == 0, "its mail waited in the outbox and arrived when the server was back".to_owned()))
+    Ok((
+        arrived && meanwhile == 0,
+        "its mail waited in the outbox and arrived when the server was back".to_owned(),
+    ))
 }
