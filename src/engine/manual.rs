@@ -3,15 +3,20 @@
 use serde_json::{Value, json};
 
 use super::kill::{Killed, Target};
+use super::record::Look;
 use super::session::Session;
 use super::{Engine, EngineError, Opened};
 use crate::domain::guard::Kill;
-use crate::domain::key::{KeyKind, KeySpec, MicroUsd, RemoteKey};
-use crate::domain::outcome::FailureKind;
+use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
+use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::{Remote, Request};
 use crate::domain::secret::Secret;
+use crate::domain::time::Stamp;
+use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
+use crate::net::Deadline;
 use crate::store::{
-    Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, Role, new_id,
+    Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, ProviderRow, Role,
+    new_id,
 };
 
 /// A key that a person gives to rekeyd to keep.
@@ -40,8 +45,6 @@ pub struct AddKey {
 pub struct Added {
     /// The stored row.
     pub key: KeyRow,
-    /// What the test showed; `None` when it was not asked for or showed nothing.
-    pub account: Option<String>,
     /// Something that the reader should know.
     pub warning: Option<String>,
 }
@@ -62,17 +65,11 @@ fn well_formed(secret: &Secret) -> Result<(), EngineError> {
 }
 
 impl Engine {
-    /// Stores a key. A provisioning key is refused, always; a key that the provider refuses is refused unless
-    /// `test` is off.
+    /// Stores a key of any provider. A provisioning key is refused, always; a key that the provider refuses is
+    /// refused unless `test` is off. Where keys come in two kinds the kind is asked for even then (product.md).
     pub async fn add_key(&self, add: AddKey) -> Result<Added, EngineError> {
         well_formed(&add.secret)?;
-        let account = self.parts.accounts.values().find(|account| account.provider == add.provider);
-        let account = account.ok_or_else(|| {
-            EngineError::usage(
-                format!("no account of provider {} is configured", add.provider),
-                "add [[accounts]] with this provider to the configuration",
-            )
-        })?;
+        let provider = self.provider_of(&add.provider).await?;
         let fingerprint = self.parts.fingerprints.of(&add.secret);
         let known = self.parts.store.keys().await?;
         if let Some(known) =
@@ -83,22 +80,37 @@ impl Engine {
                 hint: None,
             });
         }
-        if add.secret.sha256_hex() == account.issuer.provisioning_hash() {
+        if self.accounts().any(|account| account.issuer.provisioning_hash() == add.secret.sha256_hex()) {
             return Err(wrong_kind());
         }
-        let (verdict, warning) = self.first_test(account, &add).await?;
-        let new = NewKey {
+        let seen = self.first_test(&provider, &add).await?;
+        let warning = self.first_warning(&provider, &add, seen.as_ref());
+        let new = self.given_key(&add, fingerprint);
+        let entry = self.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
+        let row = NewProvider {
+            name: provider.name.clone(),
+            kind: provider.kind.clone(),
+            base_url: provider.base_url.clone(),
+        };
+        let key = self.parts.store.add_key(&row, &new, &entry).await?;
+        if let Some(seen) = seen {
+            self.record_first(&key.id, seen).await?;
+        }
+        let key = self.parts.store.key(&key.id).await?.unwrap_or(key);
+        Ok(Added { key, warning })
+    }
+
+    fn given_key(&self, add: &AddKey, fingerprint: String) -> NewKey {
+        let sealed = |secret: &Secret| self.parts.ring.seal(secret).as_str().to_owned();
+        NewKey {
             id: new_id(),
             provider: add.provider.clone(),
             name: add.name.clone().unwrap_or_else(|| add.provider.clone()),
             priority: add.priority,
             is_active: add.is_active,
-            settings: add.settings,
-            secret: Some(self.parts.ring.seal(&add.secret).as_str().to_owned()),
-            api_secret: add
-                .api_secret
-                .as_ref()
-                .map(|secret| self.parts.ring.seal(secret).as_str().to_owned()),
+            settings: add.settings.clone(),
+            secret: Some(sealed(&add.secret)),
+            api_secret: add.api_secret.as_ref().map(sealed),
             fingerprint: Some(fingerprint),
             mask: add.secret.mask(),
             hash: Some(add.secret.sha256_hex()),
@@ -109,38 +121,76 @@ impl Engine {
             origin: Origin::Given,
             issued_name: None,
             numbered: true,
-        };
-        let provider = NewProvider { name: add.provider.clone(), kind: add.provider.clone(), base_url: None };
-        let entry = self.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
-        let key = self.parts.store.add_key(&provider, &new, &entry).await?;
-        if let Some(verdict) = verdict {
-            self.parts.store.set_verdict(&key.id, verdict).await?;
         }
-        let key = self.parts.store.key(&key.id).await?.unwrap_or(key);
-        Ok(Added { key, account: verdict.map(str::to_owned), warning })
     }
 
-    /// Asks the provider what the key is before it is stored. Answers verdict and warning.
+    /// The stored provider, or the row of the catalog with this name.
+    async fn provider_of(&self, name: &str) -> Result<ProviderRow, EngineError> {
+        let stored = self.parts.store.providers().await?;
+        if let Some(row) = stored.into_iter().find(|row| row.name == name) {
+            return Ok(row);
+        }
+        let kinds = self.parts.tester.kinds();
+        if kinds.contains(&name) {
+            return Ok(ProviderRow { name: name.to_owned(), kind: name.to_owned(), base_url: None });
+        }
+        Err(EngineError::usage(
+            format!("there is no provider {name:?}"),
+            format!("the catalog has {}", kinds.join(", ")),
+        ))
+    }
+
+    /// Asks the provider what the key is before it is stored.
     async fn first_test(
         &self,
-        account: &super::Account,
+        provider: &ProviderRow,
         add: &AddKey,
-    ) -> Result<(Option<&'static str>, Option<String>), EngineError> {
-        if !add.test {
-            return Ok((
-                None,
-                Some("not tested: its kind is not proved, so no rotation will use it untested".to_owned()),
-            ));
+    ) -> Result<Option<Observation>, EngineError> {
+        if !add.test && !self.parts.tester.has_two_kinds(&provider.kind) {
+            return Ok(None);
         }
-        match account.issuer.whoami(&add.secret, self.deadline()).await {
-            Ok(reply) if reply.value.kind == KeyKind::Provisioning => Err(wrong_kind()),
-            Ok(_) => Ok((Some("valid"), None)),
-            Err(failure) if failure.kind == FailureKind::Unauthorized => Err(EngineError::usage(
-                format!("the provider does not accept this key: {failure}"),
-                "check that it was copied whole; --no-test stores it all the same",
-            )),
-            Err(failure) => Ok((None, Some(format!("stored, but it could not be tested: {failure}")))),
+        let base = self.endpoint(provider, None).await?;
+        let deadline = Deadline::after(self.parts.tests.timeout.to_std());
+        let tester = &self.parts.tester;
+        let seen = tester.test(&provider.kind, base.as_ref(), &add.secret, &add.settings, deadline).await;
+        match (seen.outcome(), seen.reason()) {
+            (Outcome::Restricted, Some(Reason::WrongKind)) => Err(wrong_kind()),
+            (Outcome::Invalid, _) if add.test => Err(EngineError::Outside {
+                what: "the provider does not accept this key".to_owned(),
+                failure: Failure::new(FailureKind::Refused, seen.detail)
+                    .hint("check that it was copied whole; --no-test stores it all the same"),
+            }),
+            _ => Ok(Some(seen)),
         }
+    }
+
+    fn first_warning(
+        &self,
+        provider: &ProviderRow,
+        add: &AddKey,
+        seen: Option<&Observation>,
+    ) -> Option<String> {
+        let mut said = Vec::new();
+        if let Some(form) = self.parts.tester.odd_form(&provider.kind, &add.secret) {
+            said.push(format!("keys of provider {} usually look like this: {form}", provider.name));
+        }
+        match seen {
+            None => said.push("not tested".to_owned()),
+            Some(seen) if seen.outcome() == Outcome::Valid => {}
+            Some(seen) if seen.outcome().is_conclusive() => said.push(format!("stored, but {}", seen.detail)),
+            Some(seen) => said.push(format!("stored, but it could not be tested: {}", seen.detail)),
+        }
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    async fn record_first(&self, id: &str, seen: Observation) -> Result<(), EngineError> {
+        let now = Stamp { ours: self.clock().now(), theirs: seen.date };
+        let look = Look::new(seen, Occasion::Extra);
+        let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
+            let folded = rows.into_iter().map(|row| self.fold(row, &look, now));
+            Ok(folded.flat_map(|folded| self.tested(folded, None)).collect())
+        };
+        self.parts.store.commit_tests(None, &[id.to_owned()], decide).await
     }
 
     /// Removes a key from the store, and says nothing to the provider unless `at_provider`.

@@ -88,6 +88,14 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run))],
         Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
+        Event::PublishedEverywhere { .. } => {
+            let mut over: Vec<Change> = super::tell::OF_A_KEY.map(resolve).into();
+            if run.trigger == Trigger::Heal {
+                let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
+                over.push(open(Kind::KeyHealed, detail));
+            }
+            over
+        }
         _ => Vec::new(),
     };
     if let (State::Parked { reason, .. }, false) = (&after.state, matches!(run.state, State::Parked { .. })) {
@@ -107,10 +115,6 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
     if after.state == State::Done {
         changes.push(resolve(Kind::RotationFailed));
         changes.push(resolve(Kind::LeakDetected));
-        if run.trigger == Trigger::Heal {
-            let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
-            changes.push(open(Kind::KeyHealed, detail));
-        }
     }
     changes
 }

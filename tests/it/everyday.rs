@@ -67,8 +67,11 @@ async fn plan_shows_every_call_and_changes_nothing() {
     world.adopt().await;
     let before = world.openrouter.keys();
     let plan = world.rekeyd(&["rotations", "plan", "production", "--json"]).await.ok().json();
-    let calls: Vec<&str> = plan["calls"].as_array().unwrap().iter().map(|c| c["call"].as_str().unwrap()).collect();
-    for expected in ["POST /keys", "PATCH /keys/", "DELETE /keys/", &format!("actions/secrets/{SECRET}"), "agent.env"] {
+    let calls: Vec<&str> =
+        plan["calls"].as_array().unwrap().iter().map(|c| c["call"].as_str().unwrap()).collect();
+    for expected in
+        ["POST /keys", "PATCH /keys/", "DELETE /keys/", &format!("actions/secrets/{SECRET}"), "agent.env"]
+    {
         assert!(calls.iter().any(|call| call.contains(expected)), "{expected} is missing: {calls:#?}");
     }
     assert_eq!(world.openrouter.keys(), before);
@@ -89,7 +92,8 @@ async fn a_key_in_use_is_never_disabled() {
     assert_eq!(why["state"], "grace", "{why}");
     assert!(why["blockers"].to_string().contains("not quiet"), "{why}");
     // It stops; the run ends.
-    let status = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
+    let status =
+        tokio::time::timeout(std::time::Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
     assert!(status.success());
     assert!(!world.openrouter.use_key(&world.first, 0.01));
 }

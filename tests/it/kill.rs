@@ -24,11 +24,8 @@ struct Story {
     command: &'static [&'static str],
 }
 
-const ROTATION: Story = Story {
-    name: "rotation",
-    prepare: |_| {},
-    command: &["rotations", "run", "production", "--wait"],
-};
+const ROTATION: Story =
+    Story { name: "rotation", prepare: |_| {}, command: &["rotations", "run", "production", "--wait"] };
 
 const EMERGENCY: Story = Story {
     name: "emergency",

@@ -139,7 +139,8 @@ impl World {
 
     /// The same with more text, and other destinations of the rotation.
     pub fn configure_with(&self, more: &str, destinations: &str) {
-        let Waits { grace, quiet, observe, settle, propagation, confirm_after, lease, call_timeout } = &self.waits;
+        let Waits { grace, quiet, observe, settle, propagation, confirm_after, lease, call_timeout } =
+            &self.waits;
         let text = format!(
             r#"
 [database]
