@@ -183,7 +183,8 @@ impl Session<'_> {
         let mut found = self.other_entries().await?;
         let Some(stored) = self.stored_provisioning_keys().await? else { return Ok(()) };
         found.extend(stored);
-        let subject = format!("account {}", self.account.name);
+        // By identity: the entry that goes must not take the alert's end with it.
+        let subject = format!("account {}", self.identity);
         let change = if found.is_empty() {
             Change::Resolve { kind: Kind::DuplicateProvisioningKey, subject }
         } else {
@@ -193,7 +194,9 @@ impl Session<'_> {
                 self.account.name,
                 found.join(" ")
             );
-            Change::Alert(self.account_alert(Kind::DuplicateProvisioningKey, detail))
+            let mut alert = self.account_alert(Kind::DuplicateProvisioningKey, detail);
+            alert.subject = subject;
+            Change::Alert(alert)
         };
         self.commit(&[change]).await
     }
