@@ -70,7 +70,9 @@ pub async fn run(engine: Engine) -> Result<(), DaemonError> {
 
 /// One look at the store: every open run that is awake is worked until it waits.
 async fn tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
-    engine.check_tick().await?;
+    if let Some(Err(error)) = stop.run_until_cancelled(engine.check_tick()).await {
+        tracing::warn!(%error, "tests");
+    }
     let now = engine.clock().now();
     let open = engine.store().open_runs().await?;
     let awake: Vec<&RunRow> = open.iter().filter(|row| is_awake(row, now)).collect();

@@ -124,9 +124,12 @@ impl Engine {
                 .await?;
         }
         let all = self.parts.store.keys().await?;
-        let (wanted, done): (Vec<&KeyRow>, Vec<&KeyRow>) =
-            all.iter().filter(|row| scope.includes(row)).partition(|row| self.wants(row, scope, asked_at));
-        let subjects = self.subjects(&wanted).await?;
+        let providers = self.parts.store.providers().await?;
+        let (wanted, done): (Vec<&KeyRow>, Vec<&KeyRow>) = all
+            .iter()
+            .filter(|row| scope.includes(row))
+            .partition(|row| self.wants(row, &providers, scope, asked_at));
+        let subjects = self.subjects(&wanted, &providers).await?;
         let mut by_provider: BTreeMap<String, Vec<(String, Observation)>> = BTreeMap::new();
         for (subject, seen) in self.probe_all(subjects).await {
             by_provider.entry(subject.row.provider).or_default().push((subject.row.id, seen));
@@ -187,20 +190,25 @@ impl Engine {
     }
 
     /// A key that another process looked at since the person asked needs no second test.
-    fn wants(&self, row: &KeyRow, scope: &Scope, asked_at: Timestamp) -> bool {
+    fn wants(&self, row: &KeyRow, providers: &[ProviderRow], scope: &Scope, asked_at: Timestamp) -> bool {
         let now = self.clock().now();
         match scope.why {
             Why::Person => row.health.looked_at.is_none_or(|at| at < asked_at || at > now),
             Why::Again => row.health.is_due_again(now),
             Why::Schedule => {
-                let least = self.parts.tester.min_interval(&row.provider).unwrap_or(Span::ZERO);
+                let provider = providers.iter().find(|provider| provider.name == row.provider);
+                let least = provider.and_then(|provider| self.parts.tester.min_interval(&provider.kind));
+                let least = least.unwrap_or(Span::ZERO);
                 row.health.is_due(now, self.parts.tests.interval.max(Span(least.0 * 2)))
             }
         }
     }
 
-    async fn subjects(&self, rows: &[&KeyRow]) -> Result<Vec<Subject>, EngineError> {
-        let providers = self.parts.store.providers().await?;
+    async fn subjects(
+        &self,
+        rows: &[&KeyRow],
+        providers: &[ProviderRow],
+    ) -> Result<Vec<Subject>, EngineError> {
         let mut subjects = Vec::new();
         for row in rows {
             let Some(secret) = self.open(row)? else { continue };

@@ -11,6 +11,11 @@ impl Session<'_> {
         let mut changes = roles(before, event);
         changes.extend(answers(before, event));
         changes.extend(alerts(before, event, after));
+        if matches!(event, Event::PublishedEverywhere { .. }) {
+            // A key that works was just proved.
+            let subject = format!("account {}", self.account.name);
+            changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
+        }
         if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
             let detail = after.state.reason().unwrap_or_default().to_owned();
             let subject = format!("rotation {} run {}", after.rotation, after.id);

@@ -242,7 +242,11 @@ on_both_databases! {
 fn scripts(world: &World, kind: &str) {
     let destination = format!("[[destinations]]\nname = \"scripts\"\nholds = \"provisioning\"\n{kind}\n");
     world.configure_with(&destination, r#"["github-production", "agent-env"]"#);
-    patch(world, "max_deletes_per_hour = 100", "max_deletes_per_hour = 100\nprovisioning_destinations = [\"scripts\"]");
+    patch(
+        world,
+        "max_deletes_per_hour = 100",
+        "max_deletes_per_hour = 100\nprovisioning_destinations = [\"scripts\"]",
+    );
 }
 
 on_both_databases! {
