@@ -130,7 +130,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         }
         Command::Test { provider, number, all: _ } => return test(context, provider, number).await,
         Command::Delete { provider, number, at_provider } => {
-            delete(context, &provider, number, at_provider).await?
+            delete(context, &provider, number, at_provider).await?;
         }
         Command::Add {
             provider,

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 
+use super::incident::{counted, provider_change};
 use super::probing::Subject;
 use super::record::{Folded, Look};
 use super::{Engine, EngineError};
-use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::time::{Span, Stamp, Timestamp};
-use crate::domain::verdict::pass::{MASS_HOLD, PassCount, ProviderHealth, ProviderTell};
-use crate::domain::verdict::{Observation, Occasion, Outcome};
+use crate::domain::verdict::pass::{MASS_HOLD, ProviderHealth};
+use crate::domain::verdict::{Observation, Occasion};
 use crate::store::{Change, KeyRow, Lease, ProviderRow, Role};
 
 /// Tests of stored keys.
@@ -312,58 +312,8 @@ impl Scope {
 
 /// Tombstones, inactive keys and placeholders are not tested. A retiring key is watched through the account only:
 /// a test with it would keep it from going quiet. A candidate is its run's.
-fn is_tested(row: &KeyRow) -> bool {
+pub(super) fn is_tested(row: &KeyRow) -> bool {
     row.is_active && row.secret.is_some() && matches!(row.role, Role::Current | Role::Manual)
-}
-
-fn counted(
-    provider: &str,
-    all: &[KeyRow],
-    looks: &BTreeMap<String, Observation>,
-    folded: &[Folded],
-    why: Why,
-) -> PassCount {
-    let mine = || all.iter().filter(|row| is_tested(row) && row.provider == provider);
-    let others = mine().filter(|row| !looks.contains_key(&row.id));
-    let unreachable = looks.values().filter(|seen| seen.outcome() == Outcome::Unreachable).count();
-    // Only passes count for "3 passes": between them an outage is not seen again, but its end is.
-    let reach = if why == Why::Schedule { unreachable } else { 0 };
-    PassCount {
-        keys: mine().count(),
-        looked: looks.len() - unreachable + reach,
-        unreachable: reach,
-        turned_bad: folded.iter().filter(|one| one.turned_bad()).count(),
-        bad: others.filter(|row| row.health.verdict.is_bad()).count()
-            + folded.iter().filter(|one| one.step.health.verdict.is_bad()).count(),
-    }
-}
-
-fn provider_change(provider: &str, tell: ProviderTell, count: PassCount) -> Change {
-    let subject = format!("provider {provider}");
-    let open = |kind, detail: String| Change::Alert(NewAlert::new(kind, subject.clone(), detail));
-    match tell {
-        ProviderTell::UnreachableBegins => open(
-            Kind::ProviderUnreachable,
-            format!(
-                "Provider {provider} does not answer tests of its keys. What was known of them is kept. If other programs \
-                 reach it, look at this machine's network, proxy and certificates."
-            ),
-        ),
-        ProviderTell::UnreachableEnds => {
-            Change::Resolve { kind: Kind::ProviderUnreachable, subject: subject.clone() }
-        }
-        ProviderTell::IncidentBegins => open(
-            Kind::ProviderIncident,
-            format!(
-                "{} of {} keys of provider {provider} turned bad at once. That is more often an outage, our own address or a \
-                 moved endpoint than so many dead keys: their own alerts wait for another look in 10 minutes.",
-                count.turned_bad, count.keys
-            ),
-        ),
-        ProviderTell::IncidentEnds => {
-            Change::Resolve { kind: Kind::ProviderIncident, subject: subject.clone() }
-        }
-    }
 }
 
 impl CheckReport {

@@ -1,6 +1,7 @@
 //! What people are told of a key: alert kinds and severities of interface.md §5, in whole sentences.
 
 use crate::domain::alert::{Kind, NewAlert, Severity};
+use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Concern, Health, Observation, Reason, Tell};
 use crate::store::{Change, KeyRow, Role};
 
@@ -114,7 +115,7 @@ fn told(row: &KeyRow, health: &Health, seen: &Observation, concern: Concern) -> 
             format!("has been answered with rate limits for long: {said}. Its verdict is kept.")
         }
         Concern::Expiring => {
-            let when = health.expires_at.map(|at| at.rfc3339()).unwrap_or_default();
+            let when = health.expires_at.map(Timestamp::rfc3339).unwrap_or_default();
             format!("expires at {when}. Rotate or replace it before then.")
         }
         Concern::Flapping => format!(

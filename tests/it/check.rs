@@ -1,4 +1,5 @@
 //! Tests of stored keys: what they show, what people are told, and what is done about it.
+#![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
 use std::time::Duration;
 
@@ -151,6 +152,24 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn a_refused_key_that_its_account_shows_alive_is_told_and_kept(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            // Only the key's own question is answered badly, not the account's.
+            world.openrouter.faults().once("whoami", When::Before, Act::status(401));
+            let out = world.rekeyd(&["keys", "test", "openrouter", "1", "--json"]).await;
+            assert_eq!(out.status, 1, "{out:?}");
+        }
+        assert_eq!(of_kind(&world, "key_invalid").await.len(), 1);
+        assert_eq!(world.openrouter.requests().iter().filter(|r| r.label == "read_key").count(), 1);
+        assert_eq!(world.rekeyd(&["runs", "list", "--json"]).await.ok().json(), serde_json::json!([]));
+        assert_eq!(world.openrouter.keys().len(), 1);
+    }
+}
+
+on_both_databases! {
     async fn a_bad_day_of_the_provider_moves_no_verdict(db: Db) {
         let world = World::new(db).await;
         world.adopt().await;
@@ -204,8 +223,8 @@ on_both_databases! {
         eventually(&world, "the new key is not tested", async || used(&world, &new).is_some()).await;
         daemon.kill().await.unwrap();
         let out = test(&world).await.ok();
-        assert_eq!(out.json().as_array().unwrap().len(), 1, "{out:?}");
         assert_eq!(used(&world, &world.first), before);
+        assert_eq!(out.json().as_array().unwrap().len(), 1, "{out:?}");
     }
 }
 

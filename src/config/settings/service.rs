@@ -165,7 +165,7 @@ impl Tests {
     pub fn interval(&self) -> Span {
         let start = chrono::DateTime::UNIX_EPOCH.with_timezone(&self.timezone);
         let ticks: Vec<_> = self.schedule.cron().iter_from(start, Direction::Forward).take(4).collect();
-        let gaps = ticks.windows(2).map(|pair| (pair[1].clone() - pair[0].clone()).num_milliseconds());
+        let gaps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).num_milliseconds());
         gaps.min().map_or(Span::minutes(15), |shortest| Span(shortest.max(1000)))
     }
 
