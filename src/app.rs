@@ -20,14 +20,16 @@ use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as Githu
 use crate::destination::vercel::{Vercel, VercelSpec};
 use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
+use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::engine::{Account, Engine, Parts, Place, Rotation};
+use crate::engine::{Account, Engine, Parts, Place, Rotation, TestPolicy};
 use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
+use crate::provider::tester::CatalogTester;
 use crate::store::{Store, new_id};
 
 pub use serve::serve;
@@ -94,6 +96,7 @@ pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::
 /// All that the settings name, before the database is touched.
 struct Adapters {
     ring: Ring,
+    tester: Arc<CatalogTester>,
     accounts: BTreeMap<String, Account>,
     places: BTreeMap<String, Place>,
     rotations: BTreeMap<String, Rotation>,
@@ -103,11 +106,12 @@ impl Adapters {
     fn new(settings: &Settings) -> anyhow::Result<Self> {
         let ring = ring(settings)?;
         let http = http(settings)?;
+        let tester = Arc::new(CatalogTester::new(http.clone()));
         let accounts = accounts(settings, &http)?;
         let places = places(settings, &http)?;
         let rotations =
             settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
-        Ok(Self { ring, accounts, places, rotations })
+        Ok(Self { ring, tester, accounts, places, rotations })
     }
 
     async fn engine(
@@ -129,6 +133,8 @@ impl Adapters {
             lease: settings.engine.lease,
             call_timeout: settings.engine.call_timeout,
             confirm_after: settings.tests.confirm_after,
+            tester: self.tester,
+            tests: test_policy(&settings.tests),
             accounts: self.accounts,
             rotations: self.rotations,
             places: self.places,
@@ -169,10 +175,10 @@ fn resolve(reference: &SecretRef, field: &str) -> Result<Secret, Misconfigured> 
 }
 
 fn accounts(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Account>> {
-    settings.accounts.iter().map(|entry| account(entry, http)).collect()
+    settings.accounts.iter().map(|entry| account(settings, entry, http)).collect()
 }
 
-fn account(entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Account)> {
+fn account(settings: &Settings, entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Account)> {
     let name = entry.name.to_string();
     if entry.provider.as_str() != "openrouter" {
         return Err(Misconfigured::new(
@@ -184,15 +190,54 @@ fn account(entry: &settings::Account, http: &Http) -> anyhow::Result<(String, Ac
     let key = resolve(&entry.provisioning_key, &format!("account {name}: provisioning_key"))?;
     let base = entry.base_url.as_ref().ok_or_else(|| anyhow!("account {name} has no base_url"))?;
     let issuer: Arc<dyn Issuer> =
-        Arc::new(OpenRouter::new(http.clone(), base.url().clone(), entry.workspace.clone(), key));
+        Arc::new(OpenRouter::new(http.clone(), base.url().clone(), entry.workspace.clone(), key.clone()));
     let account = Account {
         name: name.clone(),
         provider: entry.provider.to_string(),
         issuer,
         workspace: entry.workspace.clone(),
         max_deletes_per_hour: entry.max_deletes_per_hour,
+        base_url: base.url().clone(),
+        provisioning_key: key,
+        provisioning_places: provisioning_places(settings, entry, http)?,
+        credits_alert_below: entry.credits_alert_below,
     };
     Ok((name, account))
+}
+
+/// Where the provisioning key of an account goes: GitHub, for scripts, and nowhere else.
+fn provisioning_places(
+    settings: &Settings,
+    entry: &settings::Account,
+    http: &Http,
+) -> anyhow::Result<Vec<Place>> {
+    let find = |name: &Name| {
+        let found = settings.destinations.iter().find(|destination| destination.name == *name);
+        found.filter(|it| {
+            it.holds == KeyKind::Provisioning && matches!(it.kind, DestinationKind::Github { .. })
+        })
+    };
+    let places = entry.provisioning_destinations.iter().map(|name| {
+        let destination = find(name).ok_or_else(|| {
+            Misconfigured::new(
+                format!("account {}: destination {name} may not hold a provisioning key", entry.name),
+                "type = \"github\" with holds = \"provisioning\"",
+            )
+        })?;
+        place(destination, http).map(|(_, place)| place)
+    });
+    places.collect()
+}
+
+fn test_policy(tests: &settings::Tests) -> TestPolicy {
+    TestPolicy {
+        interval: tests.interval(),
+        concurrency: tests.concurrency,
+        per_provider_concurrency: tests.per_provider_concurrency,
+        host_spacing: tests.host_spacing,
+        timeout: tests.timeout,
+        history: tests.history,
+    }
 }
 
 fn places(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Place>> {

@@ -71,6 +71,7 @@ CREATE TABLE keys (
     verdict       TEXT   NOT NULL,
     detail        TEXT,
     test          TEXT,
+    health        TEXT,
     latency_ms    BIGINT,
     created_at    BIGINT NOT NULL,
     updated_at    BIGINT NOT NULL
@@ -80,6 +81,46 @@ CREATE UNIQUE INDEX keys_hash ON keys (account, hash) WHERE hash IS NOT NULL AND
 CREATE UNIQUE INDEX keys_generation ON keys (rotation, generation) WHERE rotation IS NOT NULL;
 CREATE UNIQUE INDEX keys_one_current ON keys (rotation) WHERE role = 'current';
 CREATE INDEX keys_fingerprint ON keys (fingerprint);
+
+-- What each test of a key showed. Names and figures only; pruned after [tests] history.
+CREATE TABLE observations (
+    id             TEXT PRIMARY KEY,
+    key_id         TEXT   NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
+    at             BIGINT NOT NULL,
+    outcome        TEXT   NOT NULL,
+    reason         TEXT,
+    status         BIGINT,
+    provider_code  TEXT,
+    latency_ms     BIGINT NOT NULL,
+    retry_after_ms BIGINT,
+    detail         TEXT   NOT NULL
+);
+CREATE INDEX observations_key ON observations (key_id, at);
+CREATE INDEX observations_at ON observations (at);
+
+-- What tests remember between passes of whole providers ('provider:NAME') and of the provisioning keys of
+-- entries of the configuration ('account:NAME'); `doc` is a value of domain/verdict as JSON.
+CREATE TABLE provider_health (
+    subject    TEXT PRIMARY KEY,
+    doc        TEXT   NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+-- Where the provisioning key of an account was published to (GitHub, for scripts). The key itself is never
+-- stored: only its hash, which the provider knows anyway, and the destination's evidence.
+CREATE TABLE provisioning_copies (
+    address     TEXT PRIMARY KEY,
+    account     TEXT   NOT NULL,
+    destination TEXT   NOT NULL,
+    hash        TEXT   NOT NULL,
+    writes      BIGINT NOT NULL,
+    level       TEXT   NOT NULL,
+    evidence    TEXT   NOT NULL,
+    error       TEXT,
+    attempts    BIGINT NOT NULL,
+    not_before  BIGINT NOT NULL,
+    updated_at  BIGINT NOT NULL
+);
 
 -- What the store knows of a rotation; its policy lives in the configuration.
 CREATE TABLE rotations (

@@ -1,4 +1,4 @@
-//! `keys list | add | show | delete`.
+//! `keys list | add | show | test | delete`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Context;
 use super::output::{or_dash, secret, table};
 use crate::domain::secret::Secret;
-use crate::engine::AddKey;
+use crate::engine::{AddKey, Scope, Which, Why};
 use crate::store::{KeyRow, Role};
 
 #[derive(Debug, clap::Subcommand)]
@@ -42,6 +42,20 @@ pub(super) enum Command {
         /// Do not ask the provider first
         #[arg(long)]
         no_test: bool,
+        /// Test this key with a completion of a few tokens of this model; costs money each time
+        #[arg(long, value_name = "MODEL")]
+        billed_probe: Option<String>,
+    },
+    /// Test stored keys now, with the cheapest honest request of their provider
+    Test {
+        /// Name of the provider; without it every active key
+        #[arg(conflicts_with = "all")]
+        provider: Option<String>,
+        /// Number of the key
+        number: Option<i64>,
+        /// Every active key of every provider
+        #[arg(long)]
+        all: bool,
     },
     /// Show one key, masked
     Show {
@@ -114,6 +128,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             let key = engine.numbered(&provider, number).await?;
             context.out.value(&row(&key), one)?;
         }
+        Command::Test { provider, number, all: _ } => return test(context, provider, number).await,
         Command::Delete { provider, number, at_provider } => {
             delete(context, &provider, number, at_provider).await?;
         }
@@ -126,8 +141,12 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             secret_stdin,
             inactive,
             no_test,
+            billed_probe,
         } => {
-            let settings = settings.map_or(Ok(serde_json::json!({})), |text| parse_settings(&text))?;
+            let mut settings = settings.map_or(Ok(serde_json::json!({})), |text| parse_settings(&text))?;
+            if let Some(model) = billed_probe {
+                settings["billed_probe"] = Value::String(model);
+            }
             let api_secret = api_secret_file.map(|path| std::fs::read_to_string(&path)).transpose()?;
             let secret = if secret_stdin {
                 Secret::new(super::output::piped()?.trim_end_matches(['\n', '\r']).to_owned())
@@ -163,11 +182,47 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 }
 
 fn parse_settings(text: &str) -> anyhow::Result<Value> {
-    let value: Value = serde_json::from_str(text).map_err(|error| crate::app::Misconfigured {
-        text: format!("--settings is not JSON: {error}"),
-        hint: None,
-    })?;
+    let wrong = |text: String| crate::app::Misconfigured { text, hint: None };
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| wrong(format!("--settings is not JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(wrong("--settings is not a JSON object".to_owned()).into());
+    }
     Ok(value)
+}
+
+/// Tests now. Exit status 1 when the provider does not accept one of the keys.
+async fn test(context: &Context, provider: Option<String>, number: Option<i64>) -> anyhow::Result<u8> {
+    let engine = context.engine().await?;
+    let which = match (provider, number) {
+        (Some(provider), Some(number)) => Which::Key(engine.numbered(&provider, number).await?.id),
+        (Some(provider), None) => Which::Provider(provider),
+        (None, _) => Which::All,
+    };
+    let report = engine.check_keys(&Scope { which, why: Why::Person }).await?;
+    if report.busy {
+        anyhow::bail!("another rekeyd process has been testing keys for a minute; try again");
+    }
+    let headers = ["provider", "no", "name", "key", "outcome", "reason", "latency", "status", "detail"];
+    context.out.rows(&report.keys, &headers, |key| {
+        vec![
+            key.provider_type.clone(),
+            or_dash(key.number.as_ref()),
+            key.name.clone(),
+            key.masked_key.clone(),
+            key.outcome.clone(),
+            or_dash(key.reason.as_ref()),
+            format!("{} ms", key.latency_ms),
+            key.status.clone(),
+            key.detail.clone(),
+        ]
+    })?;
+    for rotation in &report.healing {
+        eprintln!(
+            "rotation {rotation}: its key is dead and is being replaced; follow it with `rekeyd runs list`"
+        );
+    }
+    Ok(u8::from(report.any_invalid()))
 }
 
 async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {

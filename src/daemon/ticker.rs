@@ -38,6 +38,7 @@ pub struct Pass {
 pub static PASSES: &[Pass] = &[
     Pass { name: "due", wake: "*/2 * * * * *", look: |service, live| Box::pin(due(service, live)) },
     Pass { name: "runs", wake: "* * * * * *", look: |service, live| Box::pin(runs(service, live)) },
+    Pass { name: "tests", wake: "* * * * * *", look: |service, live| Box::pin(tests(service, live)) },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -54,6 +55,14 @@ async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError>
         service.visit(&live, &account);
     }
     Ok(())
+}
+
+/// Tests the keys when their schedule says so, and the second looks that are due.
+async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    match service.stop.run_until_cancelled(live.engine.check_tick()).await {
+        Some(report) => report.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// The scheduler and the tasks that it wakes.

@@ -1,148 +1,17 @@
 //! What a person does by hand: keys in the store, keys at the provider. The same guard, the same journal.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::kill::{Killed, Target};
 use super::session::Session;
 use super::{Engine, EngineError, Opened};
 use crate::domain::guard::Kill;
-use crate::domain::key::{KeyKind, KeySpec, MicroUsd, RemoteKey};
+use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::{Remote, Request};
-use crate::domain::secret::Secret;
-use crate::store::{
-    Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, Role, new_id,
-};
-
-/// A key that a person gives to rekeyd to keep.
-#[derive(Debug)]
-pub struct AddKey {
-    /// Name of its provider.
-    pub provider: String,
-    /// Name for people.
-    pub name: Option<String>,
-    /// 100 production, 50–90 backup, below 50 testing.
-    pub priority: i64,
-    /// The key.
-    pub secret: Secret,
-    /// A second secret, where the provider has one.
-    pub api_secret: Option<Secret>,
-    /// Free JSON.
-    pub settings: Value,
-    /// Neither tested nor handed out when false.
-    pub is_active: bool,
-    /// Ask the provider first.
-    pub test: bool,
-}
-
-/// A key that was added, and what its test showed.
-#[derive(Debug)]
-pub struct Added {
-    /// The stored row.
-    pub key: KeyRow,
-    /// What the test showed; `None` when it was not asked for or showed nothing.
-    pub account: Option<String>,
-    /// Something that the reader should know.
-    pub warning: Option<String>,
-}
-
-/// A key is malformed when it is empty, longer than 8 KiB, or has spaces or control characters (interface.md §3).
-fn well_formed(secret: &Secret) -> Result<(), EngineError> {
-    let text = secret.expose();
-    let reason = if text.is_empty() {
-        "it is empty"
-    } else if text.len() > 8 * 1024 {
-        "it is longer than 8 KiB"
-    } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        "it has spaces or control characters in it"
-    } else {
-        return Ok(());
-    };
-    Err(EngineError::Usage { text: format!("this is not a key: {reason}"), hint: None })
-}
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, Origin, Role, new_id};
 
 impl Engine {
-    /// Stores a key. A provisioning key is refused, always; a key that the provider refuses is refused unless
-    /// `test` is off.
-    pub async fn add_key(&self, add: AddKey) -> Result<Added, EngineError> {
-        well_formed(&add.secret)?;
-        let account = self.parts.accounts.values().find(|account| account.provider == add.provider);
-        let account = account.ok_or_else(|| {
-            EngineError::usage(
-                format!("no account of provider {} is configured", add.provider),
-                "add [[accounts]] with this provider to the configuration",
-            )
-        })?;
-        let fingerprint = self.parts.fingerprints.of(&add.secret);
-        let known = self.parts.store.keys().await?;
-        if let Some(known) =
-            known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead)
-        {
-            return Err(EngineError::Usage {
-                text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
-                hint: None,
-            });
-        }
-        if add.secret.sha256_hex() == account.issuer.provisioning_hash() {
-            return Err(wrong_kind());
-        }
-        let (verdict, warning) = self.first_test(account, &add).await?;
-        let new = NewKey {
-            id: new_id(),
-            provider: add.provider.clone(),
-            name: add.name.clone().unwrap_or_else(|| add.provider.clone()),
-            priority: add.priority,
-            is_active: add.is_active,
-            settings: add.settings,
-            secret: Some(self.parts.ring.seal(&add.secret).as_str().to_owned()),
-            api_secret: add
-                .api_secret
-                .as_ref()
-                .map(|secret| self.parts.ring.seal(secret).as_str().to_owned()),
-            fingerprint: Some(fingerprint),
-            mask: add.secret.mask(),
-            hash: Some(add.secret.sha256_hex()),
-            account: None,
-            rotation: None,
-            generation: None,
-            role: Role::Manual,
-            origin: Origin::Given,
-            issued_name: None,
-            numbered: true,
-        };
-        let provider = NewProvider { name: add.provider.clone(), kind: add.provider.clone(), base_url: None };
-        let entry = self.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
-        let key = self.parts.store.add_key(&provider, &new, &entry).await?;
-        if let Some(verdict) = verdict {
-            self.parts.store.set_verdict(&key.id, verdict).await?;
-        }
-        let key = self.parts.store.key(&key.id).await?.unwrap_or(key);
-        Ok(Added { key, account: verdict.map(str::to_owned), warning })
-    }
-
-    /// Asks the provider what the key is before it is stored. Answers verdict and warning.
-    async fn first_test(
-        &self,
-        account: &super::Account,
-        add: &AddKey,
-    ) -> Result<(Option<&'static str>, Option<String>), EngineError> {
-        if !add.test {
-            return Ok((
-                None,
-                Some("not tested: its kind is not proved, so no rotation will use it untested".to_owned()),
-            ));
-        }
-        match account.issuer.whoami(&add.secret, self.deadline()).await {
-            Ok(reply) if reply.value.kind == KeyKind::Provisioning => Err(wrong_kind()),
-            Ok(_) => Ok((Some("valid"), None)),
-            Err(failure) if failure.kind == FailureKind::Unauthorized => Err(EngineError::usage(
-                format!("the provider does not accept this key: {failure}"),
-                "check that it was copied whole; --no-test stores it all the same",
-            )),
-            Err(failure) => Ok((None, Some(format!("stored, but it could not be tested: {failure}")))),
-        }
-    }
-
     /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
     ///
     /// # Errors
@@ -231,18 +100,6 @@ impl Engine {
         session.close().await?;
         outcome
     }
-}
-
-fn number_of(key: &KeyRow) -> String {
-    key.number.map_or_else(|| "none".to_owned(), |number| number.to_string())
-}
-
-fn wrong_kind() -> EngineError {
-    EngineError::Refused(
-        "refused: this is a provisioning key: it manages keys and cannot call a model, so it is never stored as a \
-         regular one; put it where accounts.provisioning_key points"
-            .to_owned(),
-    )
 }
 
 impl Session<'_> {

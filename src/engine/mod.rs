@@ -11,15 +11,22 @@
 //! start     new runs: manual, scheduled, emergency
 //! due       which rotation is due, and when it is due next
 //! outlook   what the daemon says of itself: what runs, what comes next, can it write
+//! check     one pass over stored keys: probe, fold, commit · record, tell   the one place that records a test
+//! watch     provisioning keys, credits, duplicates · scripts   the provisioning key for scripts
+//! heal      a dead current key starts an emergency
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
 //!
 //! The daemon, a replica and the command line all use this; nothing here knows which of them it is.
 
 mod adopt;
+mod check;
 mod deliver;
 mod due;
 mod error;
+mod given;
+mod heal;
+mod incident;
 mod kill;
 mod manual;
 mod outcome;
@@ -27,29 +34,38 @@ mod outlook;
 mod perform;
 mod places;
 mod plan;
+mod probing;
+mod record;
+mod scripts;
 mod session;
 mod start;
 mod step;
 mod survey;
+mod tell;
 mod thaw;
 mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::clock::Clock;
 use crate::crypto::{Fingerprinter, Ring, Sealed};
 use crate::destination::Destination;
+use crate::domain::key::MicroUsd;
 use crate::domain::rotation::{Policy, Target};
 use crate::domain::schedule::Schedule;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
-use crate::provider::Issuer;
+use crate::provider::{Issuer, Tester};
 use crate::store::{Entry, KeyRow, Store};
 
 pub use adopt::Adoption;
+pub use check::{CheckReport, KeyReport, Scope, Which, Why};
 pub use error::EngineError;
-pub use manual::{AddKey, Added};
+pub use given::{AddKey, Added};
 pub use outlook::Outlook;
 pub use places::Checked;
 pub use session::{Opened, Session};
@@ -69,6 +85,14 @@ pub struct Account {
     pub workspace: Option<String>,
     /// R12.
     pub max_deletes_per_hour: u32,
+    /// Where its API is; its keys are tested there.
+    pub base_url: Url,
+    /// The provisioning key: tested, and published to `provisioning_places` only. Never stored.
+    pub provisioning_key: Secret,
+    /// Where scripts read the provisioning key from: GitHub only.
+    pub provisioning_places: Vec<Place>,
+    /// Alert when less credit than this is left.
+    pub credits_alert_below: Option<MicroUsd>,
 }
 
 /// A rotation of the configuration.
@@ -99,6 +123,23 @@ pub struct Place {
     pub adapter: Arc<dyn Destination>,
 }
 
+/// How stored keys are tested, `[tests]`.
+#[derive(Debug, Clone, Copy)]
+pub struct TestPolicy {
+    /// Time between two scheduled passes.
+    pub interval: Span,
+    /// Tests at one time.
+    pub concurrency: usize,
+    /// Tests at one time and provider.
+    pub per_provider_concurrency: usize,
+    /// Least time between the starts of two tests at one host.
+    pub host_spacing: Span,
+    /// Deadline of one test.
+    pub timeout: Span,
+    /// How long the history is kept.
+    pub history: Span,
+}
+
 /// What an engine is made from.
 pub struct Parts {
     /// The store, migrated.
@@ -121,6 +162,10 @@ pub struct Parts {
     pub call_timeout: Span,
     /// R5-like second looks: `[tests] confirm_after`.
     pub confirm_after: Span,
+    /// Tests keys of every provider.
+    pub tester: Arc<dyn Tester>,
+    /// `[tests]`.
+    pub tests: TestPolicy,
     /// By name.
     pub accounts: BTreeMap<String, Account>,
     /// By name.

@@ -11,6 +11,11 @@ impl Session<'_> {
         let mut changes = roles(before, event);
         changes.extend(answers(before, event));
         changes.extend(alerts(before, event, after));
+        if matches!(event, Event::PublishedEverywhere { .. }) {
+            // A key that works was just proved.
+            let subject = format!("account {}", self.account.name);
+            changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
+        }
         if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
             let detail = after.state.reason().unwrap_or_default().to_owned();
             let subject = format!("rotation {} run {}", after.rotation, after.id);
@@ -88,6 +93,14 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run))],
         Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
+        Event::PublishedEverywhere { .. } => {
+            let mut over: Vec<Change> = super::tell::OF_A_KEY.map(resolve).into();
+            if run.trigger == Trigger::Heal {
+                let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
+                over.push(open(Kind::KeyHealed, detail));
+            }
+            over
+        }
         _ => Vec::new(),
     };
     if let (State::Parked { reason, .. }, false) = (&after.state, matches!(run.state, State::Parked { .. })) {
@@ -107,10 +120,6 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
     if after.state == State::Done {
         changes.push(resolve(Kind::RotationFailed));
         changes.push(resolve(Kind::LeakDetected));
-        if run.trigger == Trigger::Heal {
-            let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
-            changes.push(open(Kind::KeyHealed, detail));
-        }
     }
     changes
 }

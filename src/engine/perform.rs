@@ -3,16 +3,18 @@
 use serde_json::json;
 
 use super::EngineError;
+use super::record::{Look, meaning};
 use super::session::Session;
 use super::step::Performed;
 use crate::domain::alert::Kind;
 use crate::domain::guard::Kill;
 use crate::domain::key::{CurrentKey, KeyKind, KeySpec};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::rotation::facts::{KeyFacts, Remote, RemoteFacts, TestResult};
+use crate::domain::rotation::facts::{Remote, RemoteFacts, TestResult};
 use crate::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, Run, State, Trigger};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::verdict::{Judgement, Observation, Occasion, Outcome};
 use crate::provider::IssuedKey;
 use crate::store::{
     Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, NewProvider, Origin, Role, new_id,
@@ -359,62 +361,62 @@ impl Session<'_> {
         })
     }
 
-    /// One test of a stored key; commits what it showed. `asked`: it must be as it was asked for.
+    /// One test of a stored key; commits what it showed ([`super::record`]). `asked`: it must be as it was asked
+    /// for.
     pub(super) async fn test_key(
         &mut self,
         row: &KeyRow,
         asked: Option<&KeySpec>,
         chat: Option<&str>,
     ) -> Result<TestResult, EngineError> {
-        let result = match self.engine.open(row)? {
-            None => TestResult::Inconclusive { reason: "nobody has its secret".to_owned() },
-            Some(secret) => self.probe(&secret, asked, chat).await?,
+        let look = match self.engine.open(row)? {
+            None => {
+                let seen = Observation::new(Judgement::UNEXPECTED, "nobody has its secret");
+                Look::new(seen, Occasion::Extra)
+            }
+            Some(secret) => self.probe(row, &secret, asked, chat).await?,
         };
-        let now = self.now();
-        let refused_since = match &result {
-            TestResult::Unauthorized => row.facts.refused_since.or(Some(now)),
-            TestResult::Inconclusive { .. } => row.facts.refused_since,
-            _ => None,
+        let result = look.result.clone().unwrap_or_else(|| meaning(&look.seen));
+        let (engine, now) = (self.engine, self.now());
+        let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
+            let folded = rows.into_iter().map(|row| engine.fold(row, &look, now));
+            Ok(folded.flat_map(|folded| engine.tested(folded, None)).collect())
         };
-        let facts = KeyFacts { tested: Some((result.clone(), now)), refused_since };
-        let verdict = match &result {
-            TestResult::Valid => Some("valid"),
-            TestResult::Unauthorized if facts.refused(self.engine.parts.confirm_after) => Some("invalid"),
-            TestResult::Unlike { .. } => Some("restricted"),
-            _ => None,
-        };
-        let change = Change::Tested {
-            id: row.id.clone(),
-            facts,
-            verdict: verdict.map(str::to_owned),
-            detail: Some(said(&result)),
-            latency_ms: None,
-        };
-        self.commit(&[change]).await?;
+        engine.parts.store.commit_tests(Some(&self.lease), std::slice::from_ref(&row.id), decide).await?;
         Ok(result)
     }
 
     async fn probe(
         &mut self,
+        row: &KeyRow,
         secret: &Secret,
         asked: Option<&KeySpec>,
         chat: Option<&str>,
-    ) -> Result<TestResult, EngineError> {
+    ) -> Result<Look, EngineError> {
+        let deadline = self.deadline().await?;
+        let (kind, base) = (&self.account.provider, Some(&self.account.base_url));
+        let seen = self.engine.parts.tester.test(kind, base, secret, &row.settings, deadline).await;
+        self.note_date(seen.date);
+        let valid = seen.outcome() == Outcome::Valid;
+        let mut look = Look::new(seen, Occasion::Extra);
+        if valid && let Some(asked) = asked {
+            look.result = self.compare(secret, asked).await?;
+        }
+        if let (true, None, Some(model)) = (valid, &look.result, chat) {
+            let deadline = self.deadline().await?;
+            let called = self.account.issuer.chat(secret, model, deadline).await;
+            look.result = self.noting(called).err().map(|failure| failed_probe(&failure));
+        }
+        Ok(look)
+    }
+
+    /// What is wrong with a working key that was asked for with this spec; `None` when nothing is.
+    async fn compare(&mut self, secret: &Secret, asked: &KeySpec) -> Result<Option<TestResult>, EngineError> {
         let deadline = self.deadline().await?;
         let called = self.account.issuer.whoami(secret, deadline).await;
-        let key = match self.noting(called) {
-            Ok(key) => key,
-            Err(failure) => return Ok(failed_probe(&failure)),
-        };
-        if let Some(reason) = unlike(&key, secret, asked) {
-            return Ok(TestResult::Unlike { reason });
-        }
-        let Some(model) = chat else { return Ok(TestResult::Valid) };
-        let deadline = self.deadline().await?;
-        let called = self.account.issuer.chat(secret, model, deadline).await;
         Ok(match self.noting(called) {
-            Ok(()) => TestResult::Valid,
-            Err(failure) => failed_probe(&failure),
+            Ok(key) => unlike(&key, secret, asked).map(|reason| TestResult::Unlike { reason }),
+            Err(failure) => Some(failed_probe(&failure)),
         })
     }
 
@@ -440,13 +442,12 @@ fn failed_probe(failure: &Failure) -> TestResult {
 }
 
 /// Why a working key is not what it should be: wrong kind, wrong label, other limits than asked for.
-fn unlike(key: &CurrentKey, secret: &Secret, asked: Option<&KeySpec>) -> Option<String> {
+fn unlike(key: &CurrentKey, secret: &Secret, asked: &KeySpec) -> Option<String> {
     if key.kind == KeyKind::Provisioning {
         return Some(
             "it is a provisioning key: it cannot call models and must never reach production".to_owned(),
         );
     }
-    let asked = asked?;
     if !label_fits(&key.label, secret) {
         return Some("the provider shows another key's label for it".to_owned());
     }

@@ -79,7 +79,7 @@ impl Engine {
 }
 
 /// The account behind a provisioning key (R8): organisation or creator, and workspace.
-fn identity_of(account: &Account, key: &CurrentKey) -> Result<String, EngineError> {
+pub(super) fn identity_of(account: &Account, key: &CurrentKey) -> Result<String, EngineError> {
     if key.kind == KeyKind::Regular {
         return Err(EngineError::Refused(format!(
             "refused: the provisioning key of account {} is a regular key: it cannot issue keys",

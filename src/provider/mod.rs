@@ -1,16 +1,22 @@
 //! Vendors of LLM APIs: how a key is tested (every provider) and how keys are issued (optional capability).
 //!
-//! The engine sees only what is in this file: the [`Issuer`] trait and the plain values of [`crate::domain`].
+//! The engine sees only what is in this file: the [`Issuer`] and [`Tester`] traits and the plain values of
+//! [`crate::domain`].
 
 pub mod catalog;
 pub mod openrouter;
 pub mod probe;
+pub mod tester;
 
 use async_trait::async_trait;
+use serde_json::Value;
+use url::Url;
 
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::Called;
 use crate::domain::secret::Secret;
+use crate::domain::time::Span;
+use crate::domain::verdict::Observation;
 use crate::net::Deadline;
 
 /// A key that was just issued: the only moment its secret is ever shown.
@@ -76,4 +82,32 @@ pub trait Issuer: Send + Sync {
 
     /// One completion of at most 5 tokens with `key`, for `probe = { chat = "model" }`.
     async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()>;
+}
+
+/// Tests keys of any provider with the cheapest honest request that it offers.
+#[async_trait]
+pub trait Tester: Send + Sync {
+    /// One test. `kind` is the provider's row in the catalog, `base_url` where its API is when not where the row
+    /// says, `settings` the key's free settings. No retries but one after a failed connect.
+    async fn test(
+        &self,
+        kind: &str,
+        base_url: Option<&Url>,
+        secret: &Secret,
+        settings: &Value,
+        deadline: Deadline,
+    ) -> Observation;
+
+    /// Every kind of provider, by name.
+    fn kinds(&self) -> Vec<&'static str>;
+
+    /// True when keys of this provider come in two kinds that look alike, so that the kind must be proved before
+    /// one is stored (product.md).
+    fn has_two_kinds(&self, kind: &str) -> bool;
+
+    /// What keys of this provider look like, when this one looks otherwise: worth a warning, never a refusal.
+    fn odd_form(&self, kind: &str, secret: &Secret) -> Option<&'static str>;
+
+    /// Not more often than this, where tests cost the customer something.
+    fn min_interval(&self, kind: &str) -> Option<Span>;
 }

@@ -4,10 +4,12 @@
 //! of a call, the run after it, the audit row and the alerts are one fact (I12).
 
 use super::audit::{self, Entry};
+use super::copies::{self, CopyRow};
 use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
-use super::keys::{self, NewKey, NewProvider};
+use super::keys::{self, KeyRow, NewKey, NewProvider};
 use super::leases::{self, Lease};
+use super::observations;
 use super::pool::Tx;
 use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, rotations};
@@ -16,6 +18,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::rotation::Run;
 use crate::domain::rotation::facts::KeyFacts;
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::verdict::{Health, Observation};
 use sqlx::Row;
 
 /// One write.
@@ -39,13 +42,11 @@ pub enum Change {
     /// The provider no longer has it.
     Bury { id: String },
     /// A test of a key.
-    Tested {
-        id: String,
-        facts: KeyFacts,
-        verdict: Option<String>,
-        detail: Option<String>,
-        latency_ms: Option<i64>,
-    },
+    Tested { id: String, facts: KeyFacts, health: Box<Health>, seen: Box<Observation> },
+    /// What tests remember of a provider or of a provisioning key.
+    ProviderHealth { subject: String, doc: serde_json::Value },
+    /// What is known of a published provisioning key.
+    ProvisioningCopy(Box<CopyRow>),
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// A person released a destination.
@@ -107,6 +108,32 @@ impl Store {
             apply(&mut tx, lease, change).await?;
         }
         tx.commit().await
+    }
+
+    /// Commits what tests of these keys change: their rows are locked and read first, so that `decide` folds into
+    /// what is there now. `lease`: only if it is still ours.
+    pub async fn commit_tests<E: From<StoreError>>(
+        &self,
+        lease: Option<&Lease>,
+        keys: &[String],
+        decide: impl FnOnce(Vec<KeyRow>) -> Result<Vec<Change>, E>,
+    ) -> Result<(), E> {
+        let mut tx = self.pools.begin().await?;
+        if let Some(lease) = lease {
+            leases::hold(&mut tx, lease).await?;
+        }
+        // In one order everywhere: two transactions never wait for each other.
+        let mut ids: Vec<&String> = keys.iter().collect();
+        ids.sort();
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(keys::lock(&mut tx, id).await?);
+        }
+        let nobody = Lease::nobody();
+        for change in decide(rows)? {
+            apply(&mut tx, lease.unwrap_or(&nobody), &change).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Takes a run for the holder of the lease.
@@ -230,9 +257,9 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         }
         Change::Promote { rotation, id } => keys::promote(tx, rotation, id).await,
         Change::Bury { id } => keys::bury(tx, id).await,
-        Change::Tested { id, facts, verdict, detail, latency_ms } => {
-            keys::tested(tx, id, facts, (verdict.as_deref(), detail.as_deref()), *latency_ms).await
-        }
+        Change::Tested { id, facts, health, seen } => keys::tested(tx, id, facts, health, seen).await,
+        Change::ProviderHealth { subject, doc } => observations::remember(tx, subject, doc).await,
+        Change::ProvisioningCopy(row) => copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,

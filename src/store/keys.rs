@@ -8,6 +8,7 @@ use super::pool::Tx;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
 use crate::domain::time::{Stamp, Timestamp};
+use crate::domain::verdict::{Health, Observation};
 
 /// What a key is to its rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -141,6 +142,8 @@ pub struct KeyRow {
     pub detail: Option<String>,
     /// The last test in the form that decisions use.
     pub facts: KeyFacts,
+    /// All that is remembered of its tests.
+    pub health: Health,
     /// Milliseconds that the last test took.
     pub latency_ms: Option<i64>,
     /// When it was stored.
@@ -186,6 +189,8 @@ fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
         }
         None => KeyFacts::default(),
     };
+    let health: Option<String> = row.try_get("health")?;
+    let health = health.map(|text| from_json(&text, "keys.health")).transpose()?;
     Ok(KeyRow {
         id: row.try_get("id")?,
         provider: row.try_get("provider")?,
@@ -209,6 +214,7 @@ fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
         verdict: row.try_get("verdict")?,
         detail: row.try_get("detail")?,
         facts,
+        health: health.unwrap_or_default(),
         latency_ms: row.try_get("latency_ms")?,
         created_at: Timestamp(row.try_get("created_at")?),
         updated_at: Timestamp(row.try_get("updated_at")?),
@@ -292,18 +298,6 @@ impl Store {
         audit::write(&mut tx, entry).await?;
         tx.commit().await?;
         self.key(&key.id).await?.ok_or(StoreError::Corrupt("keys"))
-    }
-
-    /// Sets the verdict of a key's first test.
-    pub async fn set_verdict(&self, id: &str, verdict: &str) -> Result<(), StoreError> {
-        let mut tx = self.pools.begin().await?;
-        sqlx::query("UPDATE keys SET verdict = $1, updated_at = $2 WHERE id = $3")
-            .bind(verdict)
-            .bind(tx.now.0)
-            .bind(id)
-            .execute(&mut *tx.inner)
-            .await?;
-        tx.commit().await
     }
 
     /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
@@ -489,28 +483,35 @@ pub(super) async fn bury(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Records a test: what decisions use and what people read.
+/// Records a test: what decisions use, what people read, and a row of the history.
 pub(super) async fn tested(
     tx: &mut Tx,
     id: &str,
     facts: &KeyFacts,
-    (verdict, detail): (Option<&str>, Option<&str>),
-    latency_ms: Option<i64>,
+    health: &Health,
+    seen: &Observation,
 ) -> Result<(), StoreError> {
     let column = TestColumn { last: facts.tested.clone(), refused_since: facts.refused_since };
     sqlx::query(
-        "UPDATE keys SET test = $1, verdict = COALESCE($2, verdict), detail = $3, latency_ms = $4, updated_at = $5
-         WHERE id = $6",
+        "UPDATE keys SET test = $1, health = $2, verdict = $3, detail = $4, latency_ms = $5, updated_at = $6
+         WHERE id = $7",
     )
     .bind(to_json(&column))
-    .bind(verdict)
-    .bind(detail)
-    .bind(latency_ms)
+    .bind(to_json(health))
+    .bind(health.verdict.as_str())
+    .bind(&seen.detail)
+    .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
     .bind(tx.now.0)
     .bind(id)
     .execute(&mut *tx.inner)
     .await?;
-    Ok(())
+    super::observations::insert(tx, id, health.looked_at.unwrap_or(tx.now), seen).await
+}
+
+/// Locks a row for the rest of the transaction, then reads it: nobody else's test comes in between.
+pub(super) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<KeyRow>, StoreError> {
+    sqlx::query("UPDATE keys SET id = id WHERE id = $1").bind(id).execute(&mut *tx.inner).await?;
+    read(tx, id).await
 }
 
 /// One key inside a transaction.

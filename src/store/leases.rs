@@ -24,6 +24,14 @@ pub struct Lease {
     pub granted: Span,
 }
 
+impl Lease {
+    /// For changes that no run is part of: its fence is nobody's.
+    pub(super) fn nobody() -> Self {
+        let (resource, owner) = (String::new(), String::new());
+        Self { resource, owner, fence: -1, expires_at: Timestamp(0), granted: Span::ZERO }
+    }
+}
+
 impl Store {
     /// Takes the lease when nobody holds it; `None` when somebody does.
     pub async fn acquire(

@@ -1,6 +1,7 @@
 //! The one integration binary: the real library, the real binary, real databases, simulated vendors.
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
+//! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
@@ -9,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
+mod check;
 mod everyday;
 mod house;
 mod init;

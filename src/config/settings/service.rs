@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use chrono_tz::Tz;
+use croner::Direction;
 use url::Url;
 
 use super::at::{At, Read};
@@ -160,6 +161,14 @@ impl Engine {
 }
 
 impl Tests {
+    /// The usual time between two ticks of the schedule.
+    pub fn interval(&self) -> Span {
+        let start = chrono::DateTime::UNIX_EPOCH.with_timezone(&self.timezone);
+        let ticks: Vec<_> = self.schedule.cron().iter_from(start, Direction::Forward).take(4).collect();
+        let gaps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).num_milliseconds());
+        gaps.min().map_or(Span::minutes(15), |shortest| Span(shortest.max(1000)))
+    }
+
     pub(super) fn read(file: &file::Tests, at: &At<'_>) -> Read<Self> {
         let schedule = at.field("schedule").cron(&file.schedule);
         let timezone = at.field("timezone").zone(&file.timezone);

@@ -131,13 +131,18 @@ impl Health {
     /// True when a pass should look: never settled, or settled half an interval ago, or due for another
     /// look. A clock that went back makes it due.
     pub fn is_due(&self, now: Timestamp, interval: Span) -> bool {
-        let again = self.suspicion.is_some_and(|suspicion| suspicion.look_again_at <= now);
-        let held = self.held_until.is_some_and(|until| until <= now && self.looked_at < Some(until));
         let fresh = self.settled_at.is_some_and(|at| {
             let age = now.since(at);
             age >= Span::ZERO && age < Span(interval.0 / 2)
         });
-        again || held || !fresh
+        self.is_due_again(now) || !fresh
+    }
+
+    /// True when it should be looked at out of turn: a suspicion or the mass guard waits for this look.
+    pub fn is_due_again(&self, now: Timestamp) -> bool {
+        let again = self.suspicion.is_some_and(|suspicion| suspicion.look_again_at <= now);
+        let held = self.held_until.is_some_and(|until| until <= now && self.looked_at < Some(until));
+        again || held
     }
 
     /// Invalid was seen: the first time it is doubted, the second time it is believed.

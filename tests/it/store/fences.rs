@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rekeyd::domain::rotation::facts::{KeyFacts, TestResult};
 use rekeyd::domain::rotation::{Level, Run, State};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
+use rekeyd::domain::verdict::{Judgement, Observation};
 use rekeyd::store::{
     Change, EffectKind, EffectStatus, Guarded, KillRows, NewEffect, Origin, Role, Store, StoreError,
 };
@@ -242,9 +243,8 @@ on_both_databases! {
         let tested = Change::Tested {
             id: "g2".to_owned(),
             facts: facts.clone(),
-            verdict: Some("valid".to_owned()),
-            detail: None,
-            latency_ms: Some(12),
+            health: Box::default(),
+            seen: Box::new(Observation::new(Judgement::VALID, "answered")),
         };
         let mut unsent = holding("file:/c", 1);
         unsent.fact.level = Level::Pending;

@@ -2,6 +2,7 @@
 
 use rekeyd::domain::rotation::facts::{KeyFacts, TestResult};
 use rekeyd::domain::time::{Stamp, Timestamp};
+use rekeyd::domain::verdict::{Health, Judgement, Observation, Verdict};
 use rekeyd::store::{Change, KeyRow, NewKey, NewProvider, Origin, Role};
 use serde_json::json;
 
@@ -180,26 +181,21 @@ on_both_databases! {
         {
             let facts =
                 KeyFacts { tested: Some((result, stamp(9))), refused_since: refused_since.map(stamp) };
+            let mut seen = Observation::new(Judgement::VALID, "why");
+            seen.latency_ms = 120;
+            let health = Health { verdict: Verdict::Restricted, looked_at: Some(Timestamp(9)), ..Health::default() };
             let tested = Change::Tested {
                 id: "g1".to_owned(),
                 facts: facts.clone(),
-                verdict: Some("some".to_owned()),
-                detail: Some("why".to_owned()),
-                latency_ms: Some(120),
+                health: Box::new(health.clone()),
+                seen: Box::new(seen),
             };
             shelf.commit(&[tested]).await.unwrap();
             let row = shelf.key("g1").await;
-            assert_eq!(row.facts, facts);
-            assert_eq!((row.verdict.as_str(), row.detail.as_deref(), row.latency_ms), ("some", Some("why"), Some(120)));
+            assert_eq!((&row.facts, &row.health), (&facts, &health));
+            assert_eq!((row.verdict.as_str(), row.detail.as_deref()), ("restricted", Some("why")));
+            assert_eq!(row.latency_ms, Some(120));
         }
-        // A test that says nothing new about the verdict leaves it.
-        let facts = KeyFacts::default();
-        let untold =
-            Change::Tested { id: "g1".to_owned(), facts, verdict: None, detail: None, latency_ms: None };
-        shelf.commit(&[untold]).await.unwrap();
-        assert_eq!(shelf.key("g1").await.verdict, "some");
-        shelf.store.set_verdict("g1", "valid").await.unwrap();
-        assert_eq!(shelf.key("g1").await.verdict, "valid");
     }
 }
 

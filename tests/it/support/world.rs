@@ -64,6 +64,8 @@ pub struct Waits {
     pub settle: &'static str,
     pub propagation: &'static str,
     pub confirm_after: &'static str,
+    /// Cron of the scheduled tests.
+    pub tests: &'static str,
     pub lease: &'static str,
     pub call_timeout: &'static str,
 }
@@ -77,6 +79,7 @@ impl Default for Waits {
             settle: "1s",
             propagation: "4s",
             confirm_after: "1s",
+            tests: "0 */15 * * * *",
             lease: "6s",
             call_timeout: "3s",
         }
@@ -139,7 +142,7 @@ impl World {
 
     /// The same with more text, and other destinations of the rotation.
     pub fn configure_with(&self, more: &str, destinations: &str) {
-        let Waits { grace, quiet, observe, settle, propagation, confirm_after, lease, call_timeout } =
+        let Waits { grace, quiet, observe, settle, propagation, confirm_after, tests, lease, call_timeout } =
             &self.waits;
         let text = format!(
             r#"
@@ -154,6 +157,7 @@ lease = "{lease}"
 call_timeout = "{call_timeout}"
 [tests]
 confirm_after = "{confirm_after}"
+schedule = "{tests}"
 [log]
 format = "text"
 filter = "rekeyd=debug"

@@ -1,0 +1,199 @@
+//! The provisioning key for scripts: published to GitHub when it changes or somebody changed it there, and nowhere
+//! else. It is never stored as a key; what is kept is its hash and the destination's evidence.
+
+use super::session::Session;
+use super::{EngineError, Place};
+use crate::destination::{Delivery, Standing};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::key::KeyKind;
+use crate::domain::outcome::Failure;
+use crate::domain::rotation::{Level, OnDrift};
+use crate::domain::time::Timestamp;
+use crate::store::{Change, CopyRow};
+
+/// The only kind of destination that takes a provisioning key (product.md, "store keys where they belong").
+const ONLY: &str = "github";
+
+/// What a look at a copy asks for.
+enum Next {
+    Nothing,
+    Write,
+}
+
+impl Session<'_> {
+    /// Brings every copy up to date.
+    pub(super) async fn publish_provisioning(&mut self) -> Result<(), EngineError> {
+        let frozen = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen).is_some();
+        if frozen {
+            return Ok(());
+        }
+        for place in &self.account.provisioning_places {
+            self.copy(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy(&mut self, place: &Place) -> Result<(), EngineError> {
+        let mut row = self.copy_row(place).await?;
+        let wait = row.not_before.since(self.engine.clock().now());
+        if wait.0 > 0 && wait.0 < 3_600_000 {
+            return Ok(());
+        }
+        if let Next::Write = self.look_at_copy(place, &mut row).await? {
+            self.write_copy(place, &mut row).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_row(&self, place: &Place) -> Result<CopyRow, EngineError> {
+        let address = &place.target.address;
+        let known = self.engine.parts.store.provisioning_copy(address).await?;
+        Ok(known.unwrap_or_else(|| CopyRow {
+            address: address.clone(),
+            account: self.account.name.clone(),
+            destination: place.target.name.clone(),
+            hash: String::new(),
+            writes: 0,
+            level: Level::Pending,
+            evidence: serde_json::Value::Null,
+            error: None,
+            attempts: 0,
+            not_before: Timestamp(0),
+        }))
+    }
+
+    fn copy_delivery(&self, row: &CopyRow) -> Delivery {
+        Delivery {
+            secret: self.account.provisioning_key.clone(),
+            rotation: format!("account:{}", self.account.name),
+            generation: row.writes,
+            destination: row.destination.clone(),
+        }
+    }
+
+    async fn look_at_copy(&mut self, place: &Place, row: &mut CopyRow) -> Result<Next, EngineError> {
+        let same = row.hash == self.account.provisioning_key.sha256_hex();
+        if !same || row.level < Level::Accepted {
+            return Ok(Next::Write);
+        }
+        let deadline = self.deadline().await?;
+        let look = match place.adapter.look(&self.copy_delivery(row), &row.evidence, deadline).await {
+            Ok(look) => look,
+            Err(failure) => {
+                self.copy_failed(row, &failure).await?;
+                return Ok(Next::Nothing);
+            }
+        };
+        match look.standing {
+            Standing::Confirmed | Standing::Effective => {
+                row.evidence = look.evidence;
+                self.copy_proved(row).await?;
+                Ok(Next::Nothing)
+            }
+            Standing::Unprovable => Ok(Next::Nothing),
+            Standing::Drift(how) if place.target.on_drift == OnDrift::Hold => {
+                self.copy_drifted(row, &how).await?;
+                Ok(Next::Nothing)
+            }
+            Standing::Accepted(_) | Standing::Drift(_) | Standing::Missing => Ok(Next::Write),
+        }
+    }
+
+    /// The second wall: only to GitHub, and only what was just proved to be a provisioning key.
+    async fn may_copy(&mut self, place: &Place) -> Result<(), EngineError> {
+        if place.kind != ONLY {
+            return Err(EngineError::Refused(format!(
+                "refused: a provisioning key is never published to {}, a {} destination",
+                place.target.name, place.kind
+            )));
+        }
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.whoami_provisioning(deadline).await;
+        let key = self.noting(called).map_err(|failure| {
+            EngineError::outside("the provisioning key's kind could not be proved", failure)
+        })?;
+        if key.kind != KeyKind::Provisioning {
+            return Err(EngineError::Refused(format!(
+                "refused: the provisioning key of account {} is a regular key",
+                self.account.name
+            )));
+        }
+        Ok(())
+    }
+
+    async fn write_copy(&mut self, place: &Place, row: &mut CopyRow) -> Result<(), EngineError> {
+        self.may_copy(place).await?;
+        row.hash = self.account.provisioning_key.sha256_hex();
+        row.account.clone_from(&self.account.name);
+        row.destination.clone_from(&place.target.name);
+        row.writes += 1;
+        row.level = Level::Intended;
+        let deadline = self.deadline_for(place).await?;
+        self.commit(&[Change::ProvisioningCopy(Box::new(row.clone()))]).await?;
+        let delivery = self.copy_delivery(row);
+        match place.adapter.publish(&delivery, deadline).await {
+            Ok(evidence) => row.evidence = evidence,
+            Err(failure) => return self.copy_failed(row, &failure).await,
+        }
+        row.level = Level::Accepted;
+        let subject = format!("destination {}", row.destination);
+        let detail = format!("provisioning key of account {}", self.account.name);
+        let entry = self.engine.entry("destination.written", subject, detail);
+        self.commit(&[Change::ProvisioningCopy(Box::new(row.clone())), Change::Audit(entry)]).await?;
+        let deadline = self.deadline().await?;
+        match place.adapter.look(&delivery, &row.evidence, deadline).await {
+            Ok(look) if matches!(look.standing, Standing::Confirmed | Standing::Effective) => {
+                row.evidence = look.evidence;
+                self.copy_proved(row).await
+            }
+            Ok(_) => Ok(()),
+            Err(failure) => self.copy_failed(row, &failure).await,
+        }
+    }
+
+    async fn copy_proved(&self, row: &mut CopyRow) -> Result<(), EngineError> {
+        row.level = Level::Confirmed;
+        row.error = None;
+        row.attempts = 0;
+        row.not_before = Timestamp(0);
+        let subject = format!("destination {}", row.destination);
+        self.commit(&[
+            Change::ProvisioningCopy(Box::new(row.clone())),
+            Change::Resolve { kind: Kind::DestinationFailed, subject: subject.clone() },
+            Change::Resolve { kind: Kind::DestinationDrift, subject },
+        ])
+        .await
+    }
+
+    async fn copy_drifted(&self, row: &CopyRow, how: &str) -> Result<(), EngineError> {
+        let detail = format!(
+            "Somebody else changed destination {}, which holds the provisioning key of account {} for scripts: {how}. It is left \
+             as it is (on_drift = \"hold\"). To have it written again, delete the secret there, or set on_drift = \"overwrite\".",
+            row.destination, self.account.name
+        );
+        self.commit(&[Change::Alert(self.copy_alert(Kind::DestinationDrift, row, detail))]).await
+    }
+
+    async fn copy_failed(&self, row: &mut CopyRow, failure: &Failure) -> Result<(), EngineError> {
+        row.error = Some(failure.to_string());
+        row.attempts += 1;
+        let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.attempts));
+        row.not_before = self.engine.clock().now().plus(wait);
+        let mut changes = vec![Change::ProvisioningCopy(Box::new(row.clone()))];
+        if failure.is_permanent() || row.attempts >= 3 {
+            let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
+            let detail = format!(
+                "Destination {} does not take or prove the provisioning key of account {}: {failure}.{hint}",
+                row.destination, self.account.name
+            );
+            changes.push(Change::Alert(self.copy_alert(Kind::DestinationFailed, row, detail)));
+        }
+        self.commit(&changes).await
+    }
+
+    fn copy_alert(&self, kind: Kind, row: &CopyRow, detail: String) -> NewAlert {
+        let mut alert = NewAlert::new(kind, format!("destination {}", row.destination), detail);
+        alert.account = Some(self.account.name.clone());
+        alert
+    }
+}

@@ -1,0 +1,119 @@
+//! The history of tests, and what tests remember of whole providers.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::pool::Tx;
+use super::{Store, StoreError, from_json, new_id, to_json};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Observation;
+
+/// One test in the history: names and figures, from which no verdict is ever made again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ObservationRow {
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// What it showed.
+    pub outcome: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// HTTP status, where there was one.
+    pub status: Option<i64>,
+    /// The provider's own code.
+    pub provider_code: Option<String>,
+    /// How long it took.
+    pub latency_ms: i64,
+    /// How long the provider asked us to wait.
+    pub retry_after_ms: Option<i64>,
+    /// One sentence, redacted.
+    pub detail: String,
+}
+
+fn observation_row(row: &AnyRow) -> Result<ObservationRow, StoreError> {
+    Ok(ObservationRow {
+        at: Timestamp(row.try_get("at")?).rfc3339(),
+        outcome: row.try_get("outcome")?,
+        reason: row.try_get("reason")?,
+        status: row.try_get("status")?,
+        provider_code: row.try_get("provider_code")?,
+        latency_ms: row.try_get("latency_ms")?,
+        retry_after_ms: row.try_get("retry_after_ms")?,
+        detail: row.try_get("detail")?,
+    })
+}
+
+impl Store {
+    /// The last tests of a key, newest first.
+    pub async fn observations(&self, key: &str, limit: i64) -> Result<Vec<ObservationRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM observations WHERE key_id = $1 ORDER BY at DESC, id DESC LIMIT $2")
+                .bind(key)
+                .bind(limit)
+                .fetch_all(self.pools.reader())
+                .await?;
+        rows.iter().map(observation_row).collect()
+    }
+
+    /// Forgets the tests made before this moment. Answers how many.
+    pub async fn prune_observations(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let done = sqlx::query("DELETE FROM observations WHERE at < $1")
+            .bind(before.0)
+            .execute(&mut *tx.inner)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+
+    /// What tests remember under this subject.
+    pub async fn provider_health<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        subject: &str,
+    ) -> Result<T, StoreError> {
+        let row = sqlx::query("SELECT doc FROM provider_health WHERE subject = $1")
+            .bind(subject)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        let Some(row) = row else { return Ok(T::default()) };
+        from_json(&row.try_get::<String, _>("doc")?, "provider_health.doc")
+    }
+}
+
+pub(super) async fn insert(
+    tx: &mut Tx,
+    key: &str,
+    at: Timestamp,
+    seen: &Observation,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO observations (id, key_id, at, outcome, reason, status, provider_code, latency_ms,
+           retry_after_ms, detail)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(new_id())
+    .bind(key)
+    .bind(at.0)
+    .bind(seen.outcome().as_str())
+    .bind(seen.reason().map(crate::domain::verdict::Reason::as_str))
+    .bind(seen.status.map(i64::from))
+    .bind(&seen.provider_code)
+    .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
+    .bind(seen.retry_after.map(|span| span.0))
+    .bind(&seen.detail)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn remember(tx: &mut Tx, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO provider_health (subject, doc, updated_at) VALUES ($1, $2, $3)
+         ON CONFLICT (subject) DO UPDATE SET doc = excluded.doc, updated_at = excluded.updated_at",
+    )
+    .bind(subject)
+    .bind(to_json(doc))
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}

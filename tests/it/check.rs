@@ -1,0 +1,374 @@
+//! Tests of stored keys: what they show, what people are told, and what is done about it.
+#![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
+
+use std::time::Duration;
+
+use rekeyd::domain::secret::Secret;
+use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::github::Scope;
+use rekeyd::store::{AlertRow, Store};
+
+use crate::support::world::{Out, REPOSITORY, SECRET};
+use crate::support::{Db, World, on_both_databases};
+
+const FOR_SCRIPTS: &str = "OPENROUTER_PROVISIONING_KEY";
+
+/// Every alert that ever was, newest first.
+async fn alerts(world: &World) -> Vec<AlertRow> {
+    let store = Store::open(&world.database.url, 2).await.unwrap();
+    let alerts = store.alerts(true).await.unwrap();
+    store.close().await;
+    alerts
+}
+
+async fn of_kind(world: &World, kind: &str) -> Vec<AlertRow> {
+    alerts(world).await.into_iter().filter(|alert| alert.kind == kind).collect()
+}
+
+async fn add(world: &World, secret: &str, more: &[&str]) -> Out {
+    let args = [&["keys", "add", "openrouter", "--secret-stdin"], more].concat();
+    world.rekeyd_with(&args, secret).await
+}
+
+async fn test(world: &World) -> Out {
+    world.rekeyd(&["keys", "test", "--json"]).await
+}
+
+/// The same after the time between two looks.
+async fn test_again(world: &World) -> Out {
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    test(world).await
+}
+
+fn hash(secret: &str) -> String {
+    Secret::new(secret.to_owned()).sha256_hex()
+}
+
+fn status(out: &Out) -> String {
+    out.json()[0]["status"].as_str().unwrap_or_else(|| panic!("{out:?}")).to_owned()
+}
+
+/// Replaces a piece of the configuration.
+fn patch(world: &World, from: &str, to: &str) {
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(world.path("rekeyd.toml"), text.replacen(from, to, 1)).unwrap();
+}
+
+async fn eventually(world: &World, what: &str, holds: impl AsyncFn() -> bool) {
+    for _ in 0..300 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let log = std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
+    panic!("{what}: {:#?}\n{log}", alerts(world).await);
+}
+
+on_both_databases! {
+    async fn a_lone_401_is_nobodys_death(db: Db) {
+        let world = World::new(db).await;
+        add(&world, &world.first, &[]).await.ok();
+        world.openrouter.faults().once("whoami", When::Before, Act::status(401));
+        let out = test(&world).await;
+        assert_eq!(out.status, 1, "{out:?}");
+        assert_eq!((out.json()[0]["outcome"].as_str(), status(&out).as_str()), (Some("invalid"), "valid"));
+        assert_eq!(status(&test_again(&world).await.ok()), "valid");
+        assert_eq!(alerts(&world).await.len(), 0);
+    }
+}
+
+on_both_databases! {
+    async fn two_401s_are_one_alert_and_two_good_looks_one_recovery(db: Db) {
+        let world = World::new(db).await;
+        add(&world, &world.first, &[]).await.ok();
+        assert!(world.openrouter.edit_key(&hash(&world.first), |key| key.disabled = true));
+        assert_eq!(status(&test(&world).await), "valid", "one look is no proof");
+        for _ in 0..2 {
+            let out = test_again(&world).await;
+            assert_eq!((out.status, status(&out).as_str()), (1, "invalid"));
+            let told = of_kind(&world, "key_invalid").await;
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0].severity, "critical", "priority 100");
+            assert!(told[0].resolved_at.is_none());
+        }
+        assert!(world.openrouter.edit_key(&hash(&world.first), |key| key.disabled = false));
+        assert_eq!(status(&test(&world).await.ok()), "valid");
+        assert!(of_kind(&world, "key_invalid").await[0].resolved_at.is_none(), "one good look closes nothing");
+        test(&world).await.ok();
+        let told = of_kind(&world, "key_invalid").await;
+        assert_eq!(told.len(), 1);
+        assert!(told[0].resolved_at.is_some(), "{told:?}");
+        world.assert_nothing_leaked();
+    }
+}
+
+/// Somebody does something to the current key; the daemon replaces it.
+async fn healed(db: Db, how: fn(&mut rekeyd::sim::openrouter::KeyRow)) -> World {
+    let mut world = World::new(db).await;
+    world.waits.tests = "*/2 * * * * *";
+    world.configure();
+    world.adopt().await;
+    assert!(world.openrouter.edit_key(&hash(&world.first), how));
+    let mut daemon = world.serve();
+    eventually(&world, "never healed", async || {
+        let told = of_kind(&world, "key_healed").await;
+        !told.is_empty() && world.newest_run().await["outcome"] == "done"
+    })
+    .await;
+    daemon.kill().await.unwrap();
+    world.assert_destinations_work("after the healing");
+    assert_eq!(world.at_github(), world.in_file());
+    assert_ne!(world.at_github().as_deref(), Some(world.first.as_str()));
+    assert_eq!(world.newest_run().await["trigger"], "heal");
+    let runs = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "one cause, one run: {runs}");
+    let (invalid, healed) = (of_kind(&world, "key_invalid").await, of_kind(&world, "key_healed").await);
+    assert_eq!((invalid.len(), healed.len()), (1, 1), "{invalid:?} {healed:?}");
+    assert!(invalid[0].opened_at <= healed[0].opened_at && invalid[0].resolved_at.is_some());
+    assert_eq!(invalid[0].severity, "critical");
+    world.assert_nothing_leaked();
+    world
+}
+
+on_both_databases! {
+    async fn the_only_key_deleted_by_hand_is_healed(db: Db) {
+        let world = healed(db, |key| key.deleted = true).await;
+        assert_eq!(world.living().len(), 1);
+        let dark = of_kind(&world, "account_without_keys").await;
+        assert!(dark.iter().all(|alert| alert.resolved_at.is_some()), "{dark:?}");
+    }
+}
+
+on_both_databases! {
+    async fn a_key_disabled_by_a_person_is_replaced_and_never_enabled(db: Db) {
+        let world = healed(db, |key| key.disabled = true).await;
+        let run = world.newest_run().await;
+        assert!(run["effects"].as_array().unwrap().iter().all(|effect| effect["kind"] != "enable"), "{run}");
+        let old = world.openrouter.key_by_hash(&hash(&world.first)).unwrap();
+        assert!(old.disabled || old.deleted);
+    }
+}
+
+on_both_databases! {
+    async fn a_refused_key_that_its_account_shows_alive_is_told_and_kept(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            // Only the key's own question is answered badly, not the account's.
+            world.openrouter.faults().once("whoami", When::Before, Act::status(401));
+            let out = world.rekeyd(&["keys", "test", "openrouter", "1", "--json"]).await;
+            assert_eq!(out.status, 1, "{out:?}");
+        }
+        assert_eq!(of_kind(&world, "key_invalid").await.len(), 1);
+        assert_eq!(world.openrouter.requests().iter().filter(|r| r.label == "read_key").count(), 1);
+        assert_eq!(world.rekeyd(&["runs", "list", "--json"]).await.ok().json(), serde_json::json!([]));
+        assert_eq!(world.openrouter.keys().len(), 1);
+    }
+}
+
+on_both_databases! {
+    async fn a_bad_day_of_the_provider_moves_no_verdict(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        for act in [Act::status(500), Act::rate_limited(Some(1)), Act::Html(502), Act::Html(401)] {
+            world.openrouter.faults().always("whoami", When::Before, act);
+            for _ in 0..2 {
+                let out = test_again(&world).await.ok();
+                assert_eq!(status(&out), "valid", "{out:?}");
+            }
+            world.openrouter.faults().clear();
+        }
+        assert_eq!(alerts(&world).await.len(), 0);
+        assert_eq!(world.rotation().await["last_run"], serde_json::Value::Null, "nothing was healed");
+    }
+}
+
+on_both_databases! {
+    async fn many_bad_keys_at_once_are_one_incident(db: Db) {
+        let world = World::new(db).await;
+        for n in 0..4 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        world.openrouter.faults().always("whoami", When::Before, Act::status(401));
+        test(&world).await;
+        let out = test_again(&world).await;
+        assert_eq!(status(&out), "invalid");
+        assert_eq!(of_kind(&world, "provider_incident").await.len(), 1);
+        assert_eq!(of_kind(&world, "key_invalid").await.len(), 0, "the keys' own alerts wait");
+        world.openrouter.faults().clear();
+        test(&world).await.ok();
+        assert!(of_kind(&world, "provider_incident").await[0].resolved_at.is_some());
+        assert_eq!(of_kind(&world, "key_invalid").await.len(), 0);
+    }
+}
+
+on_both_databases! {
+    async fn a_retiring_key_is_never_asked_itself(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "60s";
+        world.waits.tests = "*/2 * * * * *";
+        world.configure();
+        world.adopt().await;
+        let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+        assert_eq!(run["state"], "grace");
+        // From now on any call with a key's own credential shows in its figures.
+        world.openrouter.settings(|settings| settings.whoami_moves_last_used = true);
+        let used = |world: &World, secret: &str| world.openrouter.key_by_hash(&hash(secret)).unwrap().last_used_at;
+        let before = used(&world, &world.first);
+        let new = world.at_github().unwrap();
+        let mut daemon = world.serve();
+        eventually(&world, "the new key is not tested", async || used(&world, &new).is_some()).await;
+        daemon.kill().await.unwrap();
+        let out = test(&world).await.ok();
+        assert_eq!(used(&world, &world.first), before);
+        assert_eq!(out.json().as_array().unwrap().len(), 1, "{out:?}");
+    }
+}
+
+on_both_databases! {
+    async fn one_account_twice_is_told_with_what_to_delete(db: Db) {
+        let world = World::new(db).await;
+        let other = world.openrouter.new_provisioning_key();
+        world.private("other-key", &other);
+        let entry = format!(
+            "[[accounts]]\nname = \"second\"\nprovider = \"openrouter\"\nprovisioning_key = \"file:{}\"\nbase_url = \"{}\"",
+            world.path("other-key").display(),
+            world.openrouter.base_url()
+        );
+        world.configure_with(&entry, r#"["github-production", "agent-env"]"#);
+        test(&world).await.ok();
+        let told = of_kind(&world, "duplicate_provisioning_key").await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].detail.contains("delete that entry"), "{told:?}");
+        world.configure();
+        test(&world).await.ok();
+        assert!(of_kind(&world, "duplicate_provisioning_key").await[0].resolved_at.is_some());
+        // A stored one: its kind could not be proved when it was added.
+        world.openrouter.faults().once("whoami", When::Before, Act::status(500));
+        let out = add(&world, &other, &["--no-test"]).await.ok();
+        assert!(out.stderr.contains("could not be tested"), "{out:?}");
+        test(&world).await.ok();
+        assert_eq!(of_kind(&world, "wrong_key_kind").await.len(), 1);
+        let told = of_kind(&world, "duplicate_provisioning_key").await;
+        assert!(told[0].resolved_at.is_none() && told[0].detail.contains("keys delete openrouter 1"), "{told:?}");
+        world.assert_nothing_leaked();
+    }
+}
+
+fn scripts(world: &World, kind: &str) {
+    let destination = format!("[[destinations]]\nname = \"scripts\"\nholds = \"provisioning\"\n{kind}\n");
+    world.configure_with(&destination, r#"["github-production", "agent-env"]"#);
+    patch(
+        world,
+        "max_deletes_per_hour = 100",
+        "max_deletes_per_hour = 100\nprovisioning_destinations = [\"scripts\"]",
+    );
+}
+
+on_both_databases! {
+    async fn scripts_find_the_provisioning_key_at_github_and_nowhere_else(db: Db) {
+        let mut world = World::new(db).await;
+        let github = format!(
+            "type = \"github\"\nrepository = \"{REPOSITORY}\"\nsecret = \"{FOR_SCRIPTS}\"\ntoken = \"file:{}\"\napi_url = \"{}\"",
+            world.path("github-token").display(),
+            world.github.api_url()
+        );
+        scripts(&world, &github);
+        let place = Scope::repo(REPOSITORY);
+        let there = |world: &World| world.github.secret_value(&place, FOR_SCRIPTS);
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        let writes = |world: &World| world.github.requests().iter().filter(|r| r.method == "PUT").count();
+        let before = writes(&world);
+        test(&world).await.ok();
+        assert_eq!(writes(&world), before, "what is proved is not written again");
+        // Another key takes its place.
+        world.provisioning = world.openrouter.new_provisioning_key();
+        world.private("provisioning-key", &world.provisioning);
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        // Deleted there: written again.
+        assert!(world.github.delete_secret_by_hand(&place, FOR_SCRIPTS));
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        // A regular key where the provisioning key should be is not published, and told.
+        world.private("provisioning-key", &world.first);
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        assert_eq!(of_kind(&world, "wrong_key_kind").await.len(), 1);
+        // It is never one of the keys.
+        world.private("provisioning-key", &world.provisioning);
+        let keys = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
+        assert_eq!(keys.as_array().unwrap().len(), 0, "{keys}");
+        assert_ne!(world.github.secret_value(&place, SECRET).as_ref(), Some(&world.provisioning));
+        world.assert_nothing_leaked();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provisioning_key_goes_to_no_file() {
+    let world = World::new(Db::Sqlite).await;
+    let path = world.path("scripts.env");
+    scripts(&world, &format!("type = \"file\"\npath = \"{}\"\nformat = \"raw\"", path.display()));
+    let out = test(&world).await;
+    assert_eq!(out.status, 2, "{out:?}");
+    assert!(!path.exists());
+}
+
+on_both_databases! {
+    async fn a_provisioning_key_is_never_stored_as_a_key(db: Db) {
+        let world = World::new(db).await;
+        let foreign = world.openrouter.new_provisioning_key_of("org-other");
+        for secret in [&world.provisioning, &foreign] {
+            for more in [&[][..], &["--no-test"], &["--inactive"]] {
+                let out = add(&world, secret, more).await;
+                assert_eq!(out.status, 3, "{out:?}");
+                let errors: Vec<&str> = out.stderr.lines().filter(|line| line.starts_with("error:")).collect();
+                assert_eq!(errors.len(), 1, "{out:?}");
+                assert!(errors[0].contains("provisioning key"), "{out:?}");
+            }
+        }
+        let keys = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
+        assert_eq!(keys.as_array().unwrap().len(), 0, "{keys}");
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_key_is_asked_before_it_is_stored(db: Db) {
+        let world = World::new(db).await;
+        let dead = world.openrouter.new_regular_key("dead");
+        assert!(world.openrouter.edit_key(&hash(&dead), |key| key.disabled = true));
+        let out = add(&world, &dead, &[]).await;
+        assert_eq!(out.status, 1, "{out:?}");
+        let out = add(&world, &dead, &["--no-test", "--json"]).await.ok();
+        assert_eq!(out.json()["status"], "untested");
+        world.openrouter.faults().once("whoami", When::Before, Act::Html(502));
+        let out = add(&world, &world.openrouter.new_regular_key("later"), &["--json"]).await.ok();
+        assert_eq!(out.json()["status"], "untested", "inconclusive");
+        assert!(out.stderr.contains("could not be tested"), "{out:?}");
+        let out = world.rekeyd(&["keys", "add", "nobody"]).await;
+        assert_eq!(out.status, 2, "{out:?}");
+    }
+}
+
+on_both_databases! {
+    async fn two_processes_test_each_key_once(db: Db) {
+        let world = World::new(db).await;
+        for n in 0..3 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        let asked = |world: &World| world.openrouter.requests().iter().filter(|r| r.label == "whoami").count();
+        let before = asked(&world);
+        world.openrouter.faults().always("whoami", When::Before, Act::Delay(Duration::from_secs(2)));
+        let args = ["keys", "test", "openrouter", "--json"];
+        let (one, two) = tokio::join!(world.rekeyd(&args), world.rekeyd(&args));
+        assert_eq!(asked(&world) - before, 3);
+        for out in [one.ok(), two.ok()] {
+            assert_eq!(out.json().as_array().unwrap().len(), 3, "{out:?}");
+        }
+    }
+}
