@@ -177,13 +177,17 @@ async fn stopped_at(db: Db, call: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_in_every_state_and_leaves_no_lease() {
-    let cases = tokio::task::LocalSet::new();
+    let all = tokio::task::LocalSet::new();
+    let mut cases = Vec::new();
     for call in [1, 2, 3, 5, 8] {
         for db in [Db::Sqlite, Db::Postgres] {
-            cases.spawn_local(stopped_at(db, call));
+            cases.push(all.spawn_local(stopped_at(db, call)));
         }
     }
-    cases.await;
+    all.await;
+    for case in cases {
+        case.await.unwrap();
+    }
 }
 
 /// A scheduled run, stopped while its key is being made: nothing is in doubt afterwards.
