@@ -49,13 +49,7 @@ pub(super) async fn keep(service: Arc<Service>) {
             if due && service.health.progresses() {
                 last = Some(now);
                 let outcome = heartbeat.beat().await.err();
-                if outcome != trouble {
-                    match &outcome {
-                        Some(error) => tracing::warn!(error, "the heartbeat was not heard"),
-                        None => tracing::info!("the heartbeat is heard again"),
-                    }
-                    trouble = outcome;
-                }
+                tell(&mut trouble, outcome);
             }
         }
         tokio::select! {
@@ -63,4 +57,14 @@ pub(super) async fn keep(service: Arc<Service>) {
             () = clock.sleep(LOOK) => {}
         }
     }
+}
+
+/// Says once that nobody hears it, and once that somebody does again.
+fn tell(before: &mut Option<String>, now: Option<String>) {
+    match &now {
+        Some(error) if before.as_ref() != Some(error) => tracing::warn!(error, "the heartbeat was not heard"),
+        None if before.is_some() => tracing::info!("the heartbeat is heard again"),
+        _ => {}
+    }
+    *before = now;
 }

@@ -23,7 +23,8 @@ enum Form {
 
 /// Starts logging: to the journal when systemd runs us, else to stderr.
 pub fn log(settings: &Log) -> Result<(), DaemonError> {
-    let filter = EnvFilter::try_new(&settings.filter)?;
+    // The ticker's own lines say nothing that ours do not.
+    let filter = EnvFilter::try_new(&settings.filter)?.add_directive("tokio_cron_scheduler=warn".parse()?);
     let form = form(settings.format, std::env::var("JOURNAL_STREAM").ok().as_deref(), stderr_stream());
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
