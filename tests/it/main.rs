@@ -2,6 +2,7 @@
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
 //! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
+//! - `daemon`: it runs by itself: ticks, stop, reload, two at once
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
@@ -11,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
 mod check;
+mod daemon;
 mod everyday;
 mod house;
 mod init;
