@@ -1,0 +1,315 @@
+//! The daemon: it runs by itself, stops in every state, reloads, and shares the work.
+
+use std::time::Duration;
+
+use rekeyd::sim::fault::When;
+use serde_json::Value;
+use sqlx::{Connection, Executor, Row};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Child;
+
+use crate::support::{Db, World, on_both_databases};
+
+/// Every three seconds, at the full seconds.
+const OFTEN: &str = r#"schedule = "*/3 * * * * *"
+jitter = "0s""#;
+/// Not while a test runs.
+const NEVER: &str = r#"schedule = "0 0 3 29 2 *""#;
+
+/// The same configuration with another schedule.
+fn reschedule(world: &World, lines: &str) {
+    world.configure();
+    let path = world.path("rekeyd.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("every = \"30d\"", lines)).unwrap();
+}
+
+fn log(world: &World) -> String {
+    std::fs::read_to_string(world.path("serve.log")).unwrap_or_default()
+}
+
+/// Waits until something is so; `what` is told when it never is.
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), looking).await;
+    assert!(in_time.is_ok(), "never: {what}");
+}
+
+async fn logged(world: &World, what: &str, times: usize) {
+    until(what, async || log(world).matches(what).count() >= times).await;
+}
+
+/// A daemon that said that it is ready.
+async fn serve(world: &World) -> Child {
+    let before = log(world).matches(" ready database").count();
+    let child = world.serve();
+    logged(world, " ready database", before + 1).await;
+    child
+}
+
+fn signal(child: &Child, name: nix::sys::signal::Signal) {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), name).unwrap();
+}
+
+/// SIGTERM: it ends well, and soon.
+async fn stop(mut child: Child) {
+    signal(&child, nix::sys::signal::Signal::SIGTERM);
+    let ended = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
+    assert!(ended.expect("it stops within 5 s").unwrap().success());
+}
+
+/// Runs of the rotation, newest first.
+async fn runs(world: &World) -> Vec<Value> {
+    world.rekeyd(&["runs", "list", "--json"]).await.ok().json().as_array().unwrap().clone()
+}
+
+/// Status and body of a GET on the newest daemon.
+async fn get(world: &World, path: &str) -> (u16, Value) {
+    let text = log(world);
+    let address = text.rsplit("http://").next().unwrap().split(['"', ' ', '\n']).next().unwrap().to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// Leases that somebody holds, asked of the database itself.
+async fn held_leases(world: &World) -> Vec<String> {
+    const SQL: &str = "SELECT resource FROM leases WHERE expires_at > 0";
+    let url = &world.database.url;
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
+        let rows = db.fetch_all(SQL).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    } else {
+        let mut db = sqlx::PgConnection::connect(url).await.unwrap();
+        let rows = db.fetch_all(SQL).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+on_both_databases! {
+    async fn a_scheduled_rotation_starts_and_ends_by_itself(db: Db) {
+        let world = World::new(db).await;
+        reschedule(&world, OFTEN);
+        world.adopt().await;
+        let daemon = serve(&world).await;
+        until("a run that is done", async || {
+            runs(&world).await.iter().any(|run| run["state"] == "done")
+        })
+        .await;
+        // From here on nothing is due, so that what is open comes to its end.
+        reschedule(&world, NEVER);
+        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        until("idle", async || world.rotation().await["state"] == "idle").await;
+        let all = runs(&world).await;
+        assert!(all.iter().all(|run| run["trigger"] == "schedule"), "{all:?}");
+        let rotation = world.rotation().await;
+        assert!(rotation["next_due_at"].is_string(), "the next due time is set: {rotation}");
+        assert_eq!(world.living().len(), 1);
+        world.assert_destinations_work("after scheduled rotations");
+        stop(daemon).await;
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn missed_ticks_are_caught_up_once(db: Db) {
+        let world = World::new(db).await;
+        reschedule(&world, OFTEN);
+        world.adopt().await;
+        // The first daemon only sets the due time, its first call is held; then many are missed.
+        let held = world.script.hold_nth(world.script.count() + 1, When::Before);
+        let mut daemon = serve(&world).await;
+        until("a due time", async || world.rotation().await["next_due_at"].is_string()).await;
+        daemon.kill().await.unwrap();
+        drop(held);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let stored = world.rotation().await["next_due_at"].as_str().unwrap().to_owned();
+        reschedule(&world, r#"schedule = "0 0 3 1 * *"
+jitter = "0s""#);
+        let daemon = serve(&world).await;
+        until("one run", async || runs(&world).await.len() == 1).await;
+        until("idle", async || world.rotation().await["state"] == "idle").await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(runs(&world).await.len(), 1, "one for all that were missed since {stored}");
+        stop(daemon).await;
+    }
+}
+
+/// SIGTERM at one call of a rotation, which is answered only afterwards: finished, committed, lease given back.
+async fn stopped_at(db: Db, call: u64) {
+    let world = World::new(db).await;
+    reschedule(&world, NEVER);
+    world.adopt().await;
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    let daemon = serve(&world).await;
+    let held = world.script.hold_nth(world.script.count() + call, When::After);
+    let arrived = tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.is_ok();
+    let stopping = tokio::spawn(stop(daemon));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    held.release();
+    stopping.await.unwrap();
+    assert_eq!(held_leases(&world).await, Vec::<String>::new(), "call {call}, arrived: {arrived}");
+    let next = serve(&world).await;
+    until("idle", async || world.rotation().await["state"] == "idle").await;
+    assert_eq!(runs(&world).await.len(), 1);
+    assert_eq!(world.newest_run().await["outcome"], "done");
+    world.assert_destinations_work("after the restart");
+    stop(next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stops_in_every_state_and_leaves_no_lease() {
+    let cases = tokio::task::LocalSet::new();
+    for call in [1, 2, 3, 5, 8] {
+        for db in [Db::Sqlite, Db::Postgres] {
+            cases.spawn_local(stopped_at(db, call));
+        }
+    }
+    cases.await;
+}
+
+/// A scheduled run, stopped while its key is being made: nothing is in doubt afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stops_while_a_key_is_made() {
+    let world = World::new(Db::Sqlite).await;
+    reschedule(&world, OFTEN);
+    world.adopt().await;
+    let held = world.script.hold("create_key", When::After);
+    let daemon = serve(&world).await;
+    tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.expect("a key is made");
+    let stopping = tokio::spawn(stop(daemon));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    held.release();
+    stopping.await.unwrap();
+    let run = world.newest_run().await;
+    let open = run["effects"].as_array().unwrap().iter().filter(|effect| effect["status"] != "done").count();
+    assert_eq!(open, 0, "the call in flight was committed: {run}");
+    assert_eq!(held_leases(&world).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_does_not_wait() {
+    let world = World::new(Db::Sqlite).await;
+    reschedule(&world, OFTEN);
+    world.adopt().await;
+    let held = world.script.hold("create_key", When::After);
+    let mut daemon = serve(&world).await;
+    tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.expect("a key is made");
+    signal(&daemon, nix::sys::signal::Signal::SIGTERM);
+    logged(&world, "the call in flight is finished first", 1).await;
+    signal(&daemon, nix::sys::signal::Signal::SIGINT);
+    tokio::time::timeout(Duration::from_secs(1), daemon.wait()).await.expect("at once").unwrap();
+}
+
+on_both_databases! {
+    async fn a_reload_applies_what_is_valid_and_rejects_the_rest(db: Db) {
+        let world = World::new(db).await;
+        reschedule(&world, NEVER);
+        world.adopt().await;
+        let daemon = serve(&world).await;
+        until("a due time", async || world.rotation().await["next_due_at"].is_string()).await;
+        let path = world.path("rekeyd.toml");
+        let good = std::fs::read_to_string(&path).unwrap();
+
+        std::fs::write(&path, good.replace("max_deletes_per_hour", "max_deletes_per_our")).unwrap();
+        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        logged(&world, "the new configuration was rejected", 1).await;
+        std::fs::write(&path, &good).unwrap();
+        let rejected = async || {
+            let alerts = sqlx_alerts(&world).await;
+            alerts.iter().filter(|kind| *kind == "config_rejected").count()
+        };
+        until("the alert", async || rejected().await == 1).await;
+
+        // A good one: applied, and what needs a restart is named.
+        let listen = good.replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"");
+        std::fs::write(&path, listen.replace(NEVER, OFTEN)).unwrap();
+        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        logged(&world, "the configuration was read again", 1).await;
+        logged(&world, "[server] listen", 1).await;
+        until("resolved", async || rejected().await == 0).await;
+        until("the new schedule starts a run", async || !runs(&world).await.is_empty()).await;
+        stop(daemon).await;
+        world.assert_nothing_leaked();
+    }
+}
+
+/// Kinds of the open alerts, asked of the database itself.
+async fn sqlx_alerts(world: &World) -> Vec<String> {
+    const SQL: &str = "SELECT kind FROM alerts WHERE resolved_at IS NULL";
+    let url = &world.database.url;
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
+        db.fetch_all(SQL).await.unwrap().iter().map(|row| row.get(0)).collect()
+    } else {
+        let mut db = sqlx::PgConnection::connect(url).await.unwrap();
+        db.fetch_all(SQL).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_daemons_on_one_database_share_the_work() {
+    let world = World::new(Db::Postgres).await;
+    reschedule(&world, OFTEN);
+    world.adopt().await;
+    let first = serve(&world).await;
+    let second = serve(&world).await;
+    until("a second run that is done", async || {
+        runs(&world).await.iter().filter(|run| run["state"] == "done").count() >= 2
+    })
+    .await;
+    reschedule(&world, NEVER);
+    signal(&first, nix::sys::signal::Signal::SIGHUP);
+    signal(&second, nix::sys::signal::Signal::SIGHUP);
+    until("idle", async || world.rotation().await["state"] == "idle").await;
+    stop(first).await;
+    stop(second).await;
+    let all = runs(&world).await;
+    let made = world.openrouter.keys().len();
+    assert_eq!(made, all.len() + 1, "one key a run, and the first: {all:?}");
+    assert_eq!(world.living().len(), 1);
+    world.assert_destinations_work("after two daemons");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_makes_it_unready_and_comes_back() {
+    let world = World::new(Db::Postgres).await;
+    reschedule(&world, NEVER);
+    let daemon = serve(&world).await;
+    assert_eq!(get(&world, "/healthz").await.0, 200);
+    assert_eq!(get(&world, "/readyz").await, (200, serde_json::json!({ "status": "ready" })));
+    let (server, name) = world.database.url.rsplit_once('/').unwrap();
+    let mut admin = sqlx::PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    let rename = |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER DATABASE {from} RENAME TO {to}"));
+    let away = format!("{name}_away");
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    let mut renamed = false;
+    for _ in 0..50 {
+        admin.execute(sqlx::AssertSqlSafe(end.clone())).await.unwrap();
+        renamed = admin.execute(rename(name, &away)).await.is_ok();
+        if renamed {
+            break;
+        }
+    }
+    assert!(renamed, "the database could not be taken away");
+    until("unready", async || {
+        let (status, body) = get(&world, "/readyz").await;
+        status == 503 && body["reasons"][0]["what"] == "database"
+    })
+    .await;
+    assert_eq!(get(&world, "/healthz").await.0, 200, "it lives");
+    admin.execute(rename(&away, name)).await.unwrap();
+    until("ready again", async || get(&world, "/readyz").await.0 == 200).await;
+    stop(daemon).await;
+}
