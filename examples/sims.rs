@@ -6,7 +6,7 @@
 //! | file | content |
 //! |---|---|
 //! | `openrouter-url`, `github-url`, `smtp-url` | where they listen |
-//! | `provisioning-key`, `github-token`, `first-key` | made at run time, worthless elsewhere |
+//! | `provisioning-key`, `github-token`, `first-key`, `other-key` | made at run time, worthless elsewhere |
 //! | `secrets` | every secret that was ever made, rekeyd's own keys among them; one a line |
 //! | `calls` | the calls that took place, by label; one a line |
 //! | `living` | names of the keys that are alive; one a line |
@@ -62,6 +62,7 @@ impl Sims {
         let first = self.openrouter.new_regular_key("production");
         self.github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, &first);
         write(folder, "first-key", &first)?;
+        write(folder, "other-key", &self.openrouter.new_regular_key("other"))?;
         write(folder, "provisioning-key", &self.openrouter.new_provisioning_key())?;
         write(folder, "github-token", &self.github.new_token(Permissions::secrets_write()))?;
         write(folder, "github-url", &self.github.api_url())?;

@@ -40,10 +40,10 @@ not_pid() { active && [[ $(main_pid) != "$1" ]]; }
 is() { [[ $1 == "$2" ]] || { printf '  %s, but should be %s\n' "$1" "$2"; return 1; }; }
 called() { grep -qx "$1" "$sims/calls"; }
 # Not grep -q: it would end before journalctl does, which would fail then.
-logged() { journalctl --unit=rekeyd --output=cat --no-pager | grep -E "$1" >/dev/null; }
+logged() { journalctl --unit=rekeyd --output=verbose --no-pager | grep -E "$1" >/dev/null; }
 as_service() { runuser -u rekeyd -- rekeyd "$@"; }
-# One field of the rotation's only key that has a generation, as the command line tells it.
-tested_at() { rekeyd keys list --json | grep -o '"last_tested_at": "[^"]*"' | sort | tail -n1; }
+# When the key that belongs to no rotation was tested; those of rotations are tested by them too.
+tested_at() { rekeyd keys list --json | awk '/"name": "other"/ { mine = 1 } mine && /"last_tested_at"/ { print; exit }'; }
 
 # The journal for whoever reads the report, the table, and the verdict that tests/systemd.sh waits for.
 finish() {
@@ -118,6 +118,8 @@ files_are_closed() {
         is "$(find "$etc/credentials" -type f | wc -l)" 4
 }
 
+store_another() { as_service keys add openrouter --name other --priority 50 <"$sims/other-key" >/dev/null; }
+
 adopt() { as_service rotations adopt production --secret-stdin <"$sims/first-key" >/dev/null; }
 
 # From here on only what systemd hands over can be read by the service: the files themselves are root's alone.
@@ -174,8 +176,9 @@ valid_reload() {
 }
 
 has_tested() {
-    local before=$1
-    [[ $(tested_at) > "$before" ]]
+    local now
+    now=$(tested_at)
+    [[ $now == *T* && $now > "$1" ]]
 }
 
 invalid_reload() {
@@ -238,7 +241,20 @@ no_secret_in_the_journal() {
     ! grep -aFf /run/patterns /run/journal.export | cut -c1-60
 }
 
-no_secret_in_the_state() { ! grep -raqFf /run/patterns /var/lib/rekeyd /run/rekeyd; }
+no_secret_in_the_state() {
+    grep -raqF production /var/lib/rekeyd || { echo '  the search finds nothing'; return 1; }
+    ! grep -raqFf /run/patterns /var/lib/rekeyd
+}
+
+# The example drop-in is enough to write a file elsewhere and to give it to a group.
+example_works() {
+    local folder=/etc/systemd/system/rekeyd.service.d
+    install -d -o rekeyd /srv/agents
+    install -Dm644 /test/rekeyd-files.conf "$folder/files.conf"
+    printf '[Service]\nType=oneshot\nRestart=no\nExecStart=\nExecStart=sh -c "touch /srv/agents/key && chown :daemon /srv/agents/key"\n' \
+        >"$folder/zz-files.conf"
+    systemctl daemon-reload && systemctl start rekeyd && is "$(stat -c '%U:%G' /srv/agents/key)" rekeyd:daemon
+}
 
 # --- the story -------------------------------------------------------------------------------------------------
 
@@ -250,6 +266,7 @@ check "the simulators run" start_sims
 check "init writes a configuration that passes its check" init
 check "configuration and credentials are closed to others" files_are_closed
 check "user rekeyd adopts the key in use before the first start" adopt
+check "and stores a key that no rotation touches" store_another
 check "credential files are closed to the service itself" close_credentials
 hurry
 check "becomes ready (Type=notify)" becomes_ready
@@ -270,5 +287,6 @@ check "starts again" starts_again
 check "a wrong configuration fails once, with status 2" wrong_configuration_fails
 check "no secret in the journal" no_secret_in_the_journal
 check "no secret in clear in the state" no_secret_in_the_state
+check "the example drop-in lets it write elsewhere and chown" example_works
 
 finish

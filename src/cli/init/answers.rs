@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use dialoguer::{Confirm, Input, Password};
+use dialoguer::{Input, Password};
 
 use super::Flags;
 use super::files::ENCRYPTION_KEY;
@@ -122,14 +122,14 @@ pub(super) fn ask(mut flags: Flags) -> anyhow::Result<Answers> {
             flags.github_secret = line("Name of the secret", &flags.github_secret)?.unwrap_or_default();
         }
     }
-    if flags.smtp.is_none() && Confirm::new().with_prompt("Alerts by e-mail?").default(true).interact()? {
-        flags.smtp = line("Mail server, like smtp://user@mail.example.com:587", "")?;
+    if flags.smtp.is_none() {
+        flags.smtp = line("Mail server for alerts, like smtp://user@mail.example.com:587 (empty: none)", "")?;
     }
     if flags.smtp.is_some() && flags.from.is_none() {
-        flags.from = line("Sender", "")?;
+        flags.from = Some(needed("Sender of alerts")?);
     }
     if flags.smtp.is_some() && flags.to.is_empty() {
-        let to = line("Recipients, separated by commas", "")?.unwrap_or_default();
+        let to = needed("Recipients, separated by commas")?;
         flags.to = to.split(',').map(|to| to.trim().to_owned()).filter(|to| !to.is_empty()).collect();
     }
     let mut answers = of_flags(flags)?;
@@ -149,6 +149,11 @@ fn line(prompt: &str, default: &str) -> anyhow::Result<Option<String>> {
         input = input.default(default.to_owned());
     }
     Ok(Some(input.interact_text()?.trim().to_owned()).filter(|answer| !answer.is_empty()))
+}
+
+/// Asks until there is an answer.
+fn needed(prompt: &str) -> anyhow::Result<String> {
+    Ok(Input::<String>::new().with_prompt(prompt).interact_text()?.trim().to_owned())
 }
 
 fn hidden(prompt: &str) -> anyhow::Result<Option<Secret>> {
