@@ -323,6 +323,10 @@ fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
             if let Some(test) = due_test(facts, old, &facts.predecessor, interval) {
                 return test;
             }
+            // An optional destination that was down still holds the new key: the guard waits for it.
+            if let Delivery::Do(directive) = deliver::step(run, facts, old, &facts.predecessor) {
+                return directive;
+            }
             if let Some(wait) = retire::still_used(run, facts, doomed, *since) {
                 return wait;
             }
