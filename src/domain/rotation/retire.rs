@@ -143,7 +143,7 @@ fn noticed(retiree: &Retiree, remote: &Remote, at: Stamp) -> Option<Event> {
         (Phase::Live { .. }, Remote::Disabled) => Some(Event::FoundDisabled { hash, at }),
         (Phase::Live { quiet }, Remote::Enabled(figures)) => {
             let same = quiet.as_ref().is_some_and(|(known, _)| known == figures);
-            (!same).then(|| Event::FiguresMoved { hash, figures: *figures, at })
+            (!same).then_some(Event::FiguresMoved { hash, figures: *figures, at })
         }
         (Phase::Disabled { .. }, Remote::Enabled(_)) => Some(Event::FoundEnabled { hash, at }),
     }

@@ -146,12 +146,15 @@ fn level() -> BoxedStrategy<Level> {
     .boxed()
 }
 
+/// Level, last look, permanent failure and drift, next attempt.
+type Row = (Level, Option<Stamp>, [bool; 2], Stamp);
+
 fn holdings() -> BoxedStrategy<Vec<Holding>> {
     let row = (level(), proptest::option::of(stamp()), any::<[bool; 2]>(), stamp());
     proptest::collection::vec(proptest::option::of(row), 4)
         .prop_map(|rows| {
             let places = [("must", 1), ("must", 2), ("may", 1), ("may", 2)];
-            let fill = |((name, n), row): ((&str, i64), Option<(Level, Option<Stamp>, [bool; 2], Stamp)>)| {
+            let fill = |((name, n), row): ((&str, i64), Option<Row>)| {
                 let (level, checked, [permanent, drift], wait) = row?;
                 let drift = drift.then(|| "x".to_owned());
                 Some(Holding {

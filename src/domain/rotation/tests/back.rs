@@ -11,7 +11,7 @@ fn old_phase(stage: Rollback, phase: Phase) -> Run {
 
 fn seen(remote: Remote, predecessor: KeyFacts) -> Facts {
     let remote = vec![RemoteFacts { hash: "h1".into(), remote, at: now() }];
-    Facts { remote, predecessor, ..all_well() }
+    Facts { predecessor, remote, ..all_well() }
 }
 
 fn refused_twice() -> KeyFacts {
