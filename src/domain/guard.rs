@@ -3,6 +3,9 @@
 //! rotation.md, "The guard". It is called inside the transaction that commits the intent, on the facts of
 //! that transaction and a listing of the live account. There is no override.
 
+#[cfg(test)]
+mod tests;
+
 use super::key::RemoteKey;
 use super::rotation::{CHECK_FRESH, TEST_FRESH};
 use super::time::{Span, Stamp};

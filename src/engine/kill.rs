@@ -216,6 +216,7 @@ impl Session<'_> {
         let listing = self.listing.as_ref().expect("listed just before");
         let now = self.now();
         let provisioning_hash = self.account.issuer.provisioning_hash();
+        let keys = listing.but_strays(target.hash);
         let check = |rows: &KillRows| {
             permit(&Case {
                 account: &self.account.name,
@@ -224,7 +225,7 @@ impl Session<'_> {
                 urgent: target.urgent,
                 now,
                 listed: listing.at,
-                keys: &listing.keys,
+                keys: &keys,
                 provisioning_hash: &provisioning_hash,
                 open_kills: &rows.open_kills,
                 holders: &holders(rows),
@@ -408,9 +409,13 @@ impl Session<'_> {
 
     /// A key that we asked for and never stored: its secret is gone. Disabled and deleted through the guard. True
     /// when nothing of it is left to wait for: it is gone, or it is the only usable key and must stay.
-    pub(super) async fn remove_stray(&mut self, stray: &RemoteKey) -> Result<bool, EngineError> {
+    pub(super) async fn remove_stray(
+        &mut self,
+        stray: &RemoteKey,
+        urgent: bool,
+    ) -> Result<bool, EngineError> {
         for kill in [Kill::Disable, Kill::Delete] {
-            let target = Target { hash: &stray.hash, kill, urgent: false, stray: true, run: None };
+            let target = Target { hash: &stray.hash, kill, urgent, stray: true, run: None };
             match self.try_kill(&target).await? {
                 Killed::Done | Killed::Already(_) => {}
                 Killed::EnabledAgain => return Ok(false),

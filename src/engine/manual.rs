@@ -131,7 +131,7 @@ impl Session<'_> {
         let now = self.now();
         let now = now.theirs.unwrap_or(now.ours);
         let provisioning = self.account.issuer.provisioning_hash();
-        let keys = self.listing.iter().flat_map(|listing| &listing.keys);
+        let keys = self.listing.iter().flat_map(|listing| listing.but_strays(hash));
         keys.filter(|key| key.hash != hash && key.hash != provisioning && key.is_live(now)).count()
     }
 

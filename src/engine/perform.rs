@@ -67,7 +67,7 @@ impl Session<'_> {
     }
 
     async fn trouble_ahead(&mut self, run: &Run) -> Result<Option<String>, EngineError> {
-        if let Err(failure) = self.reconcile().await? {
+        if let Err(failure) = self.reconcile(run.trigger.is_emergency()).await? {
             return Ok(Some(format!("the account could not be listed: {failure}")));
         }
         if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
@@ -225,7 +225,7 @@ impl Session<'_> {
 
     /// Lists, removes strays; a create of unknown outcome is settled by the second look.
     async fn look_for_strays(&mut self, run: &Run) -> Result<Performed, EngineError> {
-        if let Err(failure) = self.reconcile().await? {
+        if let Err(failure) = self.reconcile(run.trigger.is_emergency()).await? {
             let reason = format!("the account could not be listed: {failure}");
             let after = self.postpone(run, reason.clone(), failure.retry_after, Vec::new()).await?;
             return Ok(Performed { run: after, did: reason });

@@ -116,8 +116,8 @@ impl Session<'_> {
         })?;
         let place = self.engine.place(name)?.clone();
         let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let known = rows.into_iter().find(|row| row.fact.key == key.id);
-        let before = known.unwrap_or_else(|| blank(&place.target.address, &key.id, name, rotation));
+        let before = rows.into_iter().find(|row| row.fact.key == key.id);
+        let before = before.unwrap_or_else(|| blank(&place.target.address, &key.id, name, rotation));
         let generation = key.generation.unwrap_or_default();
         let effect = NewEffect {
             id: new_id(),
@@ -127,9 +127,7 @@ impl Session<'_> {
             target: format!("{name} generation {generation}"),
         };
         let mut row = before.clone();
-        row.fact.level = Level::Intended;
-        row.fact.checked = None;
-        row.fact.drift = None;
+        (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Intended, None, None);
         let deadline = self.deadline_for(&place).await?;
         self.commit(&[
             Change::Intend(effect.clone()),

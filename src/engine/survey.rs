@@ -27,6 +27,19 @@ impl Listing {
     pub(crate) fn key(&self, hash: &str) -> Option<&RemoteKey> {
         self.keys.iter().find(|key| key.hash == hash)
     }
+
+    /// The keys that somebody may work with, and `target`. A stray is enabled, but its secret is gone: it must
+    /// never be the key that "remains".
+    pub(crate) fn but_strays(&self, target: &str) -> Vec<RemoteKey> {
+        let stray = |key: &RemoteKey| self.strays.iter().any(|stray| stray.hash == key.hash);
+        self.keys.iter().filter(|key| key.hash == target || !stray(key)).cloned().collect()
+    }
+}
+
+/// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was
+/// copied while that create was in doubt.
+pub(super) fn was_used(key: &RemoteKey) -> bool {
+    key.last_used_at.is_some() || key.usage.0 > 0 || key.byok_usage.0 > 0
 }
 
 impl Session<'_> {
@@ -55,7 +68,7 @@ impl Session<'_> {
             .iter()
             .filter(ours_by_name)
             .filter(|key| !foreign.contains(&key.hash))
-            .partition(|key| journalled.contains(&key.name));
+            .partition(|key| journalled.contains(&key.name) && !was_used(key));
         if !unknown.is_empty() {
             let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
             self.freeze(&names).await?;
@@ -94,15 +107,16 @@ impl Session<'_> {
         .await
     }
 
-    /// Lists, then removes every stray that the guard lets go. Strays have no time limit.
-    pub(crate) async fn reconcile(&mut self) -> Result<Result<(), Failure>, EngineError> {
+    /// Lists, then removes every stray that the guard lets go. Strays have no time limit. `urgent`: an emergency
+    /// waits for it, and the breaker does not hold an emergency.
+    pub(crate) async fn reconcile(&mut self, urgent: bool) -> Result<Result<(), Failure>, EngineError> {
         if let Err(failure) = self.list().await? {
             return Ok(Err(failure));
         }
         let strays = self.listing.as_ref().map(|listing| listing.strays.clone()).unwrap_or_default();
         let mut left = 0;
         for stray in &strays {
-            if !self.remove_stray(stray).await? {
+            if !self.remove_stray(stray, urgent).await? {
                 left += 1;
             }
         }
@@ -117,8 +131,8 @@ impl Session<'_> {
         let Some(listing) = &self.listing else { return Ok(0) };
         let now = self.now();
         let provisioning = self.account.issuer.provisioning_hash();
-        let usable = listing
-            .keys
+        let known = listing.but_strays("");
+        let usable = known
             .iter()
             .filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
         let usable = usable.count();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::EngineError;
 use super::session::Session;
 use super::step::run_change;
+use super::survey::was_used;
 use crate::domain::alert::Kind;
 use crate::domain::key::RemoteKey;
 use crate::domain::rotation::{Event, apply};
@@ -46,7 +47,8 @@ impl Session<'_> {
         let prefix = self.prefix();
         let keys = self.listing.iter().flat_map(|listing| &listing.keys);
         let unknown = keys.filter(|key| {
-            key.name.starts_with(&prefix) && !journalled.contains(&key.name) && !stored.contains(&key.hash)
+            let stray = journalled.contains(&key.name) && !was_used(key);
+            key.name.starts_with(&prefix) && !stray && !stored.contains(&key.hash)
         });
         Ok(unknown.cloned().collect())
     }

@@ -274,7 +274,10 @@ fn advancing(run: &mut Run, event: &Event) -> bool {
 
 fn may_publish(state: &State) -> bool {
     matches!(state, State::Publishing | State::Grace { .. })
-        || matches!(state, State::RollingBack { stage: Rollback::Republishing, .. })
+        || matches!(
+            state,
+            State::RollingBack { stage: Rollback::Republishing | Rollback::Retiring { .. }, .. }
+        )
 }
 
 /// Puts the candidate on its way out.

@@ -7,7 +7,7 @@
 use super::deliver::{self, Delivery};
 use super::facts::{Facts, KeyFacts, Request, TestResult};
 use super::retire;
-use super::{Event, Issuing, KeyRef, MAX_CREATES, Rollback, Run, State, TEST_FRESH};
+use super::{Event, Issuing, KeyRef, MAX_CREATES, Retiree, Rollback, Run, State, TEST_FRESH};
 use crate::domain::time::{Span, Stamp, Timestamp};
 
 /// Waits longer than this in the store come from a clock that jumped; they count as over (I13).
@@ -282,7 +282,11 @@ fn abort(run: &Run, facts: &Facts) -> Directive {
     let finished = Directive::Apply(Event::AbortFinished { at: facts.now });
     let Some(key) = &run.candidate else { return finished };
     match run.retirees.iter().find(|r| r.key.id == key.id) {
-        Some(doomed) => retire::kill(run, facts, doomed).unwrap_or(finished),
+        // The breaker does not hold an emergency, which cannot go on before this.
+        Some(doomed) => {
+            let doomed = Retiree { urgent: run.trigger.is_emergency(), ..doomed.clone() };
+            retire::kill(run, facts, &doomed).unwrap_or(finished)
+        }
         None => lost_track(),
     }
 }
@@ -318,6 +322,10 @@ fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
             let interval = retire::watch_interval(run).min(TEST_FRESH);
             if let Some(test) = due_test(facts, old, &facts.predecessor, interval) {
                 return test;
+            }
+            // An optional destination that was down still holds the new key: the guard waits for it.
+            if let Delivery::Do(directive) = deliver::step(run, facts, old, &facts.predecessor) {
+                return directive;
             }
             if let Some(wait) = retire::still_used(run, facts, doomed, *since) {
                 return wait;

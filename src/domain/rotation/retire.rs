@@ -18,7 +18,8 @@ pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) 
     if let Some(urgent) = run.retirees.iter().filter(|r| r.urgent).find_map(|r| kill(run, facts, r)) {
         // The guard does not let go of a key that any destination may still hold: bring them on first. One that
         // does not take the key holds nothing up but itself.
-        return delivery_due(run, facts).unwrap_or(urgent);
+        // Nor does it while the new key is refused: then this run ends, and another replaces both.
+        return candidate_trouble(run, facts).or_else(|| delivery_due(run, facts)).unwrap_or(urgent);
     }
     if let Some(directive) = candidate_health(run, facts).or_else(|| optional_deliveries(run, facts)) {
         return directive;

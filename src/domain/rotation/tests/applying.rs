@@ -1,0 +1,114 @@
+//! Every event in every state: what is legal, and that nothing else is.
+
+use super::*;
+
+fn name(event: &Event) -> String {
+    format!("{event:?}").split([' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+fn accepted(run: &Run) -> Vec<String> {
+    any::events().iter().filter(|event| apply(run, event).is_ok()).map(name).collect()
+}
+
+/// Legal in every open state.
+const ALWAYS: &[&str] = &["Resumed", "Released", "RequestRefused", "Postponed", "Superseded"];
+/// What may be seen of, or intended for, a live key in every open state.
+const LIVE: &[&str] = &["FiguresMoved", "FoundGone", "FoundDisabled", "DisableIntended"];
+
+fn assert_accepts(run: &Run, groups: &[&[&str]]) {
+    let mut expected: Vec<String> = groups.concat().into_iter().map(str::to_owned).collect();
+    let mut found = accepted(run);
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected, "{:?}", run.state);
+}
+
+#[test]
+fn terminal_states_accept_nothing() {
+    let reason = || "x".to_owned();
+    for state in [
+        State::Done,
+        State::Aborted { reason: reason() },
+        State::RolledBack { reason: reason() },
+        State::Superseded { by: reason() },
+    ] {
+        assert_eq!(accepted(&run(state.clone())), Vec::<String>::new(), "{state:?}");
+        assert_eq!(next(&run(state), &all_well()), Directive::Finished);
+    }
+}
+
+#[test]
+fn each_state_accepts_its_own_events_and_no_others() {
+    let issuing = |issuing| State::Issuing { issuing };
+    let doubt = Issuing::Doubt { reason: "x".into(), refused_since: None };
+    let recover = Issuing::Recover { name: "n".into(), looked: None };
+    let table: &[(State, &[&str])] = &[
+        (State::Planned, &["Parked", "AbortAsked", "PreflightPassed", "PreflightFailed"]),
+        (
+            issuing(Issuing::Ready { not_before: Timestamp(0) }),
+            &["Parked", "AbortAsked", "AbortReady", "CreateIntended", "Listed"],
+        ),
+        (
+            issuing(Issuing::Sent { name: "n".into() }),
+            &["Parked", "AbortAsked", "Created", "CreateRefused", "CreateUnclear"],
+        ),
+        (issuing(recover), &["Parked", "AbortAsked", "Listed"]),
+        (issuing(doubt), &["Parked", "AbortAsked", "ProvisioningWorks", "ProvisioningRefused"]),
+        (State::Verifying { since: now() }, &["Parked", "AbortAsked", "Verified", "VerifyFailed"]),
+        (
+            State::Publishing,
+            &["Parked", "RollbackAsked", "PublishIntended", "PublishedEverywhere", "CandidateFailed"],
+        ),
+        (
+            grace_since(now()),
+            &["Parked", "RollbackAsked", "PublishIntended", "OverlapTold", "GraceOver", "CandidateFailed"],
+        ),
+        (State::Observing, &["Parked", "RollbackAsked", "CandidateFailed"]),
+        (aborting(), &["Parked", "AbortAsked"]),
+        (rolling(Rollback::Reviving), &["Parked", "RollbackAsked", "Revived", "ReviveAgain"]),
+        (
+            rolling(Rollback::Republishing),
+            &["Parked", "RollbackAsked", "PublishIntended", "RepublishedEverywhere", "ReviveAgain"],
+        ),
+        (
+            rolling(Rollback::Retiring { since: now() }),
+            &["Parked", "RollbackAsked", "PublishIntended", "ReviveAgain"],
+        ),
+        (State::Parked { from: Box::new(State::Observing), reason: "x".into() }, &["RollbackAsked"]),
+    ];
+    for (state, own) in table {
+        assert_accepts(&run(state.clone()), &[ALWAYS, LIVE, own]);
+    }
+}
+
+#[test]
+fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
+    let parked = ["Parked", "RollbackAsked", "CandidateFailed"];
+    let no_way_back = ["Parked"];
+    let table: &[(Phase, &[&str], &[&str])] = &[
+        (Phase::Disabling, &["FoundGone", "DisableIntended", "Disabled"], &parked),
+        (Phase::Revived { late: false }, &["FoundGone", "FoundDisabled", "DisableIntended"], &parked),
+        (
+            Phase::Disabled { since: now(), by_us: true },
+            &["FoundGone", "FoundEnabled", "DeleteIntended"],
+            &parked,
+        ),
+        (Phase::Deleting, &["FoundGone", "DeleteIntended", "Deleted"], &no_way_back),
+        (Phase::Dead, &["Finished"], &no_way_back),
+    ];
+    for (phase, own, more) in table {
+        let mut run = run(State::Observing);
+        run.retirees[0].phase = phase.clone();
+        assert_accepts(&run, &[ALWAYS, own, more]);
+    }
+}
+
+#[test]
+fn a_kill_intent_is_no_progress_and_its_outcome_is() {
+    let mut waiting = run(State::Observing);
+    waiting.patience.attempts = 5;
+    let intended = apply(&waiting, &Event::DisableIntended { hash: "h1".into() }).unwrap();
+    assert_eq!(intended.patience.attempts, 5, "backoff goes on growing");
+    let done = apply(&intended, &Event::Disabled { hash: "h1".into(), at: now() }).unwrap();
+    assert_eq!(done.patience, Patience::NONE);
+}

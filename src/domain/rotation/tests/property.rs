@@ -1,0 +1,64 @@
+//! What holds for every run and all facts, however odd.
+
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn next_always_answers_and_its_events_are_always_legal(run in any::run(), facts in any::facts()) {
+        if let Directive::Apply(event) = next(&run, &facts) {
+            prop_assert!(apply(&run, &event).is_ok(), "{event:?} in {:?}", run.state);
+        }
+    }
+
+    #[test]
+    fn no_run_spins_on_the_same_facts(run in any::run(), facts in any::facts()) {
+        let (mut run, mut facts) = (run, facts);
+        for _ in 0..20 {
+            let Directive::Apply(event) = next(&run, &facts) else { return Ok(()) };
+            facts.request = None;
+            run = apply(&run, &event).unwrap();
+        }
+        prop_assert!(false, "twenty events without a look: {:?}", run.state);
+    }
+
+    #[test]
+    fn apply_answers_every_event_and_terminal_states_are_final(run in any::run()) {
+        for event in any::events() {
+            let after = apply(&run, &event);
+            prop_assert!(!(run.state.is_terminal() && after.is_ok()), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_destroyed_while_frozen_parked_or_paused(run in any::run(), facts in any::facts()) {
+        let held = Facts { frozen: true, ..facts.clone() };
+        prop_assert!(!destroys(&next(&run, &held)));
+        let paused = Facts { paused: true, ..facts.clone() };
+        prop_assert!(run.trigger.is_emergency() || !destroys(&next(&run, &paused)));
+        let parked = Run { state: State::Parked { from: Box::new(run.state.clone()), reason: "x".into() }, ..run };
+        prop_assert!(!destroys(&next(&parked, &facts)));
+    }
+
+    #[test]
+    fn a_deleted_key_was_disabled_for_its_observation_on_both_clocks(run in any::run(), facts in any::facts()) {
+        let Directive::Delete { key, .. } = next(&run, &facts) else { return Ok(()) };
+        let doomed = run.retirees.iter().find(|r| r.key == key).unwrap();
+        let observed = match doomed.phase {
+            Phase::Disabled { since, .. } => facts.now.passed(since, doomed.observe),
+            Phase::Deleting => true,
+            _ => false,
+        };
+        prop_assert!(observed, "{:?}", doomed.phase);
+    }
+
+    #[test]
+    fn what_is_published_was_tested_within_five_minutes(run in any::run(), facts in any::facts()) {
+        let Directive::Publish { key: published, .. } = next(&run, &facts) else { return Ok(()) };
+        let known = if published == key(2) { &facts.candidate } else { &facts.predecessor };
+        prop_assert!(known.valid_now(facts.now));
+    }
+}
