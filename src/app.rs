@@ -1,6 +1,8 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod post;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::store::{Store, new_id};
+use post::post;
 
 /// An error that a person must mend in the configuration: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,7 @@ pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>
     let places = places(settings, &http)?;
     let rotations =
         settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+    let post = post(settings, &http)?;
     let store = open_store(settings).await?;
     store.migrate().await?;
     let (instance, fingerprints) = prove(&store, &ring).await?;
@@ -94,6 +98,7 @@ pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>
         accounts,
         rotations,
         places,
+        post,
     }))
 }
 

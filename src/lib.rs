@@ -10,6 +10,7 @@ pub mod destination;
 pub mod domain;
 pub mod engine;
 pub mod net;
+pub mod notify;
 pub mod provider;
 pub mod sim;
 pub mod store;

@@ -58,6 +58,7 @@ pub async fn run(engine: Engine) -> Result<(), DaemonError> {
         if let Err(error) = tick(&engine, &stop).await {
             tracing::warn!(%error, "tick");
         }
+        let _ = engine.deliver_notices().await.inspect_err(|error| tracing::warn!(%error, "notices"));
         tokio::select! {
             () = stop.cancelled() => {}
             () = engine.clock().sleep(TICK) => {}

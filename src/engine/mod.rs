@@ -9,6 +9,7 @@
 //! kill      the only caller of the provider's disable and delete, through the guard
 //! outcome   what an event changes besides the run: roles, alerts, answers
 //! start     new runs: manual, scheduled, emergency
+//! notices   what happened, told to people
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
 //!
@@ -19,6 +20,7 @@ mod deliver;
 mod error;
 mod kill;
 mod manual;
+mod notices;
 mod outcome;
 mod perform;
 mod places;
@@ -45,6 +47,7 @@ use crate::store::{Entry, KeyRow, Store};
 pub use adopt::Adoption;
 pub use error::EngineError;
 pub use manual::{AddKey, Added};
+pub use notices::{MailRoom, NoticeReport, Post, Route, Scope, Trial};
 pub use places::Checked;
 pub use session::{Opened, Session};
 pub use start::Start;
@@ -119,6 +122,8 @@ pub struct Parts {
     pub rotations: BTreeMap<String, Rotation>,
     /// By name.
     pub places: BTreeMap<String, Place>,
+    /// How people are told.
+    pub post: Post,
 }
 
 /// The engine: everything that a flow needs.

@@ -109,7 +109,9 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
         if run.trigger == Trigger::Heal {
             let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
+            // Told once: it is news, not a condition.
             changes.push(open(Kind::KeyHealed, detail));
+            changes.push(resolve(Kind::KeyHealed));
         }
     }
     changes
