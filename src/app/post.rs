@@ -45,7 +45,7 @@ fn mail_room(settings: &Settings, email: &Email) -> anyhow::Result<MailRoom> {
         hello: hostname(),
     };
     let mailer =
-        Smtp::new(spec).map_err(|error| Misconfigured { text: format!("[email] {error}"), hint: None })?;
+        Smtp::new(&spec).map_err(|error| Misconfigured { text: format!("[email] {error}"), hint: None })?;
     Ok(MailRoom {
         mailer: Arc::new(mailer),
         to: email.to.clone(),

@@ -127,13 +127,32 @@ fn section(notice: &Notice) -> Section {
             (happened(notice.event), detail),
             ("What still works", advice.still.to_owned()),
             ("What rekeyd does next", advice.next.to_owned()),
-            ("What you must do", advice.must.to_owned()),
+            ("What you must do", with_names(advice.must, notice)),
         ];
         (answers, footer(notice, &opened))
     };
     let heading = format!("{}: {}: {}", label(notice), notice.subject, notice.kind.title());
     let severity = (notice.event != Event::Resolved).then_some(notice.severity);
     Section { heading: clean(&heading), colour: colour(severity), answers, footer }
+}
+
+/// Commands that can be copied: `NAME` becomes the name, where the notice says it.
+fn with_names(text: &str, notice: &Notice) -> String {
+    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.strip_prefix("rotation "));
+    let account = notice.subject.strip_prefix("account ");
+    let destination = notice.subject.strip_prefix("destination ");
+    let commands = [
+        ("rotations run", rotation),
+        ("rotations show", rotation),
+        ("why", rotation),
+        ("accounts thaw", account),
+        ("destinations check", destination),
+        ("destinations publish", destination),
+    ];
+    commands.into_iter().fold(text.to_owned(), |text, (command, name)| match name {
+        Some(name) => text.replace(&format!("{command} NAME"), &clean(&format!("{command} {name}"))),
+        None => text,
+    })
 }
 
 fn happened(event: Event) -> &'static str {

@@ -85,12 +85,12 @@ pub struct Smtp {
 
 impl Smtp {
     /// Connects to nothing yet.
-    pub fn new(spec: SmtpSpec) -> Result<Self, SmtpError> {
+    pub fn new(spec: &SmtpSpec) -> Result<Self, SmtpError> {
         let from: Mailbox = spec.from.parse().map_err(|_| SmtpError::From(spec.from.clone()))?;
         let hello = spec.hello.clone().unwrap_or_else(|| from.email.domain().to_owned());
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(spec.host.as_str())
             .port(spec.port)
-            .tls(tls(&spec)?)
+            .tls(tls(spec)?)
             .hello_name(ClientId::Domain(hello))
             .timeout(Some(CONNECT_TIMEOUT));
         let password = spec.login.as_ref().map(|(_, password)| password.clone());
@@ -120,10 +120,9 @@ impl Smtp {
 /// A refused login is no refusal of the mail: a person mends the password, and the mail goes out.
 fn obstacle(error: &lettre::transport::smtp::Error) -> Obstacle {
     match error.status().map(u16::from) {
-        Some(530 | 534 | 535 | 538) | None => Obstacle::Away,
+        // 421: the service is not available and closes the channel, whoever the mail is for.
+        Some(421 | 530 | 534 | 535 | 538) | None => Obstacle::Away,
         Some(500..) => Obstacle::Refused,
-        // The service is not available and closes the channel, whoever the mail is for.
-        Some(421) => Obstacle::Away,
         Some(_) => Obstacle::NotNow,
     }
 }
@@ -235,10 +234,10 @@ mod tests {
     #[tokio::test]
     async fn plain_text_stays_on_this_machine() {
         for host in ["127.0.0.1", "::1", "localhost", "mail.localhost"] {
-            assert!(Smtp::new(spec(host, Protection::Plain)).is_ok(), "{host}");
+            assert!(Smtp::new(&spec(host, Protection::Plain)).is_ok(), "{host}");
         }
         for host in ["mail.example.com", "10.0.0.1", "127.0.0.1.example.com", "localhost.example.com"] {
-            let made = Smtp::new(spec(host, Protection::Plain));
+            let made = Smtp::new(&spec(host, Protection::Plain));
             assert!(matches!(made, Err(SmtpError::Unprotected(_))), "{host}");
         }
     }

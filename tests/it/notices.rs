@@ -237,10 +237,10 @@ async fn worse_is_told_and_better_is_not() {
 
 #[tokio::test]
 async fn routes_pick_the_recipients() {
-    let routes = "digest = \"\"\n[[email.routes]]\nseverity = \"critical\"\nto = [\"oncall@example.com\"]\n\
+    let routes = "to = [\"ops@example.com\"]\ndigest = \"\"\n[[email.routes]]\nseverity = \"critical\"\nto = [\"oncall@example.com\"]\n\
                   [[email.routes]]\nseverity = \"warning\"\naccount = \"main\"\nto = [\"main@example.com\"]";
     let routes = format!(
-        "{routes}\n[[accounts]]\nname = \"main\"\nprovider = \"openrouter\"\nprovisioning_key = \"file:/dev/null\"\n"
+        "{routes}\n[[accounts]]\nname = \"main\"\nprovider = \"openrouter\"\nprovisioning_key = \"file:FOLDER/database-url\"\n"
     );
     let office = Office::with(Db::Sqlite, &routes).await;
     let alert = |kind, account: &str| {
@@ -286,7 +286,10 @@ async fn a_dead_mailbox_keeps_nobody_waiting() {
     office.pass_time(Span::minutes(31));
     assert_eq!(office.deliver().await.sent, 1);
     let mails = office.mailbox.mails();
-    assert_eq!((mails[0].to.join(" "), mails[1].to.join(" ")), ("b@example.com".to_owned(), "a@example.com".to_owned()));
+    assert_eq!(
+        (mails[0].to.join(" "), mails[1].to.join(" ")),
+        ("b@example.com".to_owned(), "a@example.com".to_owned())
+    );
     assert_eq!(mails[0].header("message-id"), mails[1].header("message-id"));
 }
 
@@ -341,20 +344,28 @@ async fn killed_while_sending_it_tells_once_after_the_restart() {
     world.rekeyd(&["rotations", "run", "production", "--leaked", "--wait"]).await.ok();
     mailbox.fail_always(Mishap::Hang(Stage::Message));
     let mut daemon = world.serve();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let waiting = loop {
+        let rows = world.rekeyd(&["alerts", "list", "--outbox", "--json"]).await.ok().json();
+        if rows.as_array().unwrap().iter().all(|row| row["state"] == "pending") {
+            break rows;
+        }
+    };
     daemon.kill().await.unwrap();
-    let waiting = world.rekeyd(&["alerts", "list", "--outbox", "--json"]).await.ok().json();
     let pending = waiting.as_array().unwrap();
-    assert!(!pending.is_empty() && pending.iter().all(|row| row["state"] == "pending"), "{waiting}");
+    assert!(!pending.is_empty() && mailbox.mails().is_empty(), "{waiting}");
     mailbox.heal();
     let mut daemon = world.serve();
-    tokio::time::timeout(Duration::from_secs(60), mailbox.wait_until(|mails| mails.len() == pending.len()))
+    tokio::time::timeout(Duration::from_mins(1), mailbox.wait_until(|mails| mails.len() == pending.len()))
         .await
         .expect("every message arrives after the restart");
     daemon.kill().await.unwrap();
     for mail in mailbox.mails() {
         let id = mail.header("message-id").unwrap();
-        assert_eq!(waiting.to_string().matches(id.trim_matches(['<', '>'])).count(), 1, "{id} was made before");
+        assert_eq!(
+            waiting.to_string().matches(id.trim_matches(['<', '>'])).count(),
+            1,
+            "{id} was made before"
+        );
         for secret in world.openrouter.issued_secrets() {
             assert!(!mail.raw.contains(&secret) && !mail.text().contains(&secret), "a mail holds a secret");
         }
@@ -392,6 +403,37 @@ async fn a_person_lists_acknowledges_and_tries_the_mail_server() {
     assert_eq!(world.rekeyd(&["alerts", "ack", "nothing"]).await.status, 2);
 }
 
+#[tokio::test]
+async fn a_webhook_gets_one_object_an_event() {
+    use axum::extract::State;
+    use axum::http::{HeaderMap, StatusCode};
+    type Calls = std::sync::Arc<std::sync::Mutex<Vec<(String, serde_json::Value)>>>;
+    let calls = Calls::default();
+    let take = async |State(calls): State<Calls>, headers: HeaderMap, body: String| {
+        let mut calls = calls.lock().unwrap();
+        let id = headers["idempotency-key"].to_str().unwrap().to_owned();
+        calls.push((id, serde_json::from_str(&body).unwrap()));
+        // The first call meets a bad moment.
+        if calls.len() == 1 { StatusCode::BAD_GATEWAY } else { StatusCode::NO_CONTENT }
+    };
+    let router = axum::Router::new().route("/hook", axum::routing::post(take)).with_state(calls.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let lines = "to = [\"ops@example.com\"]\ndigest = \"\"\n[webhook]\nurl = \"file:FOLDER/webhook-url\"";
+    let office = Office::with_webhook(Db::Sqlite, lines, &url).await;
+    office.open(Kind::KeyInvalid, "production").await;
+    office.resolve(Kind::KeyInvalid, "production").await;
+    assert_eq!(office.deliver().await.sent, 1, "a program is told at once");
+    office.deliver_all().await;
+    let calls = calls.lock().unwrap().clone();
+    let events: Vec<&str> = calls.iter().map(|(_, event)| event["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["opened", "resolved", "opened"]);
+    assert_eq!(calls[0].0, calls[2].0, "the same event has the same id");
+    assert_eq!(calls[0].1["alert"]["kind"], "key_invalid");
+    assert_eq!(office.subjects(), ["[rekeyd] RESOLVED production: key invalid"]);
+}
+
 fn notice(kind: Kind, severity: Severity, event: Event, subject: &str, detail: &str) -> Notice {
     Notice {
         id: format!("notice of {subject}"),
@@ -416,7 +458,8 @@ fn voice() -> Voice {
     Voice { public_url: "https://rekeyd.example.com".to_owned() }
 }
 
-const REFUSED: &str = "The current key of rotation production (sk-or-v...1234) was refused twice: 401, user not found.";
+const REFUSED: &str =
+    "The current key of rotation production (sk-or-v...1234) was refused twice: 401, user not found.";
 
 #[test]
 fn the_mail_of_an_invalid_key() {
@@ -456,6 +499,9 @@ fn the_digest() {
         opened_at: "2026-11-21T00:00:00.000Z".to_owned(),
         acked,
     };
-    let all = [open(Severity::Critical, "rotation production", false), open(Severity::Warning, "rotation staging", true)];
+    let all = [
+        open(Severity::Critical, "rotation production", false),
+        open(Severity::Warning, "rotation staging", true),
+    ];
     insta::assert_snapshot!(show(&rekeyd::notify::digest(&all, &voice())));
 }

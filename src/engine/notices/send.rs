@@ -21,7 +21,8 @@ pub(super) const MARGIN: Span = Span::seconds(2);
 const REFUSED_AGAIN: Span = Span::hours(1);
 
 impl Engine {
-    /// Sends what is due, the oldest first.
+    /// Sends what is due, the oldest first, for about as long as one call may take: whoever wants to stop this
+    /// process never waits for a long queue. The next pass goes on.
     pub(super) async fn send_messages(
         &self,
         lease: &mut Lease,
@@ -29,10 +30,14 @@ impl Engine {
         report: &mut NoticeReport,
     ) -> Result<(), EngineError> {
         let mut away: Vec<Channel> = Vec::new();
+        let until = Span(self.clock().monotonic().0 + self.parts.call_timeout.0);
         for due in self.due_messages().await? {
             let channel = due.message.channel;
             if away.contains(&channel) {
                 continue;
+            }
+            if self.clock().monotonic() > until {
+                break;
             }
             // The lease is renewed before every attempt: who lost it sends nothing more.
             *lease = self.parts.store.renew(lease, span).await?;

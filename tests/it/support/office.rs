@@ -47,16 +47,22 @@ impl Clock for Ahead {
 pub struct Office {
     folder: tempfile::TempDir,
     pub mailbox: Mailbox,
-    pub database: Database,
     clock: Arc<Ahead>,
     pub engine: Engine,
 }
 
 /// `[email]` with these lines in it.
 pub fn email(mailbox: &Mailbox, lines: &str) -> String {
-    let to = if lines.contains("\nto = ") || lines.starts_with("to = ") { "" } else { "to = [\"ops@example.com\"]\n" };
+    let to = if lines.contains("\nto = ") || lines.starts_with("to = ") {
+        ""
+    } else {
+        "to = [\"ops@example.com\"]\n"
+    };
     let tls = if lines.contains("tls = ") { "" } else { "tls = \"none\"\n" };
-    format!("[email]\nsmtp = \"{}\"\n{tls}from = \"rekeyd <rekeyd@example.com>\"\n{to}{lines}\n", mailbox.url())
+    format!(
+        "[email]\nsmtp = \"{}\"\n{tls}from = \"rekeyd <rekeyd@example.com>\"\n{to}{lines}\n",
+        mailbox.url()
+    )
 }
 
 impl Office {
@@ -65,24 +71,30 @@ impl Office {
         Self::with(db, "digest = \"\"").await
     }
 
-    /// The same with more lines in `[email]`; tables may follow.
+    /// The same with more lines in `[email]`; tables may follow. `FOLDER` stands for the folder of its files.
     pub async fn with(db: Db, lines: &str) -> Self {
+        Self::with_webhook(db, lines, "http://127.0.0.1:1/").await
+    }
+
+    /// The same; the URL is in `FOLDER/webhook-url`.
+    pub async fn with_webhook(db: Db, lines: &str, url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mailbox = Mailbox::start().await;
         let database = Database::new(db, folder.path()).await;
         let clock = Arc::new(Ahead { clock: SystemClock::default(), offset: AtomicI64::new(0) });
         private(&folder, "database-url", &database.url);
+        private(&folder, "webhook-url", url);
         private(&folder, "encryption-key", rekeyd::crypto::fernet::generate_key().expose());
         let text = format!(
             "[server]\npublic_url = \"https://rekeyd.example.com\"\n\
              [database]\nurl = \"file:{0}/database-url\"\n[encryption]\nkeys = \"file:{0}/encryption-key\"\n\
              [engine]\nlease = \"3500ms\"\ncall_timeout = \"400ms\"\n{1}",
             folder.path().display(),
-            email(&mailbox, lines),
+            email(&mailbox, &lines.replace("FOLDER", &folder.path().display().to_string())),
         );
         std::fs::write(folder.path().join("rekeyd.toml"), text).unwrap();
         let engine = start(&folder.path().join("rekeyd.toml"), &clock).await;
-        Self { folder, mailbox, database, clock, engine }
+        Self { folder, mailbox, clock, engine }
     }
 
     /// Another process on the same database.
@@ -114,7 +126,8 @@ impl Office {
 
     /// Opens an alert of the kind about a rotation.
     pub async fn open(&self, kind: Kind, rotation: &str) {
-        let alert = NewAlert::new(kind, format!("rotation {rotation}"), format!("It happened to {rotation}."));
+        let alert =
+            NewAlert::new(kind, format!("rotation {rotation}"), format!("It happened to {rotation}."));
         self.commit(&[Change::Alert(alert.rotation(rotation))]).await.unwrap();
     }
 
