@@ -1,6 +1,7 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod post;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -25,12 +26,13 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::engine::{Account, Engine, Parts, Place, Rotation, TestPolicy};
+use crate::engine::{Account, Engine, Parts, Place, Post, Rotation, TestPolicy};
 use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
 use crate::store::{Store, new_id};
+use post::post;
 
 pub use serve::serve;
 
@@ -100,6 +102,7 @@ struct Adapters {
     accounts: BTreeMap<String, Account>,
     places: BTreeMap<String, Place>,
     rotations: BTreeMap<String, Rotation>,
+    post: Post,
 }
 
 impl Adapters {
@@ -111,7 +114,8 @@ impl Adapters {
         let places = places(settings, &http)?;
         let rotations =
             settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
-        Ok(Self { ring, tester, accounts, places, rotations })
+        let post = post(settings, &http)?;
+        Ok(Self { ring, tester, accounts, places, rotations, post })
     }
 
     async fn engine(
@@ -138,6 +142,7 @@ impl Adapters {
             accounts: self.accounts,
             rotations: self.rotations,
             places: self.places,
+            post: self.post,
         }))
     }
 }

@@ -11,6 +11,7 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod net;
+pub mod notify;
 pub mod provider;
 pub mod sim;
 pub mod store;

@@ -67,7 +67,7 @@ impl Deadline {
 
     /// Runs `call` until the deadline; `None` when it was not over by then. The clock is read before every
     /// step of the call, so that a process that was stopped (SIGSTOP) and goes on writes nothing late.
-    async fn bound<T>(self, call: impl Future<Output = T>) -> Option<T> {
+    pub async fn bound<T>(self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         let guarded =
             poll_fn(

@@ -223,6 +223,56 @@ CREATE TABLE alerts (
 );
 CREATE UNIQUE INDEX alerts_one_open ON alerts (kind, subject) WHERE resolved_at IS NULL;
 
+-- The outbox: one row for each event of an alert that people are told about, written in the transaction of the
+-- event itself (I12). `mailed` and `hooked`: 0 waits, 1 is in a message, 2 is left out.
+CREATE TABLE notices (
+    id       TEXT PRIMARY KEY,
+    alert    TEXT   NOT NULL REFERENCES alerts (id),
+    event    TEXT   NOT NULL CHECK (event IN ('opened', 'escalated', 'reminded', 'resolved')),
+    severity TEXT   NOT NULL,
+    detail   TEXT   NOT NULL,
+    at       BIGINT NOT NULL,
+    mailed   BIGINT NOT NULL,
+    hooked   BIGINT NOT NULL
+);
+CREATE INDEX notices_alert ON notices (alert);
+CREATE INDEX notices_waiting ON notices (at) WHERE mailed = 0 OR hooked = 0;
+
+-- A mail or a webhook call as it goes out, however many attempts it takes: neither its id nor its text changes.
+CREATE TABLE messages (
+    id          TEXT PRIMARY KEY,
+    channel     TEXT   NOT NULL CHECK (channel IN ('mail', 'webhook')),
+    message_id  TEXT   NOT NULL UNIQUE,
+    in_reply_to TEXT,
+    thread      TEXT   NOT NULL,
+    recipients  TEXT   NOT NULL,
+    subject     TEXT   NOT NULL,
+    plain       TEXT   NOT NULL,
+    html        TEXT   NOT NULL,
+    created_at  BIGINT NOT NULL
+);
+
+-- Which notices a message carries.
+CREATE TABLE message_notices (
+    message TEXT NOT NULL REFERENCES messages (id),
+    notice  TEXT NOT NULL REFERENCES notices (id),
+    PRIMARY KEY (message, notice)
+);
+CREATE INDEX message_notices_notice ON message_notices (notice);
+
+-- How far a message is with each recipient.
+CREATE TABLE deliveries (
+    message    TEXT   NOT NULL REFERENCES messages (id),
+    recipient  TEXT   NOT NULL,
+    attempts   BIGINT NOT NULL,
+    not_before BIGINT NOT NULL,
+    refused    BIGINT NOT NULL,
+    error      TEXT,
+    sent_at    BIGINT,
+    PRIMARY KEY (message, recipient)
+);
+CREATE INDEX deliveries_open ON deliveries (not_before) WHERE sent_at IS NULL;
+
 -- Every change of state writes one row here, in the same transaction (I12).
 CREATE TABLE audit (
     id      TEXT PRIMARY KEY,

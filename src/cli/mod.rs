@@ -4,6 +4,7 @@
 //! 0 done · 1 failed · 2 usage or configuration · 3 refused by a safety rule (interface.md §2).
 
 mod accounts;
+mod alerts;
 mod config;
 mod database;
 mod demo;
@@ -77,6 +78,9 @@ enum Command {
     /// Places that consumers read keys from
     #[command(subcommand)]
     Destinations(destinations::Command),
+    /// What admins are told, and whether it reached them
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Encryption at rest
     #[command(subcommand)]
     Encryption(encryption::Command),
@@ -157,6 +161,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Runs(command) => runs::run(&context, command).await,
         Command::Why { rotation } => rotations::why(&context, &rotation).await,
         Command::Destinations(command) => destinations::run(&context, command).await,
+        Command::Alerts(command) => alerts::run(&context, command).await,
         Command::Encryption(command) => encryption::run(&context, command).await,
         Command::Db(command) => database::run(&context, command).await,
         Command::Completions { shell } => manual::completions(shell).map(|()| 0),

@@ -39,6 +39,7 @@ pub static PASSES: &[Pass] = &[
     Pass { name: "due", wake: "*/2 * * * * *", look: |service, live| Box::pin(due(service, live)) },
     Pass { name: "runs", wake: "* * * * * *", look: |service, live| Box::pin(runs(service, live)) },
     Pass { name: "tests", wake: "* * * * * *", look: |service, live| Box::pin(tests(service, live)) },
+    Pass { name: "notices", wake: "* * * * * *", look: |service, live| Box::pin(notices(service, live)) },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -63,6 +64,11 @@ async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
         Some(report) => report.map(drop),
         None => Ok(()),
     }
+}
+
+/// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
+async fn notices(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.deliver_notices().await.map(drop)
 }
 
 /// The scheduler and the tasks that it wakes.

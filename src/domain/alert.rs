@@ -1,4 +1,12 @@
 //! Conditions that admins are told about. Kinds and severities: interface.md §5.
+//!
+//! The life of an alert, one row a cause: opened ─► (acknowledged) ─► resolved. While it is open it may get
+//! worse, and it is repeated until somebody acknowledges it. People hear of it by a [`Notice`] for each [`Event`].
+//!
+//! Info alerts report what happened, not what is wrong: they are told once, never repeated and never resolved
+//! by mail.
+
+use super::time::Timestamp;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +28,11 @@ impl Severity {
             Self::Critical => "critical",
         }
     }
+
+    /// The severity of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Info, Self::Warning, Self::Critical].into_iter().find(|severity| severity.word() == word)
+    }
 }
 
 macro_rules! kinds {
@@ -37,6 +50,14 @@ macro_rules! kinds {
 
             /// How bad it is unless the circumstances say more.
             pub fn severity(self) -> Severity { match self { $(Self::$kind => Severity::$severity,)* } }
+
+            /// The kind of that word.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.word() == word)
+            }
+
+            /// The words in the subject of a mail: `key invalid`.
+            pub fn title(self) -> String { self.word().replace('_', " ") }
         }
     };
 }
@@ -129,5 +150,75 @@ impl NewAlert {
     pub fn rotation(mut self, rotation: impl Into<String>) -> Self {
         self.rotation = Some(rotation.into());
         self
+    }
+}
+
+/// What became of an alert, as far as people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// It began.
+    Opened,
+    /// It got worse while it was open.
+    Escalated,
+    /// It is still open, and nobody has acknowledged it.
+    Reminded,
+    /// It is over.
+    Resolved,
+}
+
+impl Event {
+    const ALL: [Self; 4] = [Self::Opened, Self::Escalated, Self::Reminded, Self::Resolved];
+
+    /// The word in the database and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Escalated => "escalated",
+            Self::Reminded => "reminded",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// The event of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.word() == word)
+    }
+}
+
+/// One event of an alert, as it was when it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Unique, sorts by time.
+    pub id: String,
+    /// Id of the alert.
+    pub alert: String,
+    /// What became of it.
+    pub event: Event,
+    /// What is wrong.
+    pub kind: Kind,
+    /// How bad it was by then.
+    pub severity: Severity,
+    /// What it is about: `rotation production`.
+    pub subject: String,
+    /// The account's name, for routes.
+    pub account: Option<String>,
+    /// The rotation's name, for routes.
+    pub rotation: Option<String>,
+    /// In whole sentences.
+    pub detail: String,
+    /// When the alert opened.
+    pub opened_at: Timestamp,
+    /// When the event happened.
+    pub at: Timestamp,
+}
+
+impl Notice {
+    /// What it is about, in the subject of a mail: the bare name, and the rotation's where there is one.
+    pub fn about(&self) -> &str {
+        match (self.subject.split_once(' '), &self.rotation) {
+            (Some(("key", _)), Some(rotation)) => rotation,
+            (Some(("rotation" | "account" | "destination" | "key", name)), _) => name,
+            _ => &self.subject,
+        }
     }
 }

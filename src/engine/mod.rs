@@ -14,6 +14,7 @@
 //! check     one pass over stored keys: probe, fold, commit · record, tell   the one place that records a test
 //! watch     provisioning keys, credits, duplicates · scripts   the provisioning key for scripts
 //! heal      a dead current key starts an emergency
+//! notices   what happened, told to people
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
 //!
@@ -29,6 +30,7 @@ mod heal;
 mod incident;
 mod kill;
 mod manual;
+mod notices;
 mod outcome;
 mod outlook;
 mod perform;
@@ -66,6 +68,7 @@ pub use adopt::Adoption;
 pub use check::{CheckReport, KeyReport, Scope, Which, Why};
 pub use error::EngineError;
 pub use given::{AddKey, Added};
+pub use notices::{MailRoom, NoticeReport, Post, Reach, Route, Trial};
 pub use outlook::Outlook;
 pub use places::Checked;
 pub use session::{Opened, Session};
@@ -172,6 +175,8 @@ pub struct Parts {
     pub rotations: BTreeMap<String, Rotation>,
     /// By name.
     pub places: BTreeMap<String, Place>,
+    /// How people are told.
+    pub post: Post,
 }
 
 /// The engine: everything that a flow needs.

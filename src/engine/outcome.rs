@@ -97,7 +97,8 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
             let mut over: Vec<Change> = super::tell::OF_A_KEY.map(resolve).into();
             if run.trigger == Trigger::Heal {
                 let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
-                over.push(open(Kind::KeyHealed, detail));
+                // Told once: it is news, not a condition.
+                over.extend([open(Kind::KeyHealed, detail), resolve(Kind::KeyHealed)]);
             }
             over
         }

@@ -138,9 +138,6 @@ impl Session<'_> {
         changes.push(emergency_alert(&run, target, reason));
         if trigger == Trigger::Heal {
             changes.push(Change::Healed { rotation: name.to_owned(), at: now });
-            // Each healing is told of its own.
-            let subject = format!("rotation {name}");
-            changes.push(Change::Resolve { kind: Kind::KeyHealed, subject });
         }
         self.commit(&changes).await?;
         Ok(run)

@@ -6,6 +6,7 @@
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
+//! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 //! - `house`: who may import whom, which crates are banned, what belongs in which room
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
@@ -17,6 +18,7 @@ mod everyday;
 mod house;
 mod init;
 mod kill;
+mod notices;
 mod safety;
 mod store;
 mod support;

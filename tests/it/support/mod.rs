@@ -1,9 +1,11 @@
 //! A world to test in.
 
 pub mod database;
+pub mod office;
 pub mod world;
 
 pub use database::{Database, Db};
+pub use office::Office;
 pub use world::World;
 
 /// Expands a test body into one test for each database.

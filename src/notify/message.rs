@@ -1,0 +1,314 @@
+//! Notices → one letter. Pure: the same notices make the same letter.
+//!
+//! The text part is the letter; the HTML part says the same, and loads nothing from anywhere. Whatever came
+//! from outside is redacted and escaped here once more, whoever has done so before.
+
+use std::fmt::Write as _;
+
+use super::advice;
+use crate::domain::alert::{Event, Notice, Severity};
+use crate::domain::secret::redact;
+
+/// Subject and both parts of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// One line.
+    pub subject: String,
+    /// `text/plain`
+    pub text: String,
+    /// `text/html`
+    pub html: String,
+}
+
+/// What a letter must know besides its notices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voice {
+    /// `[server] public_url`, for the link to the dashboard.
+    pub public_url: String,
+}
+
+/// An open alert, for the digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// How bad it is.
+    pub severity: Severity,
+    /// `rotation production`
+    pub subject: String,
+    /// `key invalid`
+    pub title: String,
+    /// In whole sentences.
+    pub detail: String,
+    /// RFC 3339 UTC.
+    pub opened_at: String,
+    /// Somebody has seen it.
+    pub acked: bool,
+}
+
+/// One letter about at least one notice; the worst one gives the subject.
+pub fn letter(notices: &[Notice], voice: &Voice) -> Letter {
+    let mut ordered: Vec<&Notice> = notices.iter().collect();
+    // The worst first; among equals the oldest.
+    ordered.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| (a.at, &a.id).cmp(&(b.at, &b.id))));
+    let more = match ordered.len() {
+        0 | 1 => String::new(),
+        n => format!(" (+{} more)", n - 1),
+    };
+    let subject = ordered.first().map_or_else(|| "[rekeyd]".to_owned(), |first| subject_of(first));
+    let sections: Vec<Section> = ordered.into_iter().map(section).collect();
+    Letter {
+        subject: one_line(&format!("{subject}{more}")),
+        text: text_of(&sections, voice),
+        html: html_of(&sections, voice),
+    }
+}
+
+/// What is open, for people who like to see it all at once.
+pub fn digest(open: &[Open], voice: &Voice) -> Letter {
+    let critical = open.iter().filter(|alert| alert.severity == Severity::Critical).count();
+    let (count, noun) = (open.len(), if open.len() == 1 { "alert" } else { "alerts" });
+    let urgent = if critical > 0 { format!(", {critical} critical") } else { String::new() };
+    let sections: Vec<Section> = open
+        .iter()
+        .map(|alert| Section {
+            heading: format!("{}: {}: {}", word(alert.severity), clean(&alert.subject), alert.title),
+            colour: colour(Some(alert.severity)),
+            answers: vec![(
+                if alert.acked { "Acknowledged" } else { "Not acknowledged" },
+                clean(&alert.detail),
+            )],
+            footer: format!("Open since {}.", alert.opened_at),
+        })
+        .collect();
+    Letter {
+        subject: format!("[rekeyd] DIGEST {count} open {noun}{urgent}"),
+        text: text_of(&sections, voice),
+        html: html_of(&sections, voice),
+    }
+}
+
+/// The mail of `alerts test-email`.
+pub fn trial(voice: &Voice) -> Letter {
+    let section = Section {
+        heading: "INFO: test mail".to_owned(),
+        colour: colour(Some(Severity::Info)),
+        answers: vec![
+            ("What happened", "Somebody asked for this mail by `rekeyd alerts test-email`.".to_owned()),
+            ("What you must do", "Nothing: alerts reach you.".to_owned()),
+        ],
+        footer: String::new(),
+    };
+    let sections = [section];
+    Letter {
+        subject: "[rekeyd] INFO test mail".to_owned(),
+        text: text_of(&sections, voice),
+        html: html_of(&sections, voice),
+    }
+}
+
+/// One alert in a letter, the same for both parts.
+struct Section {
+    heading: String,
+    colour: &'static str,
+    answers: Vec<(&'static str, String)>,
+    footer: String,
+}
+
+fn section(notice: &Notice) -> Section {
+    let advice = advice::on(notice.kind);
+    let detail = clean(&notice.detail);
+    let opened = notice.opened_at.rfc3339();
+    let (answers, footer) = if notice.event == Event::Resolved {
+        let over = format!("It is over since {}.", notice.at.rfc3339());
+        let answers =
+            vec![("What happened", detail), ("Now", over), ("What you must do", "Nothing.".to_owned())];
+        (answers, format!("Alert {}, opened {opened}.", notice.alert))
+    } else {
+        let answers = vec![
+            (happened(notice.event), detail),
+            ("What still works", advice.still.to_owned()),
+            ("What rekeyd does next", advice.next.to_owned()),
+            ("What you must do", with_names(advice.must, notice)),
+        ];
+        (answers, footer(notice, &opened))
+    };
+    let heading = format!("{}: {}: {}", label(notice), notice.subject, notice.kind.title());
+    let severity = (notice.event != Event::Resolved).then_some(notice.severity);
+    Section { heading: clean(&heading), colour: colour(severity), answers, footer }
+}
+
+/// Commands that can be copied: `NAME` becomes the name, where the notice says it.
+fn with_names(text: &str, notice: &Notice) -> String {
+    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.strip_prefix("rotation "));
+    let account = notice.subject.strip_prefix("account ");
+    let destination = notice.subject.strip_prefix("destination ");
+    let commands = [
+        ("rotations run", rotation),
+        ("rotations show", rotation),
+        ("why", rotation),
+        ("accounts thaw", account),
+        ("destinations check", destination),
+        ("destinations publish", destination),
+    ];
+    commands.into_iter().fold(text.to_owned(), |text, (command, name)| match name {
+        Some(name) => text.replace(&format!("{command} NAME"), &clean(&format!("{command} {name}"))),
+        None => text,
+    })
+}
+
+fn happened(event: Event) -> &'static str {
+    match event {
+        Event::Opened | Event::Resolved => "What happened",
+        Event::Escalated => "It got worse",
+        Event::Reminded => "Still open",
+    }
+}
+
+/// Information needs no acknowledgement.
+fn footer(notice: &Notice, opened: &str) -> String {
+    let base = format!("Alert {}, opened {opened}.", notice.alert);
+    match notice.severity {
+        Severity::Info => base,
+        _ => format!("{base} No more reminders: rekeyd alerts ack {}", notice.alert),
+    }
+}
+
+/// `[rekeyd] CRITICAL production: key invalid`
+fn subject_of(notice: &Notice) -> String {
+    format!("[rekeyd] {} {}: {}", label(notice), clean(notice.about()), notice.kind.title())
+}
+
+fn label(notice: &Notice) -> &'static str {
+    if notice.event == Event::Resolved { "RESOLVED" } else { word(notice.severity) }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "INFO",
+        Severity::Warning => "WARNING",
+        Severity::Critical => "CRITICAL",
+    }
+}
+
+/// What is over is less urgent than anything that is not.
+fn rank(notice: &Notice) -> (bool, Severity) {
+    (notice.event != Event::Resolved, notice.severity)
+}
+
+fn colour(severity: Option<Severity>) -> &'static str {
+    match severity {
+        Some(Severity::Critical) => "#b3261e",
+        Some(Severity::Warning) => "#8a5300",
+        Some(Severity::Info) => "#1f5f99",
+        None => "#1e6b3a",
+    }
+}
+
+fn text_of(sections: &[Section], voice: &Voice) -> String {
+    let mut text = String::new();
+    for section in sections {
+        let _ = writeln!(text, "{}\n", section.heading);
+        for (question, answer) in &section.answers {
+            let _ = writeln!(text, "{question}:\n  {}\n", answer.replace('\n', "\n  "));
+        }
+        if !section.footer.is_empty() {
+            let _ = writeln!(text, "{}\n", section.footer);
+        }
+        let _ = writeln!(text, "--------\n");
+    }
+    let _ = writeln!(text, "Dashboard: {}", voice.public_url);
+    text
+}
+
+fn html_of(sections: &[Section], voice: &Voice) -> String {
+    let mut html = String::from(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"></head>\n\
+         <body style=\"font-family:sans-serif;font-size:15px;line-height:1.4;color:#1b1b1b;max-width:40em\">\n",
+    );
+    for section in sections {
+        let _ = writeln!(
+            html,
+            "<h2 style=\"font-size:17px;margin:0 0 8px;padding-left:10px;border-left:4px solid {0};color:{0}\">{1}</h2>",
+            section.colour,
+            escape(&section.heading)
+        );
+        for (question, answer) in &section.answers {
+            let answer = escape(answer).replace('\n', "<br>\n");
+            let _ =
+                writeln!(html, "<p style=\"margin:0 0 8px\"><strong>{question}</strong><br>\n{answer}</p>");
+        }
+        let _ = writeln!(
+            html,
+            "<p style=\"margin:0 0 24px;color:#5b5b5b;font-size:13px\">{}</p>",
+            escape(&section.footer)
+        );
+    }
+    let url = escape(&voice.public_url);
+    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</body></html>");
+    html
+}
+
+/// For elements and for attributes in double quotes.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Nothing that looks like key material, and no control characters but line ends.
+pub(super) fn clean(text: &str) -> String {
+    redact(text, &[]).chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::Kind;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn html_is_escaped_and_keys_are_cut() {
+        let notice = Notice {
+            id: "n".to_owned(),
+            alert: "a".to_owned(),
+            event: Event::Opened,
+            kind: Kind::DestinationFailed,
+            severity: Severity::Warning,
+            subject: "destination <b>x</b>".to_owned(),
+            account: None,
+            rotation: None,
+            detail: "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}".to_owned(),
+            opened_at: Timestamp(0),
+            at: Timestamp(0),
+        };
+        let letter = letter(&[notice], &Voice { public_url: "https://x/?a=\"b\"".to_owned() });
+        assert!(!letter.html.contains("<script>") && !letter.html.contains("<b>"), "{}", letter.html);
+        assert!(letter.html.contains("&lt;script&gt;") && letter.html.contains("a=&quot;b&quot;"));
+        for part in [&letter.text, &letter.html] {
+            assert!(!part.contains("0123456789abcdef"), "{part}");
+            assert!(!part.contains('\u{7}'));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_advice_in_whole_sentences() {
+        for kind in Kind::ALL {
+            let advice = advice::on(*kind);
+            for text in [advice.still, advice.next, advice.must] {
+                assert!(text.len() > 7, "{kind:?}: {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The mail server, by lettre.
+//!
+//! lettre's own timeout bounds the connect only, so every send has a deadline around it. Opportunistic TLS,
+//! which falls back to plain text in silence, is not offered here at all.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use lettre::address::{Address, Envelope};
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::{Mail, Mailer, Obstacle, Undelivered};
+use crate::domain::secret::Secret;
+use crate::net::{Deadline, sentence};
+
+/// Time for one TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// TLS is asked for before anything else is said; a server that has none gets nothing.
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+    /// None; refused for hosts that are not loopback.
+    Plain,
+}
+
+/// What the transport is made from.
+#[derive(Debug, Clone)]
+pub struct SmtpSpec {
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// TLS.
+    pub protection: Protection,
+    /// User and password.
+    pub login: Option<(String, Secret)>,
+    /// A mailbox, `Name <user@host>` or `user@host`.
+    pub from: String,
+    /// PEM file with certificate authorities to trust besides the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// The name that we greet the server with; without one, the sender's domain.
+    pub hello: Option<String>,
+}
+
+/// Why there can be no transport.
+#[derive(Debug, thiserror::Error)]
+pub enum SmtpError {
+    /// Plain text over a network.
+    #[error("mail to {0} would travel unencrypted: tls = \"none\" is for loopback hosts only")]
+    Unprotected(String),
+    /// The sender is no mailbox.
+    #[error("{0:?} is not a mail address")]
+    From(String),
+    /// The extra authorities cannot be read.
+    #[error("cannot read the certificate authorities in {path}: {source}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The TLS library refuses, for one when the file holds no certificate.
+    #[error("cannot set up TLS for mail: {0}")]
+    Tls(lettre::transport::smtp::Error),
+}
+
+/// A mail server.
+pub struct Smtp {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    server: String,
+    from: Mailbox,
+    password: Option<Secret>,
+}
+
+impl Smtp {
+    /// Connects to nothing yet.
+    pub fn new(spec: &SmtpSpec) -> Result<Self, SmtpError> {
+        let from: Mailbox = spec.from.parse().map_err(|_| SmtpError::From(spec.from.clone()))?;
+        let hello = spec.hello.clone().unwrap_or_else(|| from.email.domain().to_owned());
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(spec.host.as_str())
+            .port(spec.port)
+            .tls(tls(spec)?)
+            .hello_name(ClientId::Domain(hello))
+            .timeout(Some(CONNECT_TIMEOUT));
+        let password = spec.login.as_ref().map(|(_, password)| password.clone());
+        if let Some((user, password)) = &spec.login {
+            builder = builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
+        }
+        let server = format!("{}:{}", spec.host, spec.port);
+        Ok(Self { transport: builder.build(), server, from, password })
+    }
+
+    fn refusal(&self, error: &lettre::transport::smtp::Error) -> Undelivered {
+        let known: Vec<&Secret> = self.password.iter().collect();
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            source = error.source();
+        }
+        let reason = sentence(&format!("{}: {text}", self.server), &known);
+        Undelivered { obstacle: obstacle(error), reason }
+    }
+}
+
+/// A refused login is no refusal of the mail: a person mends the password, and the mail goes out.
+fn obstacle(error: &lettre::transport::smtp::Error) -> Obstacle {
+    match error.status().map(u16::from) {
+        // 421: the service is not available and closes the channel, whoever the mail is for.
+        Some(421 | 530 | 534 | 535 | 538) | None => Obstacle::Away,
+        Some(500..) => Obstacle::Refused,
+        Some(_) => Obstacle::NotNow,
+    }
+}
+
+fn tls(spec: &SmtpSpec) -> Result<Tls, SmtpError> {
+    if spec.protection == Protection::Plain {
+        let host = spec.host.trim_end_matches('.').to_ascii_lowercase();
+        let address = host.parse::<std::net::IpAddr>();
+        let loopback = host == "localhost" || host.ends_with(".localhost");
+        let here = loopback || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
+        return if here { Ok(Tls::None) } else { Err(SmtpError::Unprotected(spec.host.clone())) };
+    }
+    let mut parameters = TlsParameters::builder(spec.host.clone());
+    if let Some(path) = &spec.ca_file {
+        let pem = std::fs::read(path).map_err(|source| SmtpError::CaFile { path: path.clone(), source })?;
+        parameters = parameters.add_root_certificate(Certificate::from_pem(&pem).map_err(SmtpError::Tls)?);
+    }
+    let parameters = parameters.build_rustls().map_err(SmtpError::Tls)?;
+    Ok(match spec.protection {
+        Protection::Implicit => Tls::Wrapper(parameters),
+        _ => Tls::Required(parameters),
+    })
+}
+
+#[async_trait]
+impl Mailer for Smtp {
+    async fn send(
+        &self,
+        mail: &Mail,
+        recipients: &[String],
+        deadline: Deadline,
+    ) -> Result<String, Undelivered> {
+        let message = compose(&self.from, mail, recipients)
+            .map_err(|reason| Undelivered { obstacle: Obstacle::Refused, reason })?;
+        match deadline.bound(self.transport.send(message)).await {
+            Some(Ok(response)) => {
+                let said: Vec<&str> = response.message().collect();
+                let code = response.code();
+                Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &[]))
+            }
+            Some(Err(error)) => Err(self.refusal(&error)),
+            None => Err(Undelivered {
+                obstacle: Obstacle::Away,
+                reason: format!("{}: no answer before the deadline", self.server),
+            }),
+        }
+    }
+
+    fn domain(&self) -> &str {
+        self.from.email.domain()
+    }
+}
+
+/// The mail as it goes over the wire.
+fn compose(from: &Mailbox, mail: &Mail, recipients: &[String]) -> Result<Message, String> {
+    let bad = |what: &str| format!("{what:?} is not a mail address");
+    let envelope: Result<Vec<Address>, String> =
+        recipients.iter().map(|text| mailbox(text).map(|m| m.email).ok_or_else(|| bad(text))).collect();
+    let envelope = Envelope::new(Some(from.email.clone()), envelope?).map_err(|error| error.to_string())?;
+    let millis = u64::try_from(mail.at.0).unwrap_or(0);
+    let mut message = Message::builder()
+        .from(from.clone())
+        .subject(&mail.letter.subject)
+        .date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+        .message_id(Some(bracketed(&mail.message_id)))
+        .raw_header(HeaderValue::new(
+            HeaderName::new_from_ascii_str("Auto-Submitted"),
+            "auto-generated".to_owned(),
+        ))
+        .envelope(envelope);
+    for text in &mail.to {
+        message = message.to(mailbox(text).ok_or_else(|| bad(text))?);
+    }
+    if let Some(first) = &mail.in_reply_to {
+        message = message.in_reply_to(bracketed(first));
+    }
+    if !mail.references.is_empty() {
+        let all: Vec<String> = mail.references.iter().map(|id| bracketed(id)).collect();
+        message = message.references(all.join(" "));
+    }
+    let parts = MultiPart::alternative_plain_html(mail.letter.text.clone(), mail.letter.html.clone());
+    message.multipart(parts).map_err(|error| error.to_string())
+}
+
+fn mailbox(text: &str) -> Option<Mailbox> {
+    text.parse().ok()
+}
+
+fn bracketed(id: &str) -> String {
+    format!("<{id}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(host: &str, protection: Protection) -> SmtpSpec {
+        SmtpSpec {
+            host: host.to_owned(),
+            port: 25,
+            protection,
+            login: None,
+            from: "rekeyd <rekeyd@example.com>".to_owned(),
+            ca_file: None,
+            hello: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_text_stays_on_this_machine() {
+        for host in ["127.0.0.1", "::1", "localhost", "mail.localhost"] {
+            assert!(Smtp::new(&spec(host, Protection::Plain)).is_ok(), "{host}");
+        }
+        for host in ["mail.example.com", "10.0.0.1", "127.0.0.1.example.com", "localhost.example.com"] {
+            let made = Smtp::new(&spec(host, Protection::Plain));
+            assert!(matches!(made, Err(SmtpError::Unprotected(_))), "{host}");
+        }
+    }
+}
