@@ -10,6 +10,8 @@ use rekeyd::store::{
     Change, EffectKind, EffectStatus, Guarded, KillRows, Lease, NewEffect, Origin, Role, Store, StoreError,
 };
 
+use tokio::runtime::Handle;
+
 use super::shelf::{
     ACCOUNT, ROTATION, Shelf, audit, effect, entry, generation, hold, holding, intend, manual, new_key,
     provider, run_change, settle,
@@ -128,6 +130,25 @@ on_both_databases! {
             assert_eq!(shelf.count("audit").await, at_take_over);
             assert_eq!(before + written, at_take_over);
         }
+    }
+}
+
+on_both_databases! {
+    async fn nobody_takes_over_in_the_middle_of_a_commit(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let old = shelf.store.acquire("account:a", "old", Span::ZERO).await.unwrap().unwrap();
+        let other = shelf.impatient().await;
+        let take_over = || async { other.acquire("account:a", "new", Span::minutes(1)).await };
+        // The guard runs after the fence was looked at and before anything is written.
+        let meanwhile = |_: &KillRows| {
+            let tried = tokio::task::block_in_place(|| Handle::current().block_on(take_over()));
+            assert!(matches!(tried, Err(StoreError::Busy)), "{tried:?}");
+            Ok::<(), ()>(())
+        };
+        let done = shelf.store.commit_guarded(&old, (ACCOUNT, "hash 1"), meanwhile, &[audit("x")]).await;
+        assert!(matches!(done, Ok(Guarded::Committed)), "{done:?}");
+        assert_eq!(take_over().await.unwrap().unwrap().fence, 2);
+        lost(shelf.store.commit(&old, &[audit("x")]).await);
     }
 }
 
