@@ -1,6 +1,8 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod serve;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,12 +22,15 @@ use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
+use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, Parts, Place, Rotation};
 use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::store::{Store, new_id};
+
+pub use serve::serve;
 
 /// An error that a person must mend in the configuration: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -74,30 +79,61 @@ pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> 
 
 /// The same with a clock of the caller's, for tests.
 pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
-    let ring = ring(settings)?;
-    let http = http(settings)?;
-    let accounts = accounts(settings, &http)?;
-    let places = places(settings, &http)?;
-    let rotations =
-        settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+    let adapters = Adapters::new(settings)?;
     let store = open_store(settings).await?;
     store.migrate().await?;
-    let (instance, fingerprints) = prove(&store, &ring).await?;
-    Ok(Engine::new(Parts {
-        store,
-        ring,
-        fingerprints,
-        instance,
-        clock,
-        actor: actor.to_owned(),
-        owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
-        lease: settings.engine.lease,
-        call_timeout: settings.engine.call_timeout,
-        confirm_after: settings.tests.confirm_after,
-        accounts,
-        rotations,
-        places,
-    }))
+    adapters.engine(settings, actor, clock, store).await
+}
+
+/// A new engine for new settings on the database and clock of the old one; nothing is changed when it fails.
+pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::Result<Engine> {
+    let adapters = Adapters::new(settings)?;
+    adapters.engine(settings, actor, Arc::clone(&old.parts.clock), old.store().clone()).await
+}
+
+/// All that the settings name, before the database is touched.
+struct Adapters {
+    ring: Ring,
+    accounts: BTreeMap<String, Account>,
+    places: BTreeMap<String, Place>,
+    rotations: BTreeMap<String, Rotation>,
+}
+
+impl Adapters {
+    fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let ring = ring(settings)?;
+        let http = http(settings)?;
+        let accounts = accounts(settings, &http)?;
+        let places = places(settings, &http)?;
+        let rotations =
+            settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
+        Ok(Self { ring, accounts, places, rotations })
+    }
+
+    async fn engine(
+        self,
+        settings: &Settings,
+        actor: &str,
+        clock: Arc<dyn Clock>,
+        store: Store,
+    ) -> anyhow::Result<Engine> {
+        let (instance, fingerprints) = prove(&store, &self.ring).await?;
+        Ok(Engine::new(Parts {
+            store,
+            ring: self.ring,
+            fingerprints,
+            instance,
+            clock,
+            actor: actor.to_owned(),
+            owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
+            lease: settings.engine.lease,
+            call_timeout: settings.engine.call_timeout,
+            confirm_after: settings.tests.confirm_after,
+            accounts: self.accounts,
+            rotations: self.rotations,
+            places: self.places,
+        }))
+    }
 }
 
 /// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
@@ -329,8 +365,26 @@ fn rotation(
         name: name.clone(),
         account: entry.account.to_string(),
         policy,
+        schedule: schedule(entry),
         heal: entry.on_invalid == OnInvalid::Rotate,
         heal_cooldown: entry.heal_cooldown,
     };
     Ok((name, rotation))
+}
+
+fn schedule(entry: &settings::Rotation) -> Schedule {
+    Schedule {
+        cadence: match &entry.schedule {
+            settings::Schedule::Cron { expr } => Cadence::Cron(Arc::new(expr.cron().clone())),
+            settings::Schedule::Every(span) => Cadence::Every(*span),
+        },
+        zone: entry.timezone,
+        window: entry.window.as_ref().map(|window| Window {
+            start: window.start,
+            end: window.end,
+            days: window.days.clone(),
+        }),
+        max_age: entry.max_age,
+        jitter: entry.jitter,
+    }
 }

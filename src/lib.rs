@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod destination;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod net;
 pub mod provider;
 pub mod sim;

@@ -6,10 +6,13 @@
 mod accounts;
 mod config;
 mod database;
+mod demo;
 mod destinations;
 mod drive;
 mod encryption;
+mod init;
 mod keys;
+mod manual;
 mod output;
 mod rotations;
 mod runs;
@@ -47,6 +50,10 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     Serve,
+    /// Everything against built-in simulators: no account, no configuration
+    Demo(demo::Args),
+    /// Write a first configuration with its credentials and the encryption key
+    Init(init::Flags),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -76,6 +83,17 @@ enum Command {
     /// The database
     #[command(subcommand)]
     Db(database::Command),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write one page a command into this folder instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// What every command gets.
@@ -130,7 +148,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let context = Context { config: cli.config, out: Output::new(cli.json, cli.yes) };
     match cli.command {
         Command::Serve => serve::run(&context).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
+        Command::Init(flags) => init::run(&context, flags),
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,
@@ -139,6 +159,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Destinations(command) => destinations::run(&context, command).await,
         Command::Encryption(command) => encryption::run(&context, command).await,
         Command::Db(command) => database::run(&context, command).await,
+        Command::Completions { shell } => manual::completions(shell).map(|()| 0),
+        Command::Man { out } => manual::man(out).map(|()| 0),
     }
 }
 

@@ -47,6 +47,11 @@ impl Output {
         line(&table(headers, rows.iter().map(cells)))
     }
 
+    /// Whether questions can be asked: somebody sits at a terminal and did not say `--yes`.
+    pub(super) fn asks(self) -> bool {
+        !self.yes && std::io::stdin().is_terminal()
+    }
+
     /// Asks before something that cannot be undone; `--yes` answers. Without a terminal the answer is no.
     pub(super) fn confirm(self, question: &str) -> anyhow::Result<bool> {
         if self.yes {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Context;
 use super::accounts::PATIENCE;
 use super::drive::drive;
-use super::output::{or_dash, piped, table};
+use super::output::{or_dash, piped, secret, table};
 use super::runs::{ask, finished};
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
@@ -241,7 +241,7 @@ async fn adopt(
     let account = engine.rotation(name)?.account.clone();
     let adoption = match (hash, secret_stdin) {
         (Some(hash), _) => Adoption::Hash(hash),
-        (None, true) => Adoption::Secret(Secret::new(piped()?.trim_end_matches(['\n', '\r']).to_owned())),
+        (None, true) => Adoption::Secret(secret("The key in use")?),
         (None, false) if !std::io::IsTerminal::is_terminal(&std::io::stdin()) => match piped()?.trim_end() {
             "" => Adoption::Stored,
             text => Adoption::Secret(Secret::new(text.to_owned())),

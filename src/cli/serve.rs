@@ -1,12 +1,9 @@
 //! `serve`: the daemon.
 
 use super::Context;
-use crate::{app, daemon};
+use crate::app;
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<u8> {
-    let settings = context.settings()?;
-    daemon::log(&settings.log)?;
-    let engine = app::engine(&settings, "daemon").await?;
-    daemon::run(engine).await?;
+    app::serve(context.config.as_deref()).await?;
     Ok(0)
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `env:NAME` | the environment of this process |
 //! | `file:/path` | a file that others cannot read |
-//! | `credential:NAME` | `$CREDENTIALS_DIRECTORY/NAME`, which systemd fills at start; where that has none, `/etc/rekeyd/credentials/NAME`, so that the command line works outside the service |
+//! | `credential:NAME` | `$CREDENTIALS_DIRECTORY/NAME` or `…/rekeyd_NAME`, which systemd fills at start; where that has none, `/etc/rekeyd/credentials/NAME`, so that the command line works outside the service |
 //!
 //! A text that is no reference may be a pasted secret, so the error for it never repeats it.
 
@@ -19,6 +19,8 @@ use crate::domain::secret::Secret;
 
 /// Where credentials lie when systemd did not hand them over.
 const CREDENTIALS: &str = "/etc/rekeyd/credentials";
+/// What systemd puts before the name of a file that came with `LoadCredential=rekeyd:/etc/rekeyd/credentials`.
+const FOLDER_PREFIX: &str = "rekeyd_";
 /// No secret is larger; a reference to something larger points at the wrong file.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -111,7 +113,7 @@ impl ReferenceError {
                 Some(format!("write the secret to {}, readable by its owner only", path.display()))
             }
             Self::Missing { reference: SecretRef::Credential(name), .. } => Some(format!(
-                "write the secret to {CREDENTIALS}/{name}; the service needs LoadCredential={name}:{CREDENTIALS}/{name} and a restart"
+                "write the secret to {CREDENTIALS}/{name}; the service takes it over at its next restart"
             )),
             Self::Exposed { path, .. } => Some(format!("chmod o-rwx {}", path.display())),
             Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -162,9 +164,11 @@ impl SecretRef {
 
     fn read_credential(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
         if let Some(directory) = &here.credentials {
-            match self.read_file(&directory.join(name), Readers::SystemdDecides) {
-                Err(ReferenceError::Missing { .. }) => {}
-                found => return found,
+            for name in [name.to_owned(), format!("{FOLDER_PREFIX}{name}")] {
+                match self.read_file(&directory.join(name), Readers::SystemdDecides) {
+                    Err(ReferenceError::Missing { .. }) => {}
+                    found => return found,
+                }
             }
         }
         self.read_file(&here.fallback.join(name), Readers::Checked)
@@ -412,11 +416,20 @@ mod tests {
         let token = SecretRef::parse("credential:token").unwrap();
         let error = token.resolve_in(&outside).unwrap_err();
         assert_eq!(error.to_string(), "credential:token: there is no such credential");
-        assert!(error.hint().unwrap().contains("LoadCredential=token:/etc/rekeyd/credentials/token"));
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains("/etc/rekeyd/credentials/token; the service takes it over at its next restart")
+        );
 
         write(&etc.path().join("token"), b"from-etc\n", 0o600);
         assert_eq!(token.resolve_in(&outside).unwrap(), Secret::new("from-etc"));
         assert_eq!(token.resolve_in(&inside).unwrap(), Secret::new("from-etc"));
+
+        // As `LoadCredential=` of a folder calls it, and as one of a file does.
+        write(&systemd.path().join("rekeyd_token"), b"from-folder\n", 0o400);
+        assert_eq!(token.resolve_in(&inside).unwrap(), Secret::new("from-folder"));
 
         // systemd guards its folder by other means: the mode of its files is not looked at.
         write(&systemd.path().join("token"), b"from-systemd\n", 0o444);

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
-//! (the protocol), [`guard`] (what may never happen), [`alert`] (what admins are told).
+//! (the protocol), [`schedule`] (when a run is due), [`guard`] (what may never happen), [`alert`] (what admins are told).
 
 pub mod alert;
 pub mod guard;
@@ -10,6 +10,7 @@ pub mod key;
 pub mod name;
 pub mod outcome;
 pub mod rotation;
+pub mod schedule;
 pub mod secret;
 pub mod time;
 pub mod verdict;

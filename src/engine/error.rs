@@ -13,7 +13,7 @@ pub enum EngineError {
     #[error("{0}")]
     Refused(String),
     /// The guard says no.
-    #[error("{0}")]
+    #[error(transparent)]
     Guard(#[from] Refusal),
     /// Something was asked for that is not there or not possible.
     #[error("{text}")]
@@ -35,13 +35,13 @@ pub enum EngineError {
         failure: Failure,
     },
     /// The store.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The encryption key.
     #[error("{0}")]
     Crypto(CryptoError),
     /// A bug: the engine made an event that does not belong to the state.
-    #[error("{0}")]
+    #[error(transparent)]
     Illegal(#[from] IllegalEvent),
 }
 

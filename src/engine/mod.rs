@@ -9,6 +9,8 @@
 //! kill      the only caller of the provider's disable and delete, through the guard
 //! outcome   what an event changes besides the run: roles, alerts, answers
 //! start     new runs: manual, scheduled, emergency
+//! due       which rotation is due, and when it is due next
+//! outlook   what the daemon says of itself: what runs, what comes next, can it write
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
 //!
@@ -16,10 +18,12 @@
 
 mod adopt;
 mod deliver;
+mod due;
 mod error;
 mod kill;
 mod manual;
 mod outcome;
+mod outlook;
 mod perform;
 mod places;
 mod plan;
@@ -37,6 +41,7 @@ use crate::clock::Clock;
 use crate::crypto::{Fingerprinter, Ring, Sealed};
 use crate::destination::Destination;
 use crate::domain::rotation::{Policy, Target};
+use crate::domain::schedule::Schedule;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::provider::Issuer;
@@ -45,6 +50,7 @@ use crate::store::{Entry, KeyRow, Store};
 pub use adopt::Adoption;
 pub use error::EngineError;
 pub use manual::{AddKey, Added};
+pub use outlook::Outlook;
 pub use places::Checked;
 pub use session::{Opened, Session};
 pub use start::Start;
@@ -74,6 +80,8 @@ pub struct Rotation {
     pub account: String,
     /// The policy that a run takes a snapshot of.
     pub policy: Policy,
+    /// When runs are due.
+    pub schedule: Schedule,
     /// Replace a dead current key without a person.
     pub heal: bool,
     /// Least time between two healing runs.

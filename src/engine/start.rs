@@ -41,7 +41,11 @@ impl Session<'_> {
             NewRun { run: run.clone(), due_at, previous_generation: current.and_then(|key| key.generation) };
         let entry =
             self.engine.entry("run.started", format!("rotation {name} run {}", run.id), run.trigger.word());
-        let committed = self.commit(&[Change::StartRun(Box::new(new)), Change::Audit(entry)]).await;
+        let mut changes = vec![Change::StartRun(Box::new(new)), Change::Audit(entry)];
+        if let Start::Scheduled(_) = start {
+            changes.push(self.next_due_at_start(&rotation));
+        }
+        let committed = self.commit(&changes).await;
         match committed {
             Err(EngineError::Store(error)) if error.is_conflict("runs_one_open") => {
                 Err(self.run_is_open(name).await?)

@@ -100,6 +100,7 @@ impl Session<'_> {
         if after.state.is_terminal() {
             extra.extend(self.closing(&run.id).await?);
         }
+        extra.extend(self.next_due_at_end(&after).await?);
         self.commit(&extra).await?;
         tracing::info!(
             run = %run.id, rotation = %run.rotation, from = run.state.word(), to = after.state.word(),

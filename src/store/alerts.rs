@@ -2,6 +2,7 @@
 
 use sqlx::Row;
 
+use super::audit::{self, Entry};
 use super::pool::Tx;
 use super::{Store, StoreError, new_id};
 use crate::domain::alert::{Kind, NewAlert};
@@ -52,6 +53,36 @@ impl Store {
                 })
             })
             .collect()
+    }
+}
+
+impl Store {
+    /// Opens an alert that belongs to no account, with its audit row. Again while it is open: nothing new.
+    pub async fn raise(&self, alert: &NewAlert, entry: &Entry) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        open(&mut tx, alert).await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await
+    }
+
+    /// The condition is over. Harmless when no such alert is open.
+    pub async fn resolve(&self, kind: Kind, subject: &str, entry: &Entry) -> Result<(), StoreError> {
+        if !self.open_subjects(kind).await?.iter().any(|open| open == subject) {
+            return Ok(());
+        }
+        let mut tx = self.pools.begin().await?;
+        resolve(&mut tx, kind, subject).await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await
+    }
+
+    /// What open alerts of a kind are about.
+    pub async fn open_subjects(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("SELECT subject FROM alerts WHERE kind = $1 AND resolved_at IS NULL")
+            .bind(kind.word())
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("subject")?)).collect()
     }
 }
 

@@ -225,6 +225,16 @@ impl Store {
         rows.iter().map(key_row).collect()
     }
 
+    /// When the current key of each rotation was issued or taken over.
+    pub async fn issued(&self) -> Result<std::collections::BTreeMap<String, Timestamp>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT rotation, created_at FROM keys WHERE role = 'current' AND rotation IS NOT NULL",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("rotation")?, Timestamp(row.try_get("created_at")?)))).collect()
+    }
+
     /// One key by id.
     pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM keys WHERE id = $1")

@@ -178,8 +178,27 @@ fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
 /// Makes the file with mode 0600 before SQLite would make it with the umask's.
 fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt;
-    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    opened.map(|_| ()).map_err(|error| StoreError::File { path: path.to_owned(), error })
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let opened = match made {
+        Ok(file) => give_to_owner_of_folder(path, &file),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::OpenOptions::new().write(true).open(path).map(|_| ())
+        }
+        Err(error) => Err(error),
+    };
+    opened.map_err(|error| StoreError::File { path: path.to_owned(), error })
+}
+
+/// A command that root runs before the service ever started must not leave a file that the service cannot open.
+/// SQLite itself gives the files beside it to the same owner.
+fn give_to_owner_of_folder(path: &std::path::Path, file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let owner = std::fs::metadata(folder.unwrap_or(std::path::Path::new(".")))?;
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// What a driver's error means for the caller.

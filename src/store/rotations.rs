@@ -95,6 +95,30 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Moves the next due time, unless somebody else moved it since it was read.
+    pub async fn move_due(
+        &self,
+        name: &str,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let done = sqlx::query(
+            "UPDATE rotations SET next_due_at = $1, updated_at = $2
+             WHERE name = $3 AND COALESCE(next_due_at, -1) = $4",
+        )
+        .bind(to.map(|at| at.0))
+        .bind(tx.now.0)
+        .bind(name)
+        .bind(from.map_or(-1, |at| at.0))
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
 pub(super) async fn due_in(tx: &mut Tx, name: &str, due: Option<Timestamp>) -> Result<(), StoreError> {
     sqlx::query("UPDATE rotations SET next_due_at = $1, updated_at = $2 WHERE name = $3")
         .bind(due.map(|at| at.0))

@@ -98,6 +98,28 @@ impl Store {
         row.as_ref().map(run_row).transpose()
     }
 
+    /// The newest runs of a rotation that ended, the last one first.
+    pub async fn ended_runs(&self, rotation: &str, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE rotation = $1 AND is_open = 0 ORDER BY finished_at DESC, id DESC LIMIT $2",
+        )
+        .bind(rotation)
+        .bind(limit)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(run_row).collect()
+    }
+
+    /// The run that stands for this due time.
+    pub async fn run_for_due(&self, rotation: &str, due: Timestamp) -> Result<Option<RunRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE rotation = $1 AND due_at = $2")
+            .bind(rotation)
+            .bind(due.0)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        row.as_ref().map(run_row).transpose()
+    }
+
     /// Every open run, the one that woke first at the front.
     pub async fn open_runs(&self) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM runs WHERE is_open = 1 ORDER BY wake_at, id")

@@ -1,16 +1,17 @@
 //! The one integration binary: the real library, the real binary, real databases, simulated vendors.
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
-//! - `house`: the walls of the house: who imports whom, and lists that must agree
-//! - `store`: one suite for the store, each case on both databases
 //! - `everyday`: what users do every day, by the commands of the README
+//! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
+//! - `house`: who may import whom, which crates are banned, what belongs in which room
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
 mod everyday;
 mod house;
+mod init;
 mod kill;
 mod safety;
 mod store;

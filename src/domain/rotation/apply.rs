@@ -394,10 +394,7 @@ fn steering(run: &mut Run, event: &Event) -> bool {
         Event::AbortAsked { .. } if run.can_abort() => ask_abort(run),
         Event::RollbackAsked { .. } if run.published && run.can_roll_back().is_ok() => {
             if !matches!(run.state.underlying(), State::RollingBack { .. }) {
-                run.state = State::RollingBack {
-                    reason: "a person asked for it".to_owned(),
-                    stage: Rollback::Reviving,
-                };
+                run.state = State::RollingBack { reason: super::ASKED.to_owned(), stage: Rollback::Reviving };
             }
         }
         Event::Resumed { .. } => {
@@ -427,7 +424,7 @@ fn steering(run: &mut Run, event: &Event) -> bool {
 /// Abort at once where nothing is in doubt; else settle the create first.
 fn ask_abort(run: &mut Run) {
     run.abort_asked = true;
-    let reason = "a person asked for it".to_owned();
+    let reason = super::ASKED.to_owned();
     let state = run.state.underlying().clone();
     run.state = match state {
         State::Planned => State::Aborted { reason },

@@ -36,6 +36,9 @@ pub const CHECK_FRESH: Span = Span::seconds(60);
 /// After so many creates of unknown outcome or refusals in one run, a person is asked.
 pub const MAX_CREATES: u32 = 6;
 
+/// The reason of a run that a person ended.
+pub const ASKED: &str = "a person asked for it";
+
 /// Why a run was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -143,6 +143,8 @@ impl World {
             &self.waits;
         let text = format!(
             r#"
+[server]
+listen = "127.0.0.1:0"
 [database]
 url = "env:REKEYD_DATABASE_URL"
 [encryption]

@@ -1,0 +1,79 @@
+//! The daemon put together: engine, listener, router, passes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{engine, http, rebuilt, resolve};
+use crate::config::{self, Settings, settings};
+use crate::daemon::{self, Heartbeat, Live, Reload, Service};
+use crate::http::{Listener, Readiness, Unready, router};
+
+/// Who the daemon is in the audit trail.
+const ACTOR: &str = "daemon";
+
+/// Runs the daemon until a signal stops it. Ready only when the store is migrated, the encryption key proved and
+/// the listener bound.
+pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
+    let settings = config::load(path)?.settings;
+    daemon::log(&settings.log)?;
+    let live = Live { engine: engine(&settings, ACTOR).await?, heartbeat: heartbeat(&settings)? };
+    let listener = match &settings.server.listen {
+        settings::Listen::Tcp(address) => Listener::tcp(*address).await?,
+        settings::Listen::Unix(path) => Listener::unix(path).await?,
+    };
+    tracing::info!(address = listener.address(), "listening");
+    let service = Service::new(live);
+    let answers = router(Arc::new(Ready(Arc::clone(&service))));
+    let answering = tokio::spawn(listener.serve(answers, service.stopping()));
+    daemon::run(service, reload(path.map(Path::to_owned), settings)).await?;
+    answering.await?;
+    Ok(())
+}
+
+/// The daemon's health in the words of the HTTP room.
+struct Ready(Arc<Service>);
+
+#[async_trait]
+impl Readiness for Ready {
+    async fn unready(&self) -> Vec<Unready> {
+        let reasons = self.0.not_ready().await;
+        reasons.into_iter().map(|reason| Unready { what: reason.what, why: reason.why }).collect()
+    }
+}
+
+/// `started` is what the process was started with: parts that only a restart changes are compared with that.
+fn reload(path: Option<PathBuf>, started: Settings) -> Reload {
+    let started = Arc::new(started);
+    Box::new(move |live| {
+        let (path, started) = (path.clone(), Arc::clone(&started));
+        Box::pin(async move {
+            let settings = config::load(path.as_deref()).map_err(|error| error.to_string())?.settings;
+            let said = |error: anyhow::Error| format!("{error:#}");
+            let engine = rebuilt(&settings, ACTOR, &live.engine).await.map_err(said)?;
+            let heartbeat = heartbeat(&settings).map_err(said)?;
+            Ok((Live { engine, heartbeat }, needs_restart(&started, &settings)))
+        })
+    })
+}
+
+/// What differs and was not taken over.
+fn needs_restart(started: &Settings, now: &Settings) -> Vec<String> {
+    let parts = [
+        ("[server] listen", started.server.listen != now.server.listen),
+        ("[database]", started.database != now.database),
+        ("[log]", started.log != now.log),
+    ];
+    parts.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn heartbeat(settings: &Settings) -> anyhow::Result<Option<Heartbeat>> {
+    let Some(entry) = &settings.heartbeat else { return Ok(None) };
+    let secret = resolve(&entry.url, "[heartbeat] url")?;
+    let url = settings::values::parse_secret_url(&secret).map_err(|error| super::Misconfigured {
+        text: format!("[heartbeat] url: {error}"),
+        hint: error.hint,
+    })?;
+    Ok(Some(Heartbeat { http: http(settings)?, url, every: entry.every }))
+}

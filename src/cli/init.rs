@@ -1,0 +1,149 @@
+//! `init`: the first configuration, its credentials and the encryption key.
+//!
+//! ```text
+//! flags ─► answers ─► text ─► checked ─► files ─► loaded again
+//!          (asks what    (nothing was    (never over an
+//!          is missing)   written yet)    existing one)
+//! ```
+
+mod answers;
+mod files;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Context;
+use crate::app::Misconfigured;
+use crate::config::load;
+use answers::Answers;
+use files::{Folder, Written};
+
+/// What can be said beforehand. Secrets come from files or the keyboard, never from the command line.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Flags {
+    /// File with the OpenRouter provisioning key; "-" is stdin. Asked for without echo when left out
+    #[arg(long, value_name = "PATH")]
+    provisioning_key_file: Option<PathBuf>,
+    /// Address of OpenRouter's API, when calls go through a gateway
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Name of the rotation
+    #[arg(long, value_name = "NAME", default_value = "production")]
+    rotation: String,
+    /// When a new key is due: cron with seconds, in UTC
+    #[arg(long, value_name = "CRON", default_value = "0 0 3 1 * *")]
+    schedule: String,
+    /// GitHub repository whose secret holds the key
+    #[arg(long, value_name = "OWNER/NAME")]
+    github_repository: Option<String>,
+    /// Name of the secret
+    #[arg(long, value_name = "NAME", default_value = "OPENROUTER_API_KEY")]
+    github_secret: String,
+    /// File with a GitHub token that may read and write the repository's secrets; "-" is stdin
+    #[arg(long, value_name = "PATH")]
+    github_token_file: Option<PathBuf>,
+    /// Address of the API of a GitHub Enterprise Server
+    #[arg(long, value_name = "URL")]
+    github_api_url: Option<String>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Mail server for alerts, like smtp://user@mail.example.com:587; smtps:// for implicit TLS"
+    )]
+    smtp: Option<String>,
+    /// File with the password of the mail server's user; "-" is stdin
+    #[arg(long, value_name = "PATH", requires = "smtp")]
+    smtp_password_file: Option<PathBuf>,
+    /// Sender of alerts
+    #[arg(long, value_name = "ADDRESS", requires = "smtp")]
+    from: Option<String>,
+    /// Who gets alerts; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "smtp")]
+    to: Vec<String>,
+}
+
+/// What was done, and what is next.
+#[derive(Debug, Serialize)]
+struct Done {
+    config: PathBuf,
+    files: Vec<Written>,
+    missing: Vec<String>,
+    next: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
+    let config = std::path::absolute(load::path(context.config.as_deref()))?;
+    if config.exists() {
+        return Err(Misconfigured {
+            text: format!("{} exists; nothing was changed", config.display()),
+            hint: Some(
+                "`rekeyd config check` validates it; --config PATH begins another one elsewhere".to_owned(),
+            ),
+        }
+        .into());
+    }
+    let answers = if context.out.asks() { answers::ask(flags)? } else { answers::of_flags(flags)? };
+    let folder = Folder::of(&config);
+    let text = text::configuration(&answers, &folder);
+    load::parse([(config.as_path(), text.as_str())])?;
+    let files = write(&answers, &folder, &config, &text)?;
+    let loaded = load(Some(&config))?;
+    let missing = loaded.settings.check_references().iter().map(ToString::to_string).collect();
+    let done = Done { next: next(&answers, &folder, &config), config, files, missing };
+    context.out.value(&done, said)?;
+    Ok(0)
+}
+
+/// Credentials first, so that a configuration that is there never lacks what was answered.
+fn write(answers: &Answers, folder: &Folder, config: &Path, text: &str) -> anyhow::Result<Vec<Written>> {
+    let secrets = answers.credentials();
+    folder.refuse_others(&secrets)?;
+    let mut files = vec![folder.encryption_key()?];
+    for (name, secret) in secrets {
+        files.push(folder.credential(name, secret)?);
+    }
+    files.push(folder.configuration(config, text)?);
+    Ok(files)
+}
+
+/// The commands that lead from here to the first rotation.
+fn next(answers: &Answers, folder: &Folder, config: &Path) -> Vec<String> {
+    let program =
+        if folder.is_the_systems() && folder.has_group() { "sudo -u rekeyd rekeyd" } else { "rekeyd" };
+    let program = if config == Path::new(load::DEFAULT_PATH) {
+        program.to_owned()
+    } else {
+        format!("{program} --config {}", config.display())
+    };
+    let rotation = &answers.rotation;
+    let mut next = Vec::new();
+    if answers.github.is_some() {
+        next.push(format!(
+            "{program} rotations adopt {rotation} --secret-stdin    # the key in use now, if any"
+        ));
+        next.push(format!("{program} rotations plan {rotation}    # every call, before one is made"));
+        next.push(format!("{program} rotations run {rotation}"));
+    } else {
+        next.push(format!("{program} config check"));
+    }
+    if folder.is_the_systems() {
+        next.push("systemctl enable --now rekeyd".to_owned());
+    } else {
+        next.push(format!("{program} serve"));
+    }
+    next
+}
+
+fn said(done: &Done) -> String {
+    let mut lines: Vec<String> = done.files.iter().map(ToString::to_string).collect();
+    lines.push("keep a copy of the encryption key elsewhere: without it the store cannot be read".to_owned());
+    if !done.missing.is_empty() {
+        lines.push("\nstill missing:".to_owned());
+        lines.extend(done.missing.iter().map(|line| format!("  {line}")));
+    }
+    lines.push("\nnext:".to_owned());
+    lines.extend(done.next.iter().map(|line| format!("  {line}")));
+    lines.join("\n")
+}

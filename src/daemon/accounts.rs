@@ -1,0 +1,188 @@
+//! Visits to accounts: one task each, so that a slow account makes no other wait; one at a time for each account.
+//!
+//! A visit starts what is due, then works every run that is awake, step by step, and gives the account back
+//! after [`TURN`], so that commands and replicas get their turn too. Asked to stop, it finishes and commits the
+//! call in flight and gives the lease back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::service::{Live, Service};
+use crate::domain::time::Span;
+use crate::engine::{EngineError, Opened, Progress, Session};
+
+/// Visits at one time; each mostly waits for the network.
+const AT_ONCE: usize = 32;
+/// After this long a visit makes room.
+const TURN: Span = Span::seconds(10);
+/// The wait after an account could not be opened, doubled up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Span = Span::seconds(2);
+/// An account that stays shut is tried this often.
+const LONGEST_WAIT: Span = Span::minutes(1);
+
+/// Who works on which account.
+pub(super) struct Accounts {
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    seats: Mutex<BTreeMap<String, Seat>>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), tasks: TaskTracker::new(), seats: Mutex::default() }
+    }
+}
+
+/// What is remembered of one account; lost by a restart without harm.
+#[derive(Debug, Default)]
+struct Seat {
+    taken: bool,
+    failures: u32,
+    /// Not before this moment of the monotonic clock.
+    not_before: Span,
+    trouble: Option<String>,
+}
+
+impl Accounts {
+    fn with<R>(&self, account: &str, change: impl FnOnce(&mut Seat) -> R) -> R {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        change(seats.entry(account.to_owned()).or_default())
+    }
+
+    fn take(&self, account: &str, now: Span) -> bool {
+        self.with(account, |seat| {
+            let free = !seat.taken && now >= seat.not_before;
+            seat.taken |= free;
+            free
+        })
+    }
+
+    /// Notes how a visit ended, and says in the log what is new.
+    fn note(&self, account: &str, now: Span, outcome: Result<(), String>) {
+        self.with(account, |seat| match outcome {
+            Ok(()) => {
+                if seat.trouble.is_some() {
+                    tracing::info!(account, "the account works again");
+                }
+                *seat = Seat { taken: seat.taken, ..Seat::default() };
+            }
+            Err(error) => {
+                let wait = FIRST_WAIT.0.saturating_mul(1 << seat.failures.min(10)).min(LONGEST_WAIT.0);
+                seat.failures += 1;
+                seat.not_before = Span(now.0 + wait);
+                if seat.trouble.as_ref() != Some(&error) {
+                    tracing::warn!(account, error, "the account cannot be worked on; it is tried again");
+                }
+                seat.trouble = Some(error);
+            }
+        });
+    }
+
+    /// When every visit has ended.
+    pub(super) async fn empty(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Gives the seat back, also when the visit breaks off.
+struct Taken {
+    service: Arc<Service>,
+    account: String,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.service.accounts.with(&self.account, |seat| seat.taken = false);
+    }
+}
+
+impl Service {
+    /// Begins a visit to an account, unless one is on its way or the account has just failed.
+    pub(super) fn visit(self: &Arc<Self>, live: &Arc<Live>, account: &str) {
+        let now = live.engine.clock().monotonic();
+        if self.stop.is_cancelled() || !self.accounts.take(account, now) {
+            return;
+        }
+        let taken = Taken { service: Arc::clone(self), account: account.to_owned() };
+        let live = Arc::clone(live);
+        self.accounts.tasks.spawn(async move {
+            let service = Arc::clone(&taken.service);
+            let Ok(_place) = Arc::clone(&service.accounts.places).acquire_owned().await else { return };
+            let outcome = service.call_on(&live, &taken.account).await;
+            let now = live.engine.clock().monotonic();
+            service.accounts.note(&taken.account, now, outcome.map_err(|error| error.to_string()));
+        });
+    }
+
+    async fn call_on(&self, live: &Live, account: &str) -> Result<(), EngineError> {
+        if self.stop.is_cancelled() {
+            return Ok(());
+        }
+        let Opened::Ready(mut session) = live.engine.open_session(account).await? else { return Ok(()) };
+        let worked = self.work(live, &mut session, account).await;
+        session.close().await?;
+        worked
+    }
+
+    /// Starts what is due, then works what is awake.
+    async fn work(&self, live: &Live, session: &mut Session<'_>, account: &str) -> Result<(), EngineError> {
+        let begun = live.engine.clock().monotonic();
+        if self.stop.is_cancelled() {
+            return Ok(());
+        }
+        session.start_due().await?;
+        for run in live.engine.runs_awake(account).await? {
+            let mut go_on = true;
+            while go_on {
+                let over = live.engine.clock().monotonic().0 - begun.0 > TURN.0;
+                if over || self.stop.is_cancelled() {
+                    return Ok(());
+                }
+                go_on = match session.step(&run).await {
+                    Ok(report) => report.progress == Progress::Again,
+                    Err(error) if concerns_all(&error) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(run, %error, "step");
+                        false
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A failure of the store is one of every run.
+fn concerns_all(error: &EngineError) -> bool {
+    matches!(error, EngineError::Store(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_visit_at_a_time_and_failures_make_it_wait() {
+        let accounts = Accounts::default();
+        assert!(accounts.take("main", Span(0)));
+        assert!(!accounts.take("main", Span(0)), "single-flight");
+        assert!(accounts.take("other", Span(0)), "others do not wait");
+        accounts.note("main", Span(0), Err("away".to_owned()));
+        accounts.with("main", |seat| seat.taken = false);
+        assert!(!accounts.take("main", Span(1999)));
+        assert!(accounts.take("main", Span(2000)));
+        for _ in 0..40 {
+            accounts.note("main", Span(2000), Err("away".to_owned()));
+        }
+        accounts.with("main", |seat| seat.taken = false);
+        assert!(!accounts.take("main", Span(61_999)));
+        assert!(accounts.take("main", Span(62_000)));
+        accounts.note("main", Span(62_000), Ok(()));
+        accounts.with("main", |seat| seat.taken = false);
+        assert!(accounts.take("main", Span(62_000)));
+    }
+}

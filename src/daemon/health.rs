@@ -1,0 +1,181 @@
+//! Do passes progress, can the store be written. For `/readyz`, the watchdog and the heartbeat.
+//!
+//! Two stamps a pass: *tried* feeds the watchdog (a database that is away must not get the daemon killed),
+//! *done* feeds readiness and the heartbeat. All on the monotonic clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::ticker::PASSES;
+use crate::clock::Clock;
+use crate::domain::time::Span;
+use crate::engine::Engine;
+use crate::store::StoreError;
+
+/// A pass that was not done for this long makes us unready. Every pass is woken every few seconds.
+const LATE: Span = Span::seconds(60);
+/// The store answers within this, or it is away.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Looks at the store are shared by all who ask within this time: `/readyz` needs no login.
+const SHARED_FOR: Span = Span::seconds(1);
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    /// `database`, `leases`, `pass`, `stopping`.
+    pub what: &'static str,
+    /// In words, without addresses and names of the inside.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    tried: Span,
+    done: Span,
+}
+
+/// What was seen of the passes and of the store.
+pub(super) struct Health {
+    clock: Arc<dyn Clock>,
+    beats: Mutex<BTreeMap<&'static str, Beat>>,
+    store: tokio::sync::Mutex<Option<(Span, Option<NotReady>)>>,
+}
+
+impl Health {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let now = clock.monotonic();
+        let beats = PASSES.iter().map(|pass| (pass.name, Beat { tried: now, done: now })).collect();
+        Self { clock, beats: Mutex::new(beats), store: tokio::sync::Mutex::default() }
+    }
+
+    /// A pass came to its end.
+    pub(super) fn note(&self, pass: &'static str, done: bool) {
+        let now = self.clock.monotonic();
+        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(beat) = beats.get_mut(pass) {
+            beat.tried = now;
+            if done {
+                beat.done = now;
+            }
+        }
+    }
+
+    /// True while every pass comes to an end, good or bad, within `span`.
+    pub(super) fn turns_within(&self, span: Span) -> bool {
+        let now = self.clock.monotonic();
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.values().all(|beat| now.0 - beat.tried.0 <= span.0)
+    }
+
+    /// True while every pass does its work.
+    pub(super) fn progresses(&self) -> bool {
+        self.late().is_empty()
+    }
+
+    fn late(&self) -> Vec<NotReady> {
+        let now = self.clock.monotonic();
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = beats.iter().filter(|(_, beat)| now.0 - beat.done.0 > LATE.0);
+        late.map(|(pass, beat)| NotReady {
+            what: "pass",
+            why: format!("pass {pass} was not done for {} s", (now.0 - beat.done.0) / 1000),
+        })
+        .collect()
+    }
+
+    pub(super) async fn not_ready(&self, engine: &Engine) -> Vec<NotReady> {
+        let mut reasons = self.late();
+        reasons.extend(self.store(engine).await);
+        reasons
+    }
+
+    /// One look for all who ask at once.
+    async fn store(&self, engine: &Engine) -> Option<NotReady> {
+        let mut shared = self.store.lock().await;
+        let now = self.clock.monotonic();
+        if let Some((seen, reason)) = shared.as_ref()
+            && now.0 - seen.0 < SHARED_FOR.0
+        {
+            return reason.clone();
+        }
+        let reason = look_at_store(engine).await;
+        *shared = Some((self.clock.monotonic(), reason.clone()));
+        reason
+    }
+}
+
+async fn look_at_store(engine: &Engine) -> Option<NotReady> {
+    let not_ready = |what, why: &str| Some(NotReady { what, why: why.to_owned() });
+    match tokio::time::timeout(PATIENCE, engine.store().now()).await {
+        Err(_) => return not_ready("database", "it does not answer"),
+        Ok(Err(error)) => return not_ready("database", in_public(&error)),
+        Ok(Ok(_)) => {}
+    }
+    match tokio::time::timeout(PATIENCE, engine.prove_writable()).await {
+        Err(_) => not_ready("leases", "the database does not take writes in time"),
+        Ok(Err(error)) => not_ready("leases", in_public(&error)),
+        Ok(Ok(())) => None,
+    }
+}
+
+/// The cause in words that may be read without login; the log has the rest.
+fn in_public(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Away(_) => "it cannot be reached",
+        StoreError::Full => "no space is left on its disk",
+        StoreError::ReadOnly => "it is read-only",
+        StoreError::Busy => "it is locked by another process",
+        _ => "it answers with an error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    #[derive(Default)]
+    struct Hands(AtomicI64);
+
+    #[async_trait::async_trait]
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+        fn monotonic(&self) -> Span {
+            Span(self.0.load(Ordering::SeqCst))
+        }
+        async fn sleep(&self, _: Span) {}
+        fn nonce(&self) -> String {
+            String::new()
+        }
+        fn fraction(&self) -> f64 {
+            0.0
+        }
+    }
+
+    #[test]
+    fn failing_passes_feed_the_watchdog_but_not_readiness() {
+        let clock = Arc::new(Hands::default());
+        let health = Health::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        assert!(health.progresses() && health.turns_within(Span::seconds(30)));
+        clock.0.store(61_000, Ordering::SeqCst);
+        assert!(!health.progresses() && !health.turns_within(Span::seconds(30)));
+        for pass in PASSES {
+            health.note(pass.name, false);
+        }
+        assert!(!health.progresses(), "they failed");
+        assert!(health.turns_within(Span::seconds(30)), "but they come to an end");
+        for pass in PASSES {
+            health.note(pass.name, true);
+        }
+        assert!(health.progresses());
+        clock.0.store(122_000, Ordering::SeqCst);
+        health.note(PASSES[0].name, true);
+        assert!(!health.progresses(), "one of them hangs");
+        assert!(health.late()[0].why.contains(PASSES[1].name), "{:?}", health.late());
+    }
+}

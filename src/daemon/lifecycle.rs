@@ -1,0 +1,147 @@
+//! From ready to stopped.
+//!
+//! The first SIGTERM or SIGINT is a soft stop: passes begin nothing, every visit finishes and commits the call in
+//! flight and gives its lease back. After [`SOFT`], or with a second signal, it is a hard one: what is in flight is
+//! journalled, and the next process asks what became of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::service::{Live, Service};
+use super::ticker::Ticker;
+use super::{DaemonError, heartbeat, systemd};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::time::Span;
+
+/// A stop takes no longer than this; systemd waits 30 s.
+const SOFT: Span = Span::seconds(20);
+/// What `config_rejected` is about.
+const SUBJECT: &str = "configuration";
+
+/// Reads the configuration anew: what it makes, or all that is wrong with it. The second of the pair names what needs a
+/// restart to apply.
+pub type Reload = Box<
+    dyn Fn(Arc<Live>) -> Pin<Box<dyn Future<Output = Result<(Live, Vec<String>), String>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// Runs until a signal says stop. Everything that can refuse has been done: store, key, listener.
+pub async fn run(service: Arc<Service>, reload: Reload) -> Result<(), DaemonError> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let hard = listen_for_stop(&service)?;
+    let ticker = Ticker::start(&service).await?;
+    let mut companions = JoinSet::new();
+    companions.spawn(systemd::keep_status(Arc::clone(&service)));
+    companions.spawn(systemd::feed_watchdog(Arc::clone(&service)));
+    companions.spawn(heartbeat::keep(Arc::clone(&service)));
+    systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(&service).await)]);
+    tracing::info!(database = service.live().engine.store().kind().word(), "ready");
+    resolve_rejection(&service).await;
+    loop {
+        tokio::select! {
+            biased;
+            () = service.stop.cancelled() => break,
+            _ = hangup.recv() => {}
+        }
+        tokio::select! {
+            biased;
+            () = service.stop.cancelled() => break,
+            () = reload_now(&service, &reload) => {}
+        }
+    }
+    systemd::tell(&[NotifyState::Stopping, NotifyState::Status("finishing the call in flight")]);
+    stop(&service, ticker, &hard).await;
+    companions.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The first signal asks to stop, the second does not ask. Returns the second.
+fn listen_for_stop(service: &Arc<Service>) -> Result<CancellationToken, DaemonError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (soft, hard) = (service.stop.clone(), CancellationToken::new());
+    let told = hard.clone();
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping: the call in flight is finished first");
+        soft.cancel();
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("stopping at once: the next start asks what became of the call in flight");
+        told.cancel();
+    });
+    Ok(hard)
+}
+
+async fn either(a: &mut Signal, b: &mut Signal) {
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+    }
+}
+
+async fn stop(service: &Service, ticker: Ticker, hard: &CancellationToken) {
+    let live = service.live();
+    let soft = async {
+        ticker.stop().await;
+        service.accounts.empty().await;
+        live.engine.store().close().await;
+    };
+    tokio::select! {
+        () = soft => {}
+        () = hard.cancelled() => {}
+        () = live.engine.clock().sleep(SOFT) => {
+            tracing::warn!("a call did not end in time; the next start asks what became of it");
+        }
+    }
+}
+
+/// SIGHUP: the new configuration, or an alert and the old one.
+async fn reload_now(service: &Arc<Service>, reload: &Reload) {
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    systemd::tell(&states);
+    match reload(service.live()).await {
+        Ok((live, restart)) => {
+            service.swap(live);
+            tracing::info!("the configuration was read again");
+            if !restart.is_empty() {
+                tracing::warn!(changed = restart.join(", "), "these apply only after a restart");
+            }
+            resolve_rejection(service).await;
+        }
+        Err(error) => {
+            tracing::error!(error, "the new configuration was rejected; the old one stays");
+            tell_rejection(service, &error).await;
+        }
+    }
+    systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(service).await)]);
+}
+
+async fn tell_rejection(service: &Service, error: &str) {
+    let live = service.live();
+    let detail = format!(
+        "A reload was refused, and the old settings stay: {error}. `rekeyd config check` shows all of it; \
+         after that `systemctl reload rekeyd`."
+    );
+    let alert = NewAlert::new(Kind::ConfigRejected, SUBJECT, detail);
+    let entry = live.engine.entry("config.rejected", SUBJECT, error);
+    if let Err(error) = live.engine.store().raise(&alert, &entry).await {
+        tracing::warn!(%error, "the alert could not be stored");
+    }
+}
+
+async fn resolve_rejection(service: &Service) {
+    let live = service.live();
+    let entry = live.engine.entry("config.applied", SUBJECT, "");
+    if let Err(error) = live.engine.store().resolve(Kind::ConfigRejected, SUBJECT, &entry).await {
+        tracing::warn!(%error, "the alert could not be resolved");
+    }
+}

@@ -1,0 +1,62 @@
+//! What all tasks of the daemon share.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::accounts::Accounts;
+use super::health::{Health, NotReady};
+use super::heartbeat::Heartbeat;
+use crate::engine::Engine;
+
+/// What one configuration makes: swapped as a whole by a reload, between passes.
+pub struct Live {
+    /// The engine.
+    pub engine: Engine,
+    /// Who is told that passes progress.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// The daemon, as its tasks and the HTTP room see it.
+pub struct Service {
+    live: RwLock<Arc<Live>>,
+    /// Whether passes progress.
+    pub(super) health: Health,
+    /// Who works on which account.
+    pub(super) accounts: Accounts,
+    /// Asked to stop: finish the call in flight, begin nothing.
+    pub(super) stop: CancellationToken,
+}
+
+impl Service {
+    /// A daemon that has not started yet.
+    pub fn new(live: Live) -> Arc<Self> {
+        let clock = Arc::clone(&live.engine.parts.clock);
+        Arc::new(Self {
+            live: RwLock::new(Arc::new(live)),
+            health: Health::new(clock),
+            accounts: Accounts::default(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// The engine and its companions of the present configuration. Work that holds it goes on with it after a swap.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on the passes use these.
+    pub(super) fn swap(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+
+    /// Cancelled when the daemon is asked to stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Why this process should get no work from a load balancer; empty when it is ready.
+    pub async fn not_ready(&self) -> Vec<NotReady> {
+        self.health.not_ready(&self.live().engine).await
+    }
+}

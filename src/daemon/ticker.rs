@@ -1,0 +1,125 @@
+//! tokio-cron-scheduler wakes the passes, and does nothing else.
+//!
+//! It drops and doubles activations, lives on the wall clock and polls twice a second, so it is never the schedule
+//! of record: due times are in the store. Its jobs only ring a bell, and each pass has one task that listens to
+//! its own bell, which makes a pass single-flight and a doubled ring harmless. The bell also rings by itself after
+//! [`PATIENCE`] on the monotonic clock: when the wall clock goes back by a day, the scheduler is silent for a day.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_cron_scheduler::{Job, JobScheduler};
+
+use super::DaemonError;
+use super::service::{Live, Service};
+use crate::domain::time::Span;
+use crate::engine::EngineError;
+
+/// Longest silence of a pass.
+const PATIENCE: Span = Span::seconds(5);
+
+/// What a pass returns.
+pub type Passing = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>;
+
+/// One kind of look at the store. It takes no arguments: what is due, the store says.
+pub struct Pass {
+    /// For the log and `/readyz`.
+    pub name: &'static str,
+    /// When it is woken: cron with seconds, in UTC.
+    pub wake: &'static str,
+    /// The look. Long work goes to `Service::accounts`, so that the pass comes to its end.
+    pub look: fn(Arc<Service>, Arc<Live>) -> Passing,
+}
+
+/// Every pass of the daemon: one line each.
+pub static PASSES: &[Pass] = &[
+    Pass { name: "due", wake: "*/2 * * * * *", look: |service, live| Box::pin(due(service, live)) },
+    Pass { name: "runs", wake: "* * * * * *", look: |service, live| Box::pin(runs(service, live)) },
+];
+
+/// Moves due times, and visits accounts that have a run to start.
+async fn due(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    for account in live.engine.look_at_schedules().await? {
+        service.visit(&live, &account);
+    }
+    Ok(())
+}
+
+/// Visits accounts with a run that is awake.
+async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    for account in live.engine.accounts_awake().await? {
+        service.visit(&live, &account);
+    }
+    Ok(())
+}
+
+/// The scheduler and the tasks that it wakes.
+pub(super) struct Ticker {
+    scheduler: JobScheduler,
+    tasks: JoinSet<()>,
+}
+
+impl Ticker {
+    /// Starts the scheduler and one task a pass.
+    pub(super) async fn start(service: &Arc<Service>) -> Result<Self, DaemonError> {
+        let scheduler = JobScheduler::new().await?;
+        let mut tasks = JoinSet::new();
+        for pass in PASSES {
+            let bell = Arc::new(Notify::new());
+            let rings = Arc::clone(&bell);
+            scheduler
+                .add(Job::new_async(pass.wake, move |_, _| {
+                    let bell = Arc::clone(&rings);
+                    Box::pin(async move { bell.notify_one() })
+                })?)
+                .await?;
+            tasks.spawn(keep(pass, Arc::clone(service), bell));
+        }
+        scheduler.start().await?;
+        Ok(Self { scheduler, tasks })
+    }
+
+    /// Waits for the passes that are on their way; they were told by the stop signal.
+    pub(super) async fn stop(mut self) {
+        if let Err(error) = self.scheduler.shutdown().await {
+            tracing::debug!(%error, "the scheduler did not stop");
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Looks whenever the bell rings, until told to stop.
+async fn keep(pass: &'static Pass, service: Arc<Service>, bell: Arc<Notify>) {
+    let mut trouble = None;
+    while !service.stop.is_cancelled() {
+        let live = service.live();
+        // A task of its own: a panic ends this look, not the pass.
+        let outcome = tokio::spawn((pass.look)(Arc::clone(&service), Arc::clone(&live))).await;
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(format!("it broke off: {error}")),
+        };
+        service.health.note(pass.name, failure.is_none());
+        tell(pass.name, &mut trouble, failure);
+        tokio::select! {
+            () = service.stop.cancelled() => {}
+            () = bell.notified() => {}
+            () = live.engine.clock().sleep(PATIENCE) => {}
+        }
+    }
+}
+
+/// Says once that a pass fails, and once that it works again.
+fn tell(pass: &str, before: &mut Option<String>, now: Option<String>) {
+    match (before.as_ref(), &now) {
+        (None, None) => {}
+        (Some(_), None) => tracing::info!(pass, "the pass works again"),
+        (Some(told), Some(error)) if told == error => tracing::debug!(pass, error, "pass"),
+        (_, Some(error)) => tracing::warn!(pass, error, "the pass failed; it is tried again"),
+    }
+    *before = now;
+}
