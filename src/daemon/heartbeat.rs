@@ -50,9 +50,10 @@ pub(super) async fn keep(service: Arc<Service>) {
                 last = Some(now);
                 let outcome = heartbeat.beat().await.err();
                 if outcome != trouble {
-                    match &outcome {
-                        Some(error) => tracing::warn!(error, "the heartbeat was not heard"),
-                        None => tracing::info!("the heartbeat is heard again"),
+                    if let Some(error) = &outcome {
+                        tracing::warn!(error, "the heartbeat was not heard");
+                    } else {
+                        tracing::info!("the heartbeat is heard again");
                     }
                     trouble = outcome;
                 }
