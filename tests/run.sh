@@ -12,6 +12,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH="$PATH:/usr/sbin:/sbin" # runuser, and what apt-get needs
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 running=""
 began=0

@@ -6,6 +6,7 @@ use super::deliver::blank;
 use super::session::Session;
 use super::{Engine, EngineError, Rotation};
 use crate::destination::{Delivery, Standing};
+use crate::domain::alert::Kind;
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::TestResult;
 use crate::store::{Change, EffectKind, NewEffect, Role, new_id};
@@ -160,11 +161,8 @@ impl Session<'_> {
         let subject = format!("destination {name}");
         let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
         if row.fact.level >= Level::Confirmed {
-            changes.push(Change::Resolve {
-                kind: crate::domain::alert::Kind::DestinationDrift,
-                subject: subject.clone(),
-            });
-            changes.push(Change::Resolve { kind: crate::domain::alert::Kind::DestinationFailed, subject });
+            changes.push(Change::Resolve { kind: Kind::DestinationDrift, subject: subject.clone() });
+            changes.push(Change::Resolve { kind: Kind::DestinationFailed, subject });
         }
         self.commit(&changes).await?;
         Ok(did)

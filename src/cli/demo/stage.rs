@@ -85,11 +85,6 @@ impl Stage {
         self.folder.path().join("agent.env")
     }
 
-    /// This very program.
-    pub(super) fn program(&self) -> PathBuf {
-        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("rekeyd"))
-    }
-
     pub(super) async fn pause(&self, milliseconds: i64) {
         self.clock.sleep(Span(milliseconds)).await;
     }
@@ -111,7 +106,7 @@ impl Stage {
 
     /// Runs a command without a word.
     pub(super) async fn quietly(&self, args: &[&str], stdin: Option<&str>) -> anyhow::Result<Said> {
-        let mut command = Command::new(self.program());
+        let mut command = Command::new(program());
         command.arg("--config").arg(self.config()).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("rekeyd could not be started")?;
@@ -212,4 +207,9 @@ fn configuration(
         project = PROJECT,
         secret = SECRET,
     )
+}
+
+/// This very program.
+pub(super) fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("rekeyd"))
 }

@@ -106,10 +106,10 @@ async fn held_while_used(stage: &Stage, old: &str) -> anyhow::Result<(bool, Stri
 }
 
 async fn retired(stage: &Stage, old: &str) -> anyhow::Result<(bool, String)> {
-    let state = || stage.openrouter.key_by_hash(old).map(|key| (key.disabled, key.deleted));
-    let disabled = until(stage, 30.0, || state() == Some((true, false))).await;
+    let seen = || stage.openrouter.key_by_hash(old).map(|key| (key.disabled, key.deleted));
+    let disabled = until(stage, 30.0, || seen() == Some((true, false))).await;
     let at = stage.seconds();
-    let deleted = until(stage, 30.0, || state().is_some_and(|(_, deleted)| deleted)).await;
+    let deleted = until(stage, 30.0, || seen().is_some_and(|(_, deleted)| deleted)).await;
     let apart = stage.seconds() - at;
     Ok((disabled && deleted && apart > 1.0, format!("disabled, and deleted {apart:.1} s later")))
 }

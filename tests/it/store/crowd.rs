@@ -101,6 +101,27 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn what_reads_before_it_writes_loses_no_race(db: Db) {
+        // A transaction that only becomes a writer after it has read is refused by SQLite when somebody wrote since.
+        let shelf = Shelf::new(db).await;
+        for number in 0..8 {
+            let key = manual(&format!("k{number}"));
+            shelf.store.add_key(&provider(), &key, &entry("key.added")).await.unwrap();
+        }
+        let mut sealing = tokio::task::JoinSet::new();
+        for round in 0..6 {
+            let store = shelf.another().await;
+            sealing.spawn(async move {
+                let anew = |token: &str| Ok::<_, StoreError>(Some(format!("{token} {round}")));
+                store.reseal(&entry("encryption.changed"), anew).await.unwrap();
+            });
+        }
+        sealing.join_all().await;
+        assert_eq!(shelf.count("audit").await, 8 + 6);
+    }
+}
+
+on_both_databases! {
     async fn readers_go_on_while_others_write(db: Db) {
         let shelf = Shelf::new(db).await;
         let lease = shelf.lease().await;

@@ -8,8 +8,10 @@ use rekeyd::domain::rotation::{Level, Run, State};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
 use rekeyd::domain::verdict::{Judgement, Observation};
 use rekeyd::store::{
-    Change, EffectKind, EffectStatus, Guarded, KillRows, NewEffect, Origin, Role, Store, StoreError,
+    Change, EffectKind, EffectStatus, Guarded, KillRows, Lease, NewEffect, Origin, Role, Store, StoreError,
 };
+
+use tokio::runtime::Handle;
 
 use super::shelf::{
     ACCOUNT, ROTATION, Shelf, audit, effect, entry, generation, hold, holding, intend, manual, new_key,
@@ -94,16 +96,17 @@ on_both_databases! {
 }
 
 /// Writes as long as the fence holds. Answers how many commits went through.
-async fn write_until_lost(store: Store, lease: rekeyd::store::Lease, stop: Arc<AtomicBool>) -> i64 {
+async fn write_until_lost(store: Store, lease: Lease, taken_over: Arc<AtomicBool>) -> i64 {
     let mut written = 0;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
+        let late = taken_over.load(Ordering::SeqCst);
         match store.commit(&lease, &[audit("old owner")]).await {
             Ok(()) => written += 1,
             Err(StoreError::FenceLost) => return written,
             Err(error) => panic!("{error}"),
         }
+        assert!(!late, "a commit that began after the take-over went through");
     }
-    panic!("the fence never fell");
 }
 
 on_both_databases! {
@@ -112,22 +115,41 @@ on_both_databases! {
         for round in 1..=10 {
             let resource = format!("account:{round}");
             let old = shelf.store.acquire(&resource, "old", Span::ZERO).await.unwrap().unwrap();
-            let stop = Arc::new(AtomicBool::new(false));
+            let taken_over = Arc::new(AtomicBool::new(false));
             let before = shelf.count("audit").await;
             let mut writers = tokio::task::JoinSet::new();
             for store in [shelf.another().await, shelf.another().await] {
-                writers.spawn(write_until_lost(store, old.clone(), Arc::clone(&stop)));
+                writers.spawn(write_until_lost(store, old.clone(), Arc::clone(&taken_over)));
             }
             while shelf.count("audit").await < before + 3 {
                 tokio::task::yield_now().await;
             }
             shelf.store.acquire(&resource, "new", Span::minutes(1)).await.unwrap().unwrap();
+            taken_over.store(true, Ordering::SeqCst);
             let at_take_over = shelf.count("audit").await;
             let written: i64 = writers.join_all().await.iter().sum();
-            stop.store(true, Ordering::Relaxed);
             assert_eq!(shelf.count("audit").await, at_take_over);
             assert_eq!(before + written, at_take_over);
         }
+    }
+}
+
+on_both_databases! {
+    async fn nobody_takes_over_in_the_middle_of_a_commit(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let old = shelf.store.acquire("account:a", "old", Span::ZERO).await.unwrap().unwrap();
+        let other = shelf.impatient().await;
+        let take_over = || async { other.acquire("account:a", "new", Span::minutes(1)).await };
+        // The guard runs after the fence was looked at and before anything is written.
+        let meanwhile = |_: &KillRows| {
+            let tried = tokio::task::block_in_place(|| Handle::current().block_on(take_over()));
+            assert!(matches!(tried, Err(StoreError::Busy)), "{tried:?}");
+            Ok::<(), ()>(())
+        };
+        let done = shelf.store.commit_guarded(&old, (ACCOUNT, "hash 1"), meanwhile, &[audit("x")]).await;
+        assert!(matches!(done, Ok(Guarded::Committed)), "{done:?}");
+        assert_eq!(take_over().await.unwrap().unwrap().fence, 2);
+        lost(shelf.store.commit(&old, &[audit("x")]).await);
     }
 }
 

@@ -275,6 +275,12 @@ on_both_databases! {
         assert!(over.resolved_at.is_some() && over.detail == "worse");
         let again = of_key.iter().find(|row| row.id != opened.id).unwrap();
         assert!(again.resolved_at.is_none() && again.detail == "again");
+        // What is over is over: its end does not move when the next one ends.
+        shelf.execute("UPDATE alerts SET resolved_at = 5 WHERE resolved_at IS NOT NULL").await.unwrap();
+        shelf.commit(&[resolve("key 1")]).await.unwrap();
+        let all = shelf.store.alerts(true).await.unwrap();
+        let over = all.iter().find(|row| row.id == opened.id).unwrap();
+        assert_eq!(over.resolved_at.as_deref(), Some("1970-01-01T00:00:00.005Z"));
     }
 }
 

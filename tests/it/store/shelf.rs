@@ -14,6 +14,8 @@ use crate::support::{Database, Db};
 
 pub const ACCOUNT: &str = "org:acme";
 pub const ROTATION: &str = "production";
+/// How long impatient processes wait for their turn.
+pub const SHORT: Span = Span(200);
 
 /// One database, and one process that uses it.
 pub struct Shelf {
@@ -43,6 +45,11 @@ impl Shelf {
     /// Another process on the same database.
     pub async fn another(&self) -> Store {
         Store::open(&self.url, 8).await.unwrap()
+    }
+
+    /// Another process that does not wait for long.
+    pub async fn impatient(&self) -> Store {
+        Store::open_with_patience(&self.url, 4, SHORT).await.unwrap()
     }
 
     /// The lease of the account.

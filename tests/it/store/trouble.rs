@@ -9,15 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::shelf::{ACCOUNT, Shelf, audit, intend};
+use super::shelf::{ACCOUNT, SHORT, Shelf, audit, intend};
 use crate::support::{Db, on_both_databases};
-
-/// How long the stores of these tests wait for their turn.
-const SHORT: Span = Span(200);
-
-async fn impatient(shelf: &Shelf) -> Store {
-    Store::open_with_patience(&shelf.url, 4, SHORT).await.unwrap()
-}
 
 /// Another process in the middle of a write.
 async fn locked(shelf: &Shelf, db: Db) -> AnyConnection {
@@ -34,7 +27,7 @@ on_both_databases! {
     async fn a_locked_database_is_busy_and_works_again_afterwards(db: Db) {
         let shelf = Shelf::new(db).await;
         let lease = shelf.lease().await;
-        let store = impatient(&shelf).await;
+        let store = shelf.impatient().await;
         let mut other = locked(&shelf, db).await;
         for done in [
             store.commit(&lease, &[audit("x")]).await,
@@ -54,7 +47,7 @@ on_both_databases! {
 async fn whoever_queues_behind_a_locked_sqlite_is_told_busy_too() {
     let shelf = Shelf::new(Db::Sqlite).await;
     let lease = shelf.lease().await;
-    let store = impatient(&shelf).await;
+    let store = shelf.impatient().await;
     let other = locked(&shelf, Db::Sqlite).await;
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..12 {
@@ -73,7 +66,7 @@ on_both_databases! {
     async fn readers_do_not_wait_for_a_writer(db: Db) {
         let shelf = Shelf::new(db).await;
         shelf.commit(&[audit("x")]).await.unwrap();
-        let store = impatient(&shelf).await;
+        let store = shelf.impatient().await;
         let other = locked(&shelf, db).await;
         assert_eq!(store.audit(10).await.unwrap().len(), 1);
         assert_eq!(store.unknown_effects().await.unwrap(), 0);
@@ -103,7 +96,7 @@ on_both_databases! {
                 shelf.execute(&sql).await.unwrap();
             }
         }
-        let store = impatient(&shelf).await;
+        let store = shelf.impatient().await;
         for done in [
             store.commit(&lease, &[audit("x")]).await,
             store.renew(&lease, Span::minutes(1)).await.map(drop),
@@ -138,7 +131,7 @@ async fn a_server_that_is_not_there_is_away() {
 #[tokio::test]
 async fn a_database_that_was_dropped_is_away() {
     let shelf = Shelf::new(Db::Postgres).await;
-    let store = impatient(&shelf).await;
+    let store = shelf.impatient().await;
     let (server, name) = shelf.url.rsplit_once('/').unwrap();
     let mut admin = AnyConnection::connect(&format!("{server}/postgres")).await.unwrap();
     let sql = format!("DROP DATABASE {name} WITH (FORCE)");
