@@ -21,6 +21,11 @@ use crate::engine::EngineError;
 /// Longest silence of a pass.
 const PATIENCE: Span = Span::seconds(5);
 
+/// A look at our own store.
+const SHORT: Span = Span::seconds(60);
+/// A look that calls every provider, or a mail server that thinks about each of many messages.
+const LONG: Span = Span::minutes(60);
+
 /// What a pass returns.
 pub type Passing = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>;
 
@@ -30,16 +35,34 @@ pub struct Pass {
     pub name: &'static str,
     /// When it is woken: cron with seconds, in UTC.
     pub wake: &'static str,
-    /// The look. Long work goes to `Service::accounts`, so that the pass comes to its end.
+    /// A look that takes longer hangs: it makes us unready, and the watchdog kills us. Beyond this come the calls
+    /// of a look: every one of them has its own end.
+    pub longest: Span,
+    /// The look. Long work on accounts goes to `Service::accounts`, so that the pass comes to its end.
     pub look: fn(Arc<Service>, Arc<Live>) -> Passing,
 }
 
 /// Every pass of the daemon: one line each.
 pub static PASSES: &[Pass] = &[
-    Pass { name: "due", wake: "*/2 * * * * *", look: |service, live| Box::pin(due(service, live)) },
-    Pass { name: "runs", wake: "* * * * * *", look: |service, live| Box::pin(runs(service, live)) },
-    Pass { name: "tests", wake: "* * * * * *", look: |service, live| Box::pin(tests(service, live)) },
-    Pass { name: "notices", wake: "* * * * * *", look: |service, live| Box::pin(notices(service, live)) },
+    Pass {
+        name: "due",
+        wake: "*/2 * * * * *",
+        longest: SHORT,
+        look: |service, live| Box::pin(due(service, live)),
+    },
+    Pass {
+        name: "runs",
+        wake: "* * * * * *",
+        longest: SHORT,
+        look: |service, live| Box::pin(runs(service, live)),
+    },
+    Pass {
+        name: "tests",
+        wake: "* * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(tests(service, live)),
+    },
+    Pass { name: "notices", wake: "* * * * * *", longest: LONG, look: |_, live| Box::pin(notices(live)) },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -67,7 +90,7 @@ async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 }
 
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
-async fn notices(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+async fn notices(live: Arc<Live>) -> Result<(), EngineError> {
     live.engine.deliver_notices().await.map(drop)
 }
 

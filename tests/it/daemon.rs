@@ -35,7 +35,7 @@ async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(60), looking).await;
+    let in_time = tokio::time::timeout(Duration::from_mins(1), looking).await;
     assert!(in_time.is_ok(), "never: {what}");
 }
 

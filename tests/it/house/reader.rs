@@ -73,12 +73,15 @@ pub(super) fn main_file(src: &Path) -> Module {
 /// Every file that is a module of the library, or of its tests.
 pub(super) fn reached(src: &Path) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
-    walk(&src.join("lib.rs"), src, &[], &mut |folder, module| {
-        for name in &module.test_children {
-            files.insert(file_of(folder, name).display().to_string());
-        }
+    let mut tests = Vec::new();
+    let mut visit = |folder: &Path, module: Module| {
+        tests.extend(module.test_children.iter().map(|name| (file_of(folder, name), folder.join(name))));
         files.insert(module.file);
-    });
+    };
+    walk(&src.join("lib.rs"), src, &[], &mut visit);
+    for (file, folder) in tests {
+        walk(&file, &folder, &[], &mut |_, module| drop(files.insert(module.file)));
+    }
     files
 }
 
