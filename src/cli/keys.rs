@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::output::{or_dash, secret, table};
@@ -199,7 +200,7 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
         (Some(provider), None) => Which::Provider(provider),
         (None, _) => Which::All,
     };
-    let report = engine.check_keys(&Scope { which, why: Why::Person }).await?;
+    let report = engine.check_keys(&Scope { which, why: Why::Person }, &CancellationToken::new()).await?;
     if report.busy {
         anyhow::bail!("another rekeyd process has been testing keys for a minute; try again");
     }

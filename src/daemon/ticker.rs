@@ -62,7 +62,12 @@ pub static PASSES: &[Pass] = &[
         longest: LONG,
         look: |service, live| Box::pin(tests(service, live)),
     },
-    Pass { name: "notices", wake: "* * * * * *", longest: LONG, look: |_, live| Box::pin(notices(live)) },
+    Pass {
+        name: "notices",
+        wake: "* * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(notices(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -83,15 +88,12 @@ async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError>
 
 /// Tests the keys when their schedule says so, and the second looks that are due.
 async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    match service.stop.run_until_cancelled(live.engine.check_tick()).await {
-        Some(report) => report.map(drop),
-        None => Ok(()),
-    }
+    live.engine.check_tick(&service.stop).await.map(drop)
 }
 
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
-async fn notices(live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.deliver_notices().await.map(drop)
+async fn notices(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.deliver_notices(&service.stop).await.map(drop)
 }
 
 /// The scheduler and the tasks that it wakes.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::incident::{counted, provider_change};
 use super::probing::Subject;
@@ -83,14 +84,19 @@ pub struct CheckReport {
 
 impl Engine {
     /// For a loop without a schedule of its own: a pass when one is due, else the second looks that are due.
-    pub async fn check_tick(&self) -> Result<CheckReport, EngineError> {
+    pub async fn check_tick(&self, stop: &CancellationToken) -> Result<CheckReport, EngineError> {
         let due = self.pass_is_due(self.parts.tests.interval).await?;
         let why = if due { Why::Schedule } else { Why::Again };
-        self.check_keys(&Scope { which: Which::All, why }).await
+        self.check_keys(&Scope { which: Which::All, why }, stop).await
     }
 
-    /// One pass. Several processes may call it at once: one of them works, and a key is tested once.
-    pub async fn check_keys(&self, scope: &Scope) -> Result<CheckReport, EngineError> {
+    /// One pass. Several processes may call it at once: one of them works, and a key is tested once. Asked to
+    /// stop, it gives up the calls to providers, and what they would have shown is looked at by the next pass.
+    pub async fn check_keys(
+        &self,
+        scope: &Scope,
+        stop: &CancellationToken,
+    ) -> Result<CheckReport, EngineError> {
         let asked_at = self.clock().now();
         if scope.why == Why::Again && self.nothing_again(asked_at).await? {
             return Ok(CheckReport::default());
@@ -99,7 +105,7 @@ impl Engine {
             return Ok(CheckReport { busy: true, ..CheckReport::default() });
         };
         let report = tokio::select! {
-            report = self.pass(scope, asked_at, &lease) => report,
+            report = self.pass(scope, asked_at, &lease, stop) => report,
             error = self.keep(&lease) => Err(error),
         };
         self.parts.store.release(&lease).await?;
@@ -111,17 +117,11 @@ impl Engine {
         scope: &Scope,
         asked_at: Timestamp,
         lease: &Lease,
+        stop: &CancellationToken,
     ) -> Result<CheckReport, EngineError> {
-        if scope.why == Why::Schedule {
-            // Another replica's pass of this very tick counts as ours.
-            if !self.pass_is_due(Span(self.parts.tests.interval.0 / 2)).await? {
-                return Ok(CheckReport::default());
-            }
-            let doc = json!(Some(asked_at));
-            self.parts
-                .store
-                .commit(lease, &[Change::ProviderHealth { subject: "pass".to_owned(), doc }])
-                .await?;
+        // Another replica's pass of this very tick counts as ours.
+        if scope.why == Why::Schedule && !self.pass_is_due(Span(self.parts.tests.interval.0 / 2)).await? {
+            return Ok(CheckReport::default());
         }
         let all = self.parts.store.keys().await?;
         let providers = self.parts.store.providers().await?;
@@ -131,7 +131,10 @@ impl Engine {
             .partition(|row| self.wants(row, &providers, scope, asked_at));
         let subjects = self.subjects(&wanted, &providers).await?;
         let mut by_provider: BTreeMap<String, Vec<(String, Observation)>> = BTreeMap::new();
-        for (subject, seen) in self.probe_all(subjects).await {
+        let Some(probed) = stop.run_until_cancelled(self.probe_all(subjects)).await else {
+            return Ok(CheckReport::default());
+        };
+        for (subject, seen) in probed {
             by_provider.entry(subject.row.provider).or_default().push((subject.row.id, seen));
         }
         let mut ids: Vec<String> = Vec::new();
@@ -139,11 +142,14 @@ impl Engine {
             ids.extend(seen.iter().map(|(id, _)| id.clone()));
             self.commit_provider(lease, &provider, seen, scope.why, &all).await?;
         }
-        self.watch_accounts(lease, scope).await?;
-        let healing = self.heal(&ids, scope.why).await?;
-        if scope.why == Why::Schedule {
+        self.watch_accounts(lease, scope, stop).await?;
+        let healing = self.heal(&ids, scope.why, stop).await?;
+        if scope.why == Why::Schedule && !stop.is_cancelled() {
             let oldest = self.clock().now().plus(Span(-self.parts.tests.history.0));
             self.parts.store.prune_observations(oldest).await?;
+            // Last: a pass that breaks off is caught up, without the keys that it came to.
+            let mark = Change::ProviderHealth { subject: "pass".to_owned(), doc: json!(Some(asked_at)) };
+            self.parts.store.commit(lease, &[mark]).await?;
         }
         if scope.why == Why::Person {
             ids.extend(done.iter().map(|row| row.id.clone()));

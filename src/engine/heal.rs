@@ -2,6 +2,8 @@
 //! or disabled by somebody else, is replaced without a person. What the account's own answer settles does not wait
 //! for the mass guard.
 
+use tokio_util::sync::CancellationToken;
+
 use super::check::Why;
 use super::{Engine, EngineError, Opened, Rotation};
 use crate::domain::rotation::facts::Remote;
@@ -12,9 +14,17 @@ use crate::store::{KeyRow, Role};
 impl Engine {
     /// Looks at every rotation whose current key is dead: of all after a scheduled pass, else of those whose key
     /// was just looked at. Answers the rotations that are being healed.
-    pub(super) async fn heal(&self, looked: &[String], why: Why) -> Result<Vec<String>, EngineError> {
+    pub(super) async fn heal(
+        &self,
+        looked: &[String],
+        why: Why,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, EngineError> {
         let mut healing = Vec::new();
         for rotation in self.rotations().filter(|rotation| rotation.heal) {
+            if stop.is_cancelled() {
+                break;
+            }
             let Some(key) = self.dead_current(&rotation.name).await? else { continue };
             if why != Why::Schedule && !looked.contains(&key.id) {
                 continue;

@@ -14,6 +14,8 @@ mod build;
 mod post;
 mod send;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Engine, EngineError};
 use crate::domain::alert::{Kind, Severity};
 use crate::domain::time::{Span, Timestamp};
@@ -56,8 +58,8 @@ pub struct Trial {
 
 impl Engine {
     /// Tells what there is to tell. Does nothing when another process is at it. A failing server is no error of
-    /// the pass: what could not be told waits and is told later.
-    pub async fn deliver_notices(&self) -> Result<NoticeReport, EngineError> {
+    /// the pass: what could not be told waits and is told later. Asked to stop, it ends with the message in hand.
+    pub async fn deliver_notices(&self, stop: &CancellationToken) -> Result<NoticeReport, EngineError> {
         if !self.anything_to_tell().await? {
             return Ok(NoticeReport::default());
         }
@@ -65,7 +67,7 @@ impl Engine {
         let Some(mut lease) = self.parts.store.acquire(QUEUE, &self.parts.owner, span).await? else {
             return Ok(NoticeReport::default());
         };
-        let done = self.notices_pass(&mut lease, span).await;
+        let done = self.notices_pass(&mut lease, span, stop).await;
         self.parts.store.release(&lease).await?;
         done
     }
@@ -156,7 +158,12 @@ impl Engine {
             && self.parts.places.get(name).is_some_and(|place| place.target.required)
     }
 
-    async fn notices_pass(&self, lease: &mut Lease, span: Span) -> Result<NoticeReport, EngineError> {
+    async fn notices_pass(
+        &self,
+        lease: &mut Lease,
+        span: Span,
+        stop: &CancellationToken,
+    ) -> Result<NoticeReport, EngineError> {
         let mut report = NoticeReport::default();
         let now = self.clock().now();
         for row in self.parts.store.alerts(false).await? {
@@ -168,7 +175,7 @@ impl Engine {
             report.reminded = self.parts.store.remind(lease, now, room.remind_every).await?;
         }
         report.built = self.build_messages(lease).await?;
-        self.send_messages(lease, span, &mut report).await?;
+        self.send_messages(lease, span, stop, &mut report).await?;
         Ok(report)
     }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::check::{Scope, Which, Why};
 use super::session::{Session, identity_of};
@@ -29,11 +30,19 @@ fn memory(account: &Account) -> String {
 impl Engine {
     /// After a scheduled pass or a person's look at everything, all accounts; between passes those whose
     /// provisioning key waits for a second look.
-    pub(super) async fn watch_accounts(&self, lease: &Lease, scope: &Scope) -> Result<(), EngineError> {
+    pub(super) async fn watch_accounts(
+        &self,
+        lease: &Lease,
+        scope: &Scope,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
         if scope.which != Which::All {
             return Ok(());
         }
         for account in self.accounts() {
+            if stop.is_cancelled() {
+                break;
+            }
             if scope.why == Why::Again && !self.waits(account, self.clock().now()).await? {
                 continue;
             }

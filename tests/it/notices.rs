@@ -7,6 +7,7 @@ use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::notify::{Letter, Open, Voice};
 use rekeyd::sim::smtp::{Mishap, Stage};
 use rekeyd::store::{Change, EffectKind, NewEffect};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::office::email;
 use crate::support::{Db, Office, World, on_both_databases};
@@ -117,11 +118,12 @@ on_both_databases! {
         for rotation in ["a", "b", "c"] {
             office.open(Kind::RotationParked, rotation).await;
             office.pass_time(Span::seconds(31));
+            let go_on = CancellationToken::new();
             let (a, b, c, d) = tokio::join!(
-                office.engine.deliver_notices(),
-                others[0].deliver_notices(),
-                others[1].deliver_notices(),
-                others[2].deliver_notices(),
+                office.engine.deliver_notices(&go_on),
+                others[0].deliver_notices(&go_on),
+                others[1].deliver_notices(&go_on),
+                others[2].deliver_notices(&go_on),
             );
             let sent: usize = [a, b, c, d].into_iter().map(|report| report.unwrap().sent).sum();
             assert_eq!(sent, 1, "{rotation}");
@@ -325,7 +327,7 @@ async fn what_happened_before_mail_was_configured_is_not_told() {
     let office = Office::new(Db::Sqlite).await;
     office.open(Kind::KeyInvalid, "production").await;
     let silent = office.another_without_mail().await;
-    silent.deliver_notices().await.unwrap();
+    silent.deliver_notices(&CancellationToken::new()).await.unwrap();
     assert_eq!(office.backlog().await.pending, 0);
     office.deliver_later().await;
     assert!(office.mailbox.mails().is_empty());

@@ -8,6 +8,8 @@
 //! | not now (4xx) | full-jitter backoff, 5 s to 15 min |
 //! | no whole answer | the same, and the server is left alone for the rest of the pass |
 
+use tokio_util::sync::CancellationToken;
+
 use super::super::{Engine, EngineError};
 use super::{Channel, Due, Lease, NoticeReport};
 use crate::domain::time::Span;
@@ -19,6 +21,8 @@ use crate::store::NewMessage;
 pub(super) const MARGIN: Span = Span::seconds(2);
 /// A recipient that was refused for good is tried again so often: somebody may mend the mailbox.
 const REFUSED_AGAIN: Span = Span::hours(1);
+/// Who is asked to stop waits this long for the answer to what is being sent.
+const STOP_PATIENCE: Span = Span::seconds(5);
 
 impl Engine {
     /// Sends what is due, the oldest first, for about as long as one call may take: whoever wants to stop this
@@ -27,6 +31,7 @@ impl Engine {
         &self,
         lease: &mut Lease,
         span: Span,
+        stop: &CancellationToken,
         report: &mut NoticeReport,
     ) -> Result<(), EngineError> {
         let mut away: Vec<Channel> = Vec::new();
@@ -36,12 +41,12 @@ impl Engine {
             if away.contains(&channel) {
                 continue;
             }
-            if self.clock().monotonic() > until {
+            if self.clock().monotonic() > until || stop.is_cancelled() {
                 break;
             }
             // The lease is renewed before every attempt: who lost it sends nothing more.
             *lease = self.parts.store.renew(lease, span).await?;
-            if !self.send_due(&due, report).await? {
+            if !self.send_due(&due, stop, report).await? {
                 away.push(channel);
                 self.put_off_others(channel, &due).await?;
             }
@@ -50,15 +55,20 @@ impl Engine {
     }
 
     /// All due recipients in one envelope; refused ones each in their own. `false` when the server is away.
-    async fn send_due(&self, due: &Due, report: &mut NoticeReport) -> Result<bool, EngineError> {
+    async fn send_due(
+        &self,
+        due: &Due,
+        stop: &CancellationToken,
+        report: &mut NoticeReport,
+    ) -> Result<bool, EngineError> {
         let all: Vec<String> = due.waiting.iter().map(|(recipient, _)| recipient.clone()).collect();
-        let said = self.attempt(&due.message, &all).await;
+        let said = self.attempt(&due.message, &all, stop).await;
         let split = all.len() > 1 && said.as_ref().is_err_and(|error| error.obstacle != Obstacle::Away);
         if !split {
             return self.note(due, &due.waiting, said, report).await;
         }
         for one in &due.waiting {
-            let said = self.attempt(&due.message, std::slice::from_ref(&one.0)).await;
+            let said = self.attempt(&due.message, std::slice::from_ref(&one.0), stop).await;
             if !self.note(due, std::slice::from_ref(one), said, report).await? {
                 return Ok(false);
             }
@@ -66,7 +76,24 @@ impl Engine {
         Ok(true)
     }
 
-    async fn attempt(&self, message: &NewMessage, recipients: &[String]) -> Result<String, Undelivered> {
+    /// Asked to stop, it waits a moment for the server's answer: without it the message goes out again.
+    async fn attempt(
+        &self,
+        message: &NewMessage,
+        recipients: &[String],
+        stop: &CancellationToken,
+    ) -> Result<String, Undelivered> {
+        let hurry = async {
+            stop.cancelled().await;
+            self.clock().sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            said = self.send(message, recipients) => said,
+            () = hurry => Err(Undelivered { obstacle: Obstacle::Away, reason: "rekeyd was stopped".to_owned() }),
+        }
+    }
+
+    async fn send(&self, message: &NewMessage, recipients: &[String]) -> Result<String, Undelivered> {
         let deadline = Deadline::after(self.send_patience().to_std());
         let post = &self.parts.post;
         match (message.channel, &post.mail, &post.webhook) {

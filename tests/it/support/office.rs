@@ -11,6 +11,7 @@ use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::{Engine, NoticeReport};
 use rekeyd::sim::smtp::{Mail, Mailbox};
 use rekeyd::store::{Backlog, Change};
+use tokio_util::sync::CancellationToken;
 
 use super::{Database, Db};
 
@@ -138,7 +139,7 @@ impl Office {
 
     /// One pass.
     pub async fn deliver(&self) -> NoticeReport {
-        self.engine.deliver_notices().await.unwrap()
+        self.engine.deliver_notices(&CancellationToken::new()).await.unwrap()
     }
 
     /// A pass after the time in which alerts are grouped.
