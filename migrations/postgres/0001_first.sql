@@ -132,6 +132,8 @@ CREATE TABLE rotations (
     needs_adopt     BIGINT NOT NULL DEFAULT 0,
     next_due_at     BIGINT,
     healed_at       BIGINT,
+    -- What its current key was allowed when the provider last showed it (R10: a successor inherits it).
+    spec            TEXT,
     updated_at      BIGINT NOT NULL
 );
 

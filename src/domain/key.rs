@@ -68,6 +68,16 @@ pub struct RemoteKey {
 }
 
 impl RemoteKey {
+    /// What it is allowed: what a successor inherits (R10).
+    pub fn spec(&self) -> KeySpec {
+        KeySpec {
+            limit: self.limit,
+            limit_reset: self.limit_reset.clone(),
+            include_byok_in_limit: self.include_byok_in_limit,
+            workspace: self.workspace_id.clone(),
+        }
+    }
+
     /// Enabled, not expired at `now`, limit not used up (first half of the guard's "usable").
     pub fn is_live(&self, now: Timestamp) -> bool {
         let expired = self.expires_at.is_some_and(|at| at <= now);

@@ -67,6 +67,7 @@ impl Session<'_> {
         changes.extend(self.held_by(name, &rotation.policy.targets, &key, secret.as_ref()).await?);
         changes.push(Change::Promote { rotation: name.to_owned(), id: id.clone() });
         changes.push(Change::Adopted { rotation: name.to_owned() });
+        changes.push(Change::SpecSeen { rotation: name.to_owned(), spec: remote.spec() });
         changes.push(Change::Audit(self.engine.entry(
             "key.adopted",
             format!("rotation {name}"),

@@ -19,7 +19,7 @@ use crate::domain::verdict::{Observation, Occasion};
 use crate::store::{Change, KeyRow, Lease, ProviderRow, Role};
 
 /// Tests of stored keys.
-const QUEUE: &str = "queue:tests";
+pub(super) const QUEUE: &str = "queue:tests";
 /// A person waits this long for another process that tests.
 const PATIENCE: Span = Span::seconds(60);
 

@@ -258,7 +258,7 @@ impl Session<'_> {
         let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
             Ok(evidence) => {
                 row.evidence = evidence.clone();
-                (EffectStatus::Done, evidence, format!("{name} proved that it holds the key, and was told"))
+                (EffectStatus::Done, evidence, format!("{name} holds the key and was asked to deploy it"))
             }
             Err(failure) => {
                 row.fact.attempts += 1;

@@ -107,9 +107,7 @@ impl Session<'_> {
 
     /// R1, R6, I4: a unique name is committed alone, then the provider is asked once.
     async fn create(&mut self, run: &Run) -> Result<Performed, EngineError> {
-        let predecessor = run.predecessor.as_ref().map(|key| key.hash.clone());
-        let remote = predecessor.and_then(|hash| self.listing.as_ref().and_then(|l| l.key(&hash).cloned()));
-        let spec = run.policy.spec.resolve(remote.as_ref());
+        let spec = run.policy.spec.resolve(self.inherited(run).await?);
         let generation = self.engine.parts.store.take_generation(&self.lease, &run.rotation).await?;
         let nonce = self.engine.clock().nonce();
         let name = format!("{}{}/{generation}-{nonce}", self.prefix(), run.rotation);
@@ -128,6 +126,16 @@ impl Session<'_> {
             Ok(issued) => self.store_issued(&run, &effect.id, generation, &name, issued).await,
             Err(failure) => self.create_failed(&run, &effect.id, failure).await,
         }
+    }
+
+    /// What the predecessor is allowed, as the account shows it now; of one that was deleted, as it last did (R10).
+    async fn inherited(&self, run: &Run) -> Result<Option<KeySpec>, EngineError> {
+        let Some(predecessor) = &run.predecessor else { return Ok(None) };
+        let listed = self.listing.as_ref().and_then(|listing| listing.key(&predecessor.hash));
+        if let Some(key) = listed {
+            return Ok(Some(key.spec()));
+        }
+        Ok(self.engine.parts.store.rotation(&run.rotation).await?.and_then(|row| row.spec))
     }
 
     /// One commit: ciphertext, hash, fingerprint, generation, effect done.
@@ -500,7 +508,7 @@ fn describe(event: &Event) -> String {
         Event::Released { destination, .. } => format!("a person released {destination}"),
         Event::RequestRefused { reason, .. } => format!("a request was refused: {reason}"),
         Event::Parked { reason } => format!("parked: {reason}"),
-        Event::Finished => "done: the old key is gone".to_owned(),
+        Event::Finished => "the old key is gone".to_owned(),
         other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
     }
 }

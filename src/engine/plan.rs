@@ -20,7 +20,8 @@ impl Session<'_> {
         let remote = current
             .and_then(|key| key.hash.as_deref())
             .and_then(|hash| self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()));
-        let spec = policy.spec.resolve(remote.as_ref());
+        let known = self.engine.parts.store.rotation(name).await?.and_then(|row| row.spec);
+        let spec = policy.spec.resolve(remote.as_ref().map(RemoteKey::spec).or(known));
         let mut calls = issue_calls(&self.prefix(), name, &spec);
         let mut warnings = self.warnings(name, current, remote.as_ref()).await?;
         for target in &policy.targets {

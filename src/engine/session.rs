@@ -48,8 +48,15 @@ impl Engine {
     /// [`EngineError::Refused`] when the key is a regular one.
     pub async fn open_session(&self, account: &str) -> Result<Opened<'_>, EngineError> {
         let account = self.account(account)?;
-        let reply = account.issuer.whoami_provisioning(self.deadline()).await;
-        let reply = reply.map_err(|failure| explain_provisioning(account, failure))?;
+        let reply = match account.issuer.whoami_provisioning(self.deadline()).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                if failure.kind == FailureKind::Unauthorized {
+                    self.doubt_provisioning(account).await?;
+                }
+                return Err(explain_provisioning(account, failure));
+            }
+        };
         let identity = identity_of(account, &reply.value)?;
         let resource = format!("account:{identity}");
         let asked_at = self.clock().monotonic();

@@ -8,7 +8,7 @@ use crate::domain::alert::Kind;
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::domain::time::Stamp;
-use crate::store::{Change, Role};
+use crate::store::{Change, KeyRow, Role};
 
 /// A complete listing of the account.
 #[derive(Debug, Clone)]
@@ -60,7 +60,9 @@ impl Session<'_> {
         let store = &self.engine.parts.store;
         // Read after the listing: a key that is listed was journalled before it was made.
         let journalled: BTreeSet<String> = store.created_names().await?.into_iter().collect();
-        let stored: BTreeSet<String> = store.keys().await?.into_iter().filter_map(|key| key.hash).collect();
+        let rows = store.keys().await?;
+        self.note_specs(&rows, &keys).await?;
+        let stored: BTreeSet<String> = rows.into_iter().filter_map(|key| key.hash).collect();
         let foreign = store.foreign_hashes(&self.identity).await?;
         let prefix = self.prefix();
         let ours_by_name = |key: &&RemoteKey| key.name.starts_with(&prefix) && !stored.contains(&key.hash);
@@ -77,6 +79,22 @@ impl Session<'_> {
         let strays_left = strays.len();
         self.listing = Some(Listing { at: self.now(), strays, keys, strays_left });
         Ok(Ok(()))
+    }
+
+    /// Remembers what current keys are allowed, for the day when one is gone and a successor must inherit it (R10).
+    async fn note_specs(&self, rows: &[KeyRow], listed: &[RemoteKey]) -> Result<(), EngineError> {
+        let mine = rows.iter().filter(|row| row.role == Role::Current);
+        let mine = mine.filter(|row| row.account.as_deref() == Some(&self.identity));
+        let mut changes = Vec::new();
+        for row in mine {
+            let shown = listed.iter().find(|key| row.hash.as_deref() == Some(&key.hash));
+            let (Some(rotation), Some(shown)) = (&row.rotation, shown) else { continue };
+            let known = self.engine.parts.store.rotation(rotation).await?.and_then(|row| row.spec);
+            if known.as_ref() != Some(&shown.spec()) {
+                changes.push(Change::SpecSeen { rotation: rotation.clone(), spec: shown.spec() });
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { self.commit(&changes).await }
     }
 
     async fn freeze(&self, names: &str) -> Result<(), EngineError> {
@@ -137,6 +155,12 @@ impl Session<'_> {
             .filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
         let usable = usable.count();
         let subject = format!("account {}", self.account.name);
+        // An account that no key of ours ever lived on has nobody who could miss one.
+        let keys = self.engine.parts.store.keys().await?;
+        let depended_on = keys.iter().any(|key| key.account.as_deref() == Some(&self.identity));
+        if usable == 0 && !depended_on {
+            return Ok(0);
+        }
         if usable == 0 {
             let detail = format!(
                 "No usable regular key is left on account {}. Production that depends on it is dark.",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::check::{Scope, Which, Why};
+use super::check::{QUEUE, Scope, Which, Why};
 use super::session::{Session, identity_of};
 use super::{Account, Engine, EngineError, Opened};
 use crate::domain::alert::{Kind, NewAlert};
@@ -67,6 +67,21 @@ impl Engine {
     async fn waits(&self, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
         let watched: Watched = self.parts.store.provider_health(&memory(account)).await?;
         Ok(watched.health.is_due_again(now))
+    }
+
+    /// The provider refused the provisioning key in the middle of something: the two looks that make it
+    /// believable begin now, not with the next pass.
+    pub(super) async fn doubt_provisioning(&self, account: &Account) -> Result<(), EngineError> {
+        let watched: Watched = self.parts.store.provider_health(&memory(account)).await?;
+        let same = watched.hash == account.provisioning_key.sha256_hex();
+        if same && (watched.health.suspicion.is_some() || watched.health.verdict == Verdict::Invalid) {
+            return Ok(());
+        }
+        let lease = self.parts.store.acquire(QUEUE, &self.parts.owner, self.parts.lease).await?;
+        let Some(lease) = lease else { return Ok(()) };
+        let watched = self.watch_provisioning(&lease, account, Why::Again).await;
+        self.parts.store.release(&lease).await?;
+        watched.map(drop)
     }
 
     /// Tests the provisioning key with `GET /key`. True when it is one.

@@ -19,7 +19,7 @@ const SENTENCE_CAP: usize = 300;
 /// So much of a vendor's text is looked at; what a key cut in two at its end leaves is cut off again.
 const READ_CAP: usize = 8192;
 /// Nobody waits longer than this because a header said so.
-const RETRY_AFTER_CAP: Span = Span::hours(24);
+const RETRY_AFTER_CAP: Span = Span::hours(1);
 
 /// Status and headers, read before the body.
 pub(super) struct Head {
@@ -175,7 +175,7 @@ pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
     Some(Timestamp(naive.and_utc().timestamp_millis()))
 }
 
-/// Seconds, whole or not, or a date relative to the answer's own `Date`. Never negative, at most a day.
+/// Seconds, whole or not, or a date relative to the answer's own `Date`. Never negative, at most an hour.
 pub(super) fn parse_retry_after(text: &str, date: Option<Timestamp>) -> Option<Span> {
     let span = match text.trim().parse::<f64>() {
         Ok(seconds) if seconds.is_nan() => return None,
@@ -186,7 +186,7 @@ pub(super) fn parse_retry_after(text: &str, date: Option<Timestamp>) -> Option<S
 }
 
 /// Rounded up to the millisecond: waiting a little longer is polite, a little shorter is not.
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and the caller clamps to a day")]
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and the caller clamps")]
 fn seconds_up(seconds: f64) -> Span {
     Span((seconds * 1000.0).ceil() as i64)
 }

@@ -14,7 +14,7 @@ use super::pool::Tx;
 use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, rotations};
 use crate::domain::alert::{Kind, NewAlert};
-use crate::domain::key::RemoteKey;
+use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
 use crate::domain::rotation::facts::KeyFacts;
 use crate::domain::time::{Span, Timestamp};
@@ -51,6 +51,8 @@ pub enum Change {
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// A person released a destination.
     Release { rotation: String, destination: String },
+    /// What the current key of a rotation is allowed (R10).
+    SpecSeen { rotation: String, spec: KeySpec },
     /// A person said "go on".
     RetryNow { rotation: String },
     /// What came of a person's request.
@@ -179,7 +181,7 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
-        let newest = others.into_iter().find(|other| other.fact.key != row.fact.key);
+        let newest = others.into_iter().find(|other| other.rotation == row.rotation && other.seq > row.seq);
         holders.push((row, newest));
     }
     let hour_ago = tx.now.plus(Span::hours(-1));
@@ -262,6 +264,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::ProvisioningCopy(row) => copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
+        Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,
         Change::Answer { request, answer } => runs::answer(tx, request, answer).await,
         Change::Freeze { account, reason } => accounts::freeze(tx, account, reason).await,

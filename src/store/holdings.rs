@@ -146,12 +146,16 @@ async fn next_seq(tx: &mut Tx, address: &str) -> Result<i64, StoreError> {
 
 /// A person released a destination: its rows for the keys of this rotation no longer count.
 pub(super) async fn release(tx: &mut Tx, rotation: &str, destination: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE holdings SET released = 1, updated_at = $1 WHERE rotation = $2 AND destination = $3")
-        .bind(tx.now.0)
-        .bind(rotation)
-        .bind(destination)
-        .execute(&mut *tx.inner)
-        .await?;
+    // Not of the key that is current: one day it retires too, and nobody accepted anything about it.
+    sqlx::query(
+        "UPDATE holdings SET released = 1, updated_at = $1 WHERE rotation = $2 AND destination = $3
+         AND key_id IN (SELECT id FROM keys WHERE role <> 'current')",
+    )
+    .bind(tx.now.0)
+    .bind(rotation)
+    .bind(destination)
+    .execute(&mut *tx.inner)
+    .await?;
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use sqlx::any::AnyRow;
 
 use super::audit::{self, Entry};
 use super::pool::Tx;
-use super::{Store, StoreError};
+use super::{Store, StoreError, from_json, to_json};
+use crate::domain::key::KeySpec;
 use crate::domain::time::Timestamp;
 
 /// One rotation.
@@ -27,6 +28,8 @@ pub struct RotationRow {
     pub next_due_at: Option<Timestamp>,
     /// When it was last healed.
     pub healed_at: Option<Timestamp>,
+    /// What its current key was allowed when the provider last showed it.
+    pub spec: Option<KeySpec>,
 }
 
 fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
@@ -39,6 +42,10 @@ fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
         needs_adopt: row.try_get::<i64, _>("needs_adopt")? != 0,
         next_due_at: row.try_get::<Option<i64>, _>("next_due_at")?.map(Timestamp),
         healed_at: row.try_get::<Option<i64>, _>("healed_at")?.map(Timestamp),
+        spec: row
+            .try_get::<Option<String>, _>("spec")?
+            .map(|doc| from_json(&doc, "rotations.spec"))
+            .transpose()?,
     })
 }
 
@@ -122,6 +129,17 @@ impl Store {
 pub(super) async fn due_in(tx: &mut Tx, name: &str, due: Option<Timestamp>) -> Result<(), StoreError> {
     sqlx::query("UPDATE rotations SET next_due_at = $1, updated_at = $2 WHERE name = $3")
         .bind(due.map(|at| at.0))
+        .bind(tx.now.0)
+        .bind(name)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}
+
+/// Remembers what the current key is allowed.
+pub(super) async fn spec_seen(tx: &mut Tx, name: &str, spec: &KeySpec) -> Result<(), StoreError> {
+    sqlx::query("UPDATE rotations SET spec = $1, updated_at = $2 WHERE name = $3")
+        .bind(to_json(spec))
         .bind(tx.now.0)
         .bind(name)
         .execute(&mut *tx.inner)

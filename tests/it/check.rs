@@ -109,6 +109,9 @@ async fn healed(db: Db, how: fn(&mut rekeyd::sim::openrouter::KeyRow)) -> World 
     let mut world = World::new(db).await;
     world.waits.tests = "*/2 * * * * *";
     world.configure();
+    assert!(world.openrouter.edit_key(&hash(&world.first), |key| {
+        (key.limit, key.limit_reset) = (Some(25.0), Some("monthly".to_owned()));
+    }));
     world.adopt().await;
     assert!(world.openrouter.edit_key(&hash(&world.first), how));
     let mut daemon = world.serve();
@@ -121,6 +124,9 @@ async fn healed(db: Db, how: fn(&mut rekeyd::sim::openrouter::KeyRow)) -> World 
     world.assert_destinations_work("after the healing");
     assert_eq!(world.at_github(), world.in_file());
     assert_ne!(world.at_github().as_deref(), Some(world.first.as_str()));
+    let new = world.openrouter.key_by_hash(&hash(&world.at_github().unwrap())).unwrap();
+    let inherited = (new.limit, new.limit_reset.as_deref());
+    assert_eq!(inherited, (Some(25.0), Some("monthly")), "also from a key that is gone (R10)");
     assert_eq!(world.newest_run().await["trigger"], "heal");
     let runs = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
     assert_eq!(runs.as_array().unwrap().len(), 1, "one cause, one run: {runs}");
@@ -255,6 +261,38 @@ on_both_databases! {
         let told = of_kind(&world, "duplicate_provisioning_key").await;
         assert!(told[0].resolved_at.is_none() && told[0].detail.contains("keys delete openrouter 1"), "{told:?}");
         world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_provisioning_key_revoked_in_the_middle_of_a_run_is_told_and_both_keys_live(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "60s";
+        world.configure();
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        assert_eq!(world.living().len(), 2);
+        let listings = || world.openrouter.requests().iter().filter(|request| request.label == "list_keys").count();
+        let before = listings();
+        let mut daemon = world.serve();
+        // The pass that every start begins with is over: the next one is hours away.
+        eventually(&world, "no pass", async || listings() > before).await;
+        assert!(world.openrouter.revoke_provisioning(&world.provisioning));
+        eventually(&world, "nobody is told", async || of_kind(&world, "provisioning_key_invalid").await.len() == 1).await;
+        assert_eq!(world.living().len(), 2);
+        let told = of_kind(&world, "provisioning_key_invalid").await;
+        assert_eq!(told[0].severity, "critical", "{told:?}");
+        daemon.kill().await.unwrap();
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn an_account_that_nothing_depends_on_may_be_empty(db: Db) {
+        let world = World::new(db).await;
+        assert!(world.openrouter.edit_key(&hash(&world.first), |key| key.deleted = true));
+        test(&world).await.ok();
+        assert_eq!(of_kind(&world, "account_without_keys").await.len(), 0);
     }
 }
 

@@ -137,7 +137,13 @@ async fn healed(stage: &Stage) -> anyhow::Result<(bool, String)> {
     };
     let healed = until(stage, 45.0, || held_everywhere(stage).is_some_and(|now| replaced(&now))).await;
     let mailed = until(stage, 20.0, || mailed(stage, "key invalid")).await;
-    Ok((healed && mailed, format!("a new key everywhere: {healed}; mailed: {mailed}")))
+    Ok((healed && mailed, told(healed, mailed)))
+}
+
+fn told(healed: bool, mailed: bool) -> String {
+    let healed = if healed { "a new key is everywhere" } else { "no new key came" };
+    let mailed = if mailed { "the admins got mail" } else { "nobody got mail" };
+    format!("{healed}; {mailed}")
 }
 
 fn mailed(stage: &Stage, what: &str) -> bool {

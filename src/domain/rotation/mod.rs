@@ -26,7 +26,7 @@ pub use next::{Directive, next};
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{KeySpec, MicroUsd, RemoteKey};
+use super::key::{KeySpec, MicroUsd};
 use super::time::{Span, Stamp, Timestamp};
 
 /// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
@@ -170,21 +170,14 @@ pub struct SpecPolicy {
 }
 
 impl SpecPolicy {
-    /// What to ask for, given the predecessor as the provider shows it.
-    pub fn resolve(&self, predecessor: Option<&RemoteKey>) -> KeySpec {
+    /// What to ask for, given what the predecessor is allowed.
+    pub fn resolve(&self, predecessor: Option<KeySpec>) -> KeySpec {
+        let inherited = predecessor.unwrap_or_default();
         KeySpec {
-            limit: self.limit.or_else(|| predecessor.and_then(|key| key.limit)),
-            limit_reset: self
-                .limit_reset
-                .clone()
-                .or_else(|| predecessor.and_then(|key| key.limit_reset.clone())),
-            include_byok_in_limit: self
-                .include_byok_in_limit
-                .unwrap_or_else(|| predecessor.is_some_and(|key| key.include_byok_in_limit)),
-            workspace: self
-                .workspace
-                .clone()
-                .or_else(|| predecessor.and_then(|key| key.workspace_id.clone())),
+            limit: self.limit.or(inherited.limit),
+            limit_reset: self.limit_reset.clone().or(inherited.limit_reset),
+            include_byok_in_limit: self.include_byok_in_limit.unwrap_or(inherited.include_byok_in_limit),
+            workspace: self.workspace.clone().or(inherited.workspace),
         }
     }
 }

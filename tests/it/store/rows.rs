@@ -226,13 +226,14 @@ on_both_databases! {
 on_both_databases! {
     async fn a_person_releases_a_destination_or_has_it_tried_again(db: Db) {
         let shelf = Shelf::new(db).await;
-        shelf.generation(1, Role::Current).await;
+        shelf.generation(1, Role::Retiring).await;
+        shelf.generation(2, Role::Current).await;
         let mut failed = holding("github:a", 1);
         (failed.fact.permanent, failed.fact.error) = (true, Some("404".to_owned()));
         failed.fact.not_before = Timestamp(i64::MAX);
         let mut other = holding("file:/b", 1);
         other.destination.replace_range(.., "agent-env");
-        shelf.commit(&[hold(&failed, true), hold(&other, true)]).await.unwrap();
+        shelf.commit(&[hold(&failed, true), hold(&other, true), hold(&holding("github:b", 2), true)]).await.unwrap();
         shelf.commit(&[Change::RetryNow { rotation: ROTATION.to_owned() }]).await.unwrap();
         let row = shelf.store.holdings_at("github:a").await.unwrap().remove(0);
         assert_eq!((row.fact.permanent, row.fact.error, row.fact.not_before), (false, None, Timestamp(0)));
@@ -240,8 +241,12 @@ on_both_databases! {
             Change::Release { rotation: ROTATION.to_owned(), destination: "github-production".to_owned() };
         shelf.commit(&[release]).await.unwrap();
         let rows = shelf.store.holdings(ROTATION).await.unwrap();
-        let released: Vec<_> = rows.iter().map(|row| (row.destination.as_str(), row.released)).collect();
-        assert_eq!(released, [("agent-env", false), ("github-production", true)]);
+        let released: Vec<_> = rows.iter().map(|row| (row.fact.address.as_str(), row.released)).collect();
+        assert_eq!(
+            released,
+            [("file:/b", false), ("github:a", true), ("github:b", false)],
+            "of the retiring key only: nobody accepted anything about the current one"
+        );
     }
 }
 
