@@ -4,6 +4,7 @@
 #   tests/run.sh                 all of it
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
+#   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
@@ -223,6 +224,7 @@ main() {
         step "documentation" documentation
         step "dependencies" dependencies
         step "tests" cargo test --locked
+        step "systemd" tests/systemd.sh
         ;;
     quick)
         step "Python" need_python
@@ -233,8 +235,9 @@ main() {
         with_postgres
         step "integration tests" cargo test --locked --test it -- "$@"
         ;;
+    systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], deny)" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], systemd, deny)" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }
