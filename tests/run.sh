@@ -204,7 +204,7 @@ checks() {
 }
 
 documentation() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
 dependencies() {

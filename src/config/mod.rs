@@ -6,10 +6,10 @@
 //! merged  with lines   types    mirror  contradictions
 //! ```
 //!
-//! - [`load`]: which files are read, and in which order they are merged
+//! - [`mod@load`]: which files are read, and in which order they are merged
 //! - `document`: the merged tree, in which every value still knows its file and line
 //! - `check`: the tree against the `shape` of the mirror: unknown fields, wrong types, missing fields
-//! - [`file`]: the mirror, one struct a table, with every default; the JSON Schema comes from it
+//! - [`mod@file`]: the mirror, one struct a table, with every default; the JSON Schema comes from it
 //! - [`settings`]: the mirror turned into typed values; all checks that need more than one look
 //! - [`show`]: the effective configuration as TOML or JSON, and the JSON Schema
 //! - [`TEMPLATE`]: `config/rekeyd.toml`, the annotated default

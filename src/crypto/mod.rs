@@ -3,7 +3,7 @@
 //!
 //! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
-//! - [`reference`]: [`SecretRef`], where the configuration says a secret lies
+//! - [`mod@reference`]: [`SecretRef`], where the configuration says a secret lies
 //!
 //! Nothing here logs, and no error repeats key material.
 

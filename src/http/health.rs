@@ -1,4 +1,5 @@
-//! `/healthz`: the process lives. `/readyz`: it does its work. No login, nothing of the inside.
+//! `/healthz`: the process lives. `/readyz`: it does its work. `/`: the same for people, and where to look next. No
+//! login, nothing of the inside.
 
 use std::sync::Arc;
 
@@ -30,6 +31,19 @@ pub(super) struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<Unready>,
+}
+
+/// Where the links of mails lead.
+pub(super) async fn front(State(readiness): State<Arc<dyn Readiness>>) -> String {
+    let reasons = readiness.unready().await;
+    let state = if reasons.is_empty() { "ready" } else { "not ready" };
+    let why: String = reasons.iter().map(|reason| format!("  {}: {}\n", reason.what, reason.why)).collect();
+    format!(
+        "rekeyd {}: {state}\n{why}\nOn the server:\n  rekeyd rotations list   the rotations, and when they are due\n  \
+         rekeyd why NAME         what is proved, and what blocks the old key\n  \
+         rekeyd alerts list      what needs a person\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// 200 while the process lives.

@@ -1,6 +1,6 @@
 //! What other programs reach over HTTP.
 //!
-//! [`router`] puts the resources together with the limits that hold for all of them; one file a resource:
+//! [`router()`] puts the resources together with the limits that hold for all of them; one file a resource:
 //! [`health`]. The room knows the engine, never the daemon: who composes brings what a resource asks for as a
 //! trait of that resource's file.
 

@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Everything that is served.
 pub fn router(readiness: Arc<dyn Readiness>) -> Router {
     Router::new()
+        .route("/", get(health::front))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(readiness)

@@ -1,4 +1,4 @@
-//! What a decision may look at: plain values that the engine gathered before it asked [`super::next`].
+//! What a decision may look at: plain values that the engine gathered before it asked [`super::next()`].
 
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ pub enum Request {
     },
 }
 
-/// Everything [`super::next`] may look at.
+/// Everything [`super::next()`] may look at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The present moment on both clocks.

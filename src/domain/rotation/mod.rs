@@ -1,6 +1,6 @@
 //! The rotation protocol as plain data: what a run is, and what may happen to it.
 //!
-//! [`next`] decides from a run and the facts what to do; [`apply`] turns an event into the next run. Both are
+//! [`next()`] decides from a run and the facts what to do; [`apply()`] turns an event into the next run. Both are
 //! total and pure; the engine performs what they say. The picture (rotation.md, "States of a run"):
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! any open state ─► Parked (needs a person) · Superseded (by an emergency)
 //! ```
 //!
-//! Reading order: this file (the nouns), [`facts`] (what a decision may look at), [`next`], [`apply`].
+//! Reading order: this file (the nouns), [`facts`] (what a decision may look at), [`next()`], [`apply()`].
 
 mod apply;
 mod deliver;
