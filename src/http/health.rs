@@ -33,17 +33,21 @@ pub(super) struct Health {
     reasons: Vec<Unready>,
 }
 
+const WHERE_NEXT: &str = "
+On the server:
+  rekeyd rotations list   the rotations, and when they are due
+  rekeyd why NAME         what is proved, and what blocks the old key
+  rekeyd alerts list      what needs a person
+";
+
 /// Where the links of mails lead.
 pub(super) async fn front(State(readiness): State<Arc<dyn Readiness>>) -> String {
     let reasons = readiness.unready().await;
     let state = if reasons.is_empty() { "ready" } else { "not ready" };
-    let why: String = reasons.iter().map(|reason| format!("  {}: {}\n", reason.what, reason.why)).collect();
-    format!(
-        "rekeyd {}: {state}\n{why}\nOn the server:\n  rekeyd rotations list   the rotations, and when they are due\n  \
-         rekeyd why NAME         what is proved, and what blocks the old key\n  \
-         rekeyd alerts list      what needs a person\n",
-        env!("CARGO_PKG_VERSION")
-    )
+    let mut lines = vec![format!("rekeyd {}: {state}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(reasons.iter().map(|reason| format!("  {}: {}", reason.what, reason.why)));
+    lines.push(WHERE_NEXT.to_owned());
+    lines.join("\n")
 }
 
 /// 200 while the process lives.
