@@ -34,7 +34,7 @@ use output::Output;
 #[derive(Debug, Parser)]
 #[command(name = "rekeyd", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// Configuration file; else $`REKEYD_CONFIG`, else /etc/rekeyd/rekeyd.toml
+    /// Configuration file; else `$REKEYD_CONFIG`, else /etc/rekeyd/rekeyd.toml
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Print JSON instead of tables

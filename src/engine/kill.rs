@@ -16,7 +16,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
 use crate::domain::rotation::{CHECK_FRESH, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
 /// What came of trying to disable or delete a key.
@@ -118,9 +118,27 @@ impl Session<'_> {
             // Like a stray that is the only usable key: the run goes on without waiting for it.
             return Ok(Performed { run: self.record(run, &left, Vec::new()).await?, did: reason });
         }
-        let alert = self.refusal_alert(refusal).into_iter().map(Change::Alert).collect();
-        let after = self.postpone(run, reason.clone(), Some(Span::seconds(1)), alert).await?;
+        let changes = match refusal {
+            Refusal::Breaker { .. } => self.breaker_waits(refusal).await?,
+            _ => self.refusal_alert(refusal).into_iter().map(Change::Alert).collect(),
+        };
+        let after = self.postpone(run, reason.clone(), Some(Span::seconds(1)), changes).await?;
         Ok(Performed { run: after, did: reason })
+    }
+
+    /// R12: what the breaker holds back waits in silence for an hour; then people are told.
+    async fn breaker_waits(&self, refusal: &Refusal) -> Result<Vec<Change>, EngineError> {
+        let subject = breaker(&self.identity);
+        let since: Option<Timestamp> = self.engine.parts.store.provider_health(&subject).await?;
+        let now = self.engine.clock().now();
+        Ok(match since {
+            None => vec![Change::ProviderHealth { subject, doc: json!(Some(now)) }],
+            Some(since) if now.since(since) >= Span::hours(1) => {
+                let detail = format!("{refusal}. It waits; raise max_deletes_per_hour if this is wanted.");
+                vec![Change::Alert(self.account_alert(Kind::BreakerWaiting, detail))]
+            }
+            Some(_) => Vec::new(),
+        })
     }
 
     pub(super) fn refusal_alert(&self, refusal: &Refusal) -> Option<crate::domain::alert::NewAlert> {
@@ -129,9 +147,6 @@ impl Session<'_> {
                 (Kind::LastKeyRefused, "It stays alive. Issue another key first.")
             }
             Refusal::Clocks => (Kind::ClockSkew, "Every destructive act waits until the clocks agree."),
-            Refusal::Breaker { .. } => {
-                (Kind::BreakerWaiting, "It waits; raise max_deletes_per_hour if this is wanted.")
-            }
             _ => return None,
         };
         Some(self.account_alert(kind, format!("{refusal}. {text}")))
@@ -235,7 +250,12 @@ impl Session<'_> {
                 max_kills: self.account.max_deletes_per_hour,
             })
         };
-        let mut changes = vec![Change::Intend(effect.clone())];
+        let account = format!("account {}", self.account.name);
+        let mut changes = vec![
+            Change::Intend(effect.clone()),
+            Change::ProviderHealth { subject: breaker(&self.identity), doc: json!(null) },
+            Change::Resolve { kind: Kind::BreakerWaiting, subject: account },
+        ];
         if let Some(run) = target.run {
             let hash = target.hash.to_owned();
             let event = match target.kill {
@@ -442,6 +462,11 @@ impl Session<'_> {
         self.commit(&[Change::Alert(alert), resolve, Change::Audit(entry)]).await?;
         Ok(true)
     }
+}
+
+/// Where the store remembers since when the breaker holds kills of an account back.
+fn breaker(identity: &str) -> String {
+    format!("breaker:{identity}")
 }
 
 /// The guard's view of the destinations that may have received the target.

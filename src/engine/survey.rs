@@ -168,7 +168,11 @@ impl Session<'_> {
             );
             self.commit(&[Change::Alert(self.account_alert(Kind::AccountWithoutKeys, detail))]).await?;
         } else {
-            self.commit(&[Change::Resolve { kind: Kind::AccountWithoutKeys, subject }]).await?;
+            let mut over = vec![Change::Resolve { kind: Kind::AccountWithoutKeys, subject: subject.clone() }];
+            if usable > 1 {
+                over.push(Change::Resolve { kind: Kind::LastKeyRefused, subject });
+            }
+            self.commit(&over).await?;
         }
         Ok(usable)
     }

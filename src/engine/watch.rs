@@ -168,7 +168,7 @@ fn provisioning_alerts(
 
 impl Session<'_> {
     async fn watch(&mut self) -> Result<(), EngineError> {
-        match self.list().await? {
+        match self.reconcile(false).await? {
             Ok(()) => {
                 self.count_usable().await?;
             }

@@ -32,7 +32,7 @@ use super::time::{Span, Stamp, Timestamp};
 /// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
 pub const TEST_FRESH: Span = Span::minutes(5);
 /// A destination that was looked at within this time counts as looked at *now*.
-pub const CHECK_FRESH: Span = Span::seconds(60);
+pub const CHECK_FRESH: Span = Span::minutes(3);
 /// After so many creates of unknown outcome or refusals in one run, a person is asked.
 pub const MAX_CREATES: u32 = 6;
 
