@@ -7,6 +7,7 @@
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
+//! - `mail_tls`: mail over TLS, with a real handshake
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 //! - `store`: one conformance suite for the store, each case on both databases
 //! - `house`: who may import whom, what belongs in which room, lists that must agree
@@ -19,6 +20,7 @@ mod everyday;
 mod house;
 mod init;
 mod kill;
+mod mail_tls;
 mod notices;
 mod safety;
 mod store;
