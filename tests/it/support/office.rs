@@ -77,8 +77,18 @@ impl Office {
         Self::with_webhook(db, lines, "http://127.0.0.1:1/").await
     }
 
-    /// The same; the URL is in `FOLDER/webhook-url`.
+    /// One that gives the mail server little time.
+    pub async fn hasty(db: Db) -> Self {
+        let engine = "lease = \"3500ms\"\ncall_timeout = \"400ms\"";
+        Self::made(db, "digest = \"\"", "http://127.0.0.1:1/", engine).await
+    }
+
+    /// The same as `with`; the URL is in `FOLDER/webhook-url`.
     pub async fn with_webhook(db: Db, lines: &str, url: &str) -> Self {
+        Self::made(db, lines, url, "lease = \"20s\"\ncall_timeout = \"5s\"").await
+    }
+
+    async fn made(db: Db, lines: &str, url: &str, engine: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mailbox = Mailbox::start().await;
         let database = Database::new(db, folder.path()).await;
@@ -89,8 +99,9 @@ impl Office {
         let text = format!(
             "[server]\npublic_url = \"https://rekeyd.example.com\"\n\
              [database]\nurl = \"file:{0}/database-url\"\n[encryption]\nkeys = \"file:{0}/encryption-key\"\n\
-             [engine]\nlease = \"3500ms\"\ncall_timeout = \"400ms\"\n{1}",
+             [engine]\n{1}\n{2}",
             folder.path().display(),
+            engine,
             email(&mailbox, &lines.replace("FOLDER", &folder.path().display().to_string())),
         );
         std::fs::write(folder.path().join("rekeyd.toml"), text).unwrap();
