@@ -8,6 +8,7 @@
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
+//! - `model`: every interleaving of a small world, by a model checker, around the real decisions
 //! - `store`: one conformance suite for the store, each case on both databases
 //! - `house`: who may import whom, what belongs in which room, lists that must agree
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
@@ -19,6 +20,7 @@ mod everyday;
 mod house;
 mod init;
 mod kill;
+mod model;
 mod notices;
 mod safety;
 mod store;
