@@ -86,10 +86,18 @@ pub const MAX_SKEW: Span = Span::minutes(5);
 
 impl Stamp {
     /// Time since `earlier`: the *smaller* of the two clocks' answers. Without the provider's clock on both
-    /// sides only ours is known, and then nothing is proved: `None`.
+    /// sides only ours is known, and then nothing is proved: `None`. A clock on which `earlier` lies in the future,
+    /// now that both agree, was wrong when it was noted, and does not count: else a clock that was once a year
+    /// ahead would stop a run for a year.
     pub fn elapsed_since(self, earlier: Self) -> Option<Span> {
         let theirs = self.theirs?.since(earlier.theirs?);
-        Some(self.ours.since(earlier.ours).min(theirs))
+        let ours = self.ours.since(earlier.ours);
+        let impossible = |elapsed: Span| elapsed.0 < -MAX_SKEW.0;
+        Some(match (impossible(ours), impossible(theirs)) {
+            (true, false) if self.clocks_agree() => theirs,
+            (false, true) if self.clocks_agree() => ours,
+            _ => ours.min(theirs),
+        })
     }
 
     /// True when at least `span` has passed on both clocks.

@@ -9,6 +9,7 @@
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `mail_tls`: mail over TLS, with a real handshake
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
+//! - `model`: every interleaving of a small world, by a model checker, around the real decisions
 //! - `store`: one conformance suite for the store, each case on both databases
 //! - `house`: who may import whom, what belongs in which room, lists that must agree
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
@@ -21,6 +22,7 @@ mod house;
 mod init;
 mod kill;
 mod mail_tls;
+mod model;
 mod notices;
 mod safety;
 mod store;

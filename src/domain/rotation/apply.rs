@@ -65,7 +65,7 @@ pub enum Event {
     AbortReady { reason: String },
     /// The candidate of an aborted run is gone.
     AbortFinished { at: Stamp },
-    /// The failed candidate of an emergency is the only usable key of the account, and stays until another exists.
+    /// The failed candidate is the last key of the account, and stays until another exists.
     LeftForNow { at: Stamp },
     /// Back to the old key, because a person says so.
     RollbackAsked { id: String },
@@ -336,12 +336,8 @@ fn returning(run: &mut Run, event: &Event) -> bool {
         (State::Aborting { reason }, Event::AbortFinished { at }) if candidate_is_dead(run) => {
             abort_finished(run, reason.clone(), *at)
         }
-        (State::Aborting { .. }, Event::LeftForNow { at })
-            if run.trigger.is_emergency() && !run.abort_asked =>
-        {
-            run.candidate = None;
-            issuing(Issuing::Ready { not_before: at.ours.plus(Span::seconds(5)) })
-        }
+        // An ordinary run that waited here for another key would keep healing from making one.
+        (State::Aborting { reason }, Event::LeftForNow { at }) => abort_finished(run, reason.clone(), *at),
         (State::RollingBack { reason, stage: Rollback::Reviving }, Event::Revived { .. }) => {
             let reason = reason.clone();
             revived(run);

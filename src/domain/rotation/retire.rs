@@ -178,7 +178,11 @@ pub(super) fn observe(run: &Run, facts: &Facts) -> Directive {
         return Directive::Apply(Event::Finished);
     }
     if let Some(live) = open.iter().find(|r| r.is_enabled()) {
-        // A kill step may have waited for days (pause, breaker, clocks): is the key still quiet?
+        // A kill step may have waited for days (pause, breaker, clocks, guard): does the new key still work, and is
+        // the old one still quiet?
+        if let Some(test) = candidate_health(run, facts) {
+            return test;
+        }
         match watch(run, facts, live) {
             Err(look) if !live.urgent => return look,
             Ok(Some(wait)) if !live.urgent => return wait_for(run, facts, vec![wait]),
@@ -201,14 +205,18 @@ pub(super) fn observe(run: &Run, facts: &Facts) -> Directive {
 fn test_after_disable(run: &Run, facts: &Facts, open: &[&Retiree]) -> Option<Directive> {
     let key = run.candidate.as_ref()?;
     let disabled = open.iter().filter_map(|r| match r.phase {
-        Phase::Disabled { since, .. } => Some(since.ours),
+        Phase::Disabled { since, .. } => Some(since),
         _ => None,
     });
-    let since = disabled.max()?;
-    let tested =
-        facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
-            at.ours >= since && !matches!(result, TestResult::Inconclusive { .. })
-        });
+    let since = disabled.max_by_key(|since| since.ours)?;
+    // Our clock alone does not tell: it may have been ahead when the key was disabled.
+    let later =
+        |at: Stamp| at.elapsed_since(since).map_or(at.ours >= since.ours, |elapsed| elapsed >= Span::ZERO);
+    let tested = facts
+        .candidate
+        .tested
+        .as_ref()
+        .is_some_and(|(result, at)| later(*at) && !matches!(result, TestResult::Inconclusive { .. }));
     if !tested {
         return Some(Directive::Test(key.clone()));
     }

@@ -64,7 +64,7 @@ fn each_state_accepts_its_own_events_and_no_others() {
             &["Parked", "RollbackAsked", "PublishIntended", "OverlapTold", "GraceOver", "CandidateFailed"],
         ),
         (State::Observing, &["Parked", "RollbackAsked", "CandidateFailed"]),
-        (aborting(), &["Parked", "AbortAsked"]),
+        (aborting(), &["Parked", "AbortAsked", "LeftForNow"]),
         (rolling(Rollback::Reviving), &["Parked", "RollbackAsked", "Revived", "ReviveAgain"]),
         (
             rolling(Rollback::Republishing),

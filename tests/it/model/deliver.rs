@@ -1,0 +1,111 @@
+//! Publishing and looking, as the engine's `deliver` does them: never blindly over somebody else's change, an
+//! intent before the call, and only what a look shows counts as held.
+
+use rekeyd::domain::rotation::facts::{Holding, Request};
+use rekeyd::domain::rotation::{Event, Level};
+use rekeyd::domain::time::Timestamp;
+
+use super::Story;
+use super::shell::call_out;
+use super::world::*;
+
+impl Story {
+    /// The intent to write, unless somebody else changed the place.
+    pub(super) fn publish(&self, w: &mut World, p: usize, place: usize, key: usize) {
+        if !self.fenced(w, p) {
+            return;
+        }
+        let rows = w.store.holdings.iter().filter(|(row, _)| place_of(&row.address) == place);
+        let last = rows.map(|(row, _)| row).find(|row| row.level > Level::Pending);
+        let theirs = last.filter(|row| row.level >= Level::Confirmed && index(&row.key) != key);
+        let drifted = theirs.is_some_and(|row| index(&row.key) != w.places[place].holds);
+        if drifted && !w.store.run.trigger.is_emergency() && !w.places[place].down {
+            let at = row_at(w, place, key);
+            w.store.holdings[at].0.drift = Some("x".into());
+            return;
+        }
+        self.law_of_publish(w, key);
+        if !self.recorded(w, p, &Event::PublishIntended) {
+            return;
+        }
+        for (row, _) in &mut w.store.holdings {
+            if place_of(&row.address) == place && index(&row.key) != key && row.level > Level::Pending {
+                (row.level, row.checked, row.drift) = (Level::Intended, None, None);
+            }
+        }
+        let at = row_at(w, place, key);
+        let (mut row, _) = w.store.holdings.remove(at);
+        let refused = row.level.min(Level::Intended);
+        (row.level, row.checked, row.drift) = (Level::Intended, None, None);
+        w.store.holdings.insert(0, (row, false));
+        w.store.holdings.sort_by_key(|(row, _)| place_of(&row.address));
+        if w.places[place].down {
+            // A refusal proves that nothing was written.
+            let at = row_at(w, place, key);
+            let row = &mut w.store.holdings[at].0;
+            (row.level, row.error, row.not_before) = (refused, Some("down".into()), SOON);
+            return;
+        }
+        call_out(w, p, Call::Publish { place, key }, false);
+    }
+
+    /// Looks whether a place holds the key, and notes what it proved.
+    pub(super) fn look(&self, w: &mut World, p: usize, place: usize, key: usize) {
+        if !self.fenced(w, p) {
+            return;
+        }
+        let at = row_at(w, place, key);
+        let truth = w.places[place].clone();
+        let row = &mut w.store.holdings[at].0;
+        match (truth.down, truth.holds == key) {
+            (true, _) => (row.error, row.not_before) = (Some("down".into()), SOON),
+            (_, true) => {
+                (row.level, row.checked) = (Level::Confirmed, Some(NOW));
+                (row.drift, row.error, row.not_before) = (None, None, Timestamp(0));
+            }
+            _ => row.drift = Some("x".into()),
+        }
+    }
+
+    pub(super) fn published(&self, w: &mut World, p: usize, place: usize, key: usize, ok: bool) {
+        if !self.fenced(w, p) {
+            return;
+        }
+        let at = row_at(w, place, key);
+        let row = &mut w.store.holdings[at].0;
+        if ok {
+            (row.level, row.error, row.not_before) = (Level::Accepted, None, Timestamp(0));
+        } else {
+            (row.error, row.not_before) = (Some("x".into()), SOON);
+        }
+    }
+}
+
+pub(super) fn row_at(w: &mut World, place: usize, key: usize) -> usize {
+    let same = |row: &Holding| place_of(&row.address) == place && index(&row.key) == key;
+    if let Some(at) = w.store.holdings.iter().position(|(row, _)| same(row)) {
+        return at;
+    }
+    w.store.holdings.push((holding(place, key, Level::Pending), false));
+    w.store.holdings.sort_by_key(|(row, _)| place_of(&row.address));
+    w.store.holdings.iter().position(|(row, _)| same(row)).unwrap()
+}
+
+pub(super) fn holding(place: usize, key: usize, level: Level) -> Holding {
+    Holding {
+        address: address(place),
+        key: key_ref(key).id,
+        level,
+        checked: None,
+        drift: None,
+        error: None,
+        permanent: false,
+        attempts: 0,
+        not_before: Timestamp(0),
+    }
+}
+
+/// A destination of the policy is named by its address.
+pub(super) fn release(place: usize) -> Request {
+    Request::Release { destination: address(place) }
+}

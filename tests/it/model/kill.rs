@@ -1,0 +1,326 @@
+//! Disable and delete, as the engine's `kill` does them: proofs, listing, the real guard and the intent in one
+//! transaction, the call, and only what a look shows afterwards. And the emergency that inherits the keys.
+
+use rekeyd::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
+use rekeyd::domain::key::{MicroUsd, RemoteKey};
+use rekeyd::domain::rotation::facts::{Remote, TestResult};
+use rekeyd::domain::rotation::{Event, Level, Patience, Phase, Retiree, Run, State, Trigger, apply};
+use rekeyd::domain::time::{Span, Stamp, Timestamp};
+
+use super::Story;
+use super::shell::call_out;
+use super::switches::Without;
+use super::world::*;
+
+impl Story {
+    /// Proofs and a listing; what the listing settles needs no guard.
+    pub(super) fn doom(
+        &self,
+        w: &mut World,
+        p: usize,
+        (key, kill): (usize, Kill),
+        urgent: bool,
+        stray: bool,
+    ) {
+        self.prove_holders(w, p, key);
+        let Some(listing) = self.list(w, p) else { return };
+        let run = !stray;
+        if self.already(w, p, (key, kill), run, &listing) {
+            return;
+        }
+        let doomed = Doomed { key, kill, urgent, stray, run, listing, listed: NOW, raced: false };
+        if let Some(session) = &mut w.replicas[p] {
+            session.doing = Doing::Guarding(doomed);
+        }
+    }
+
+    /// Fresh proof from every place that may have received the key.
+    fn prove_holders(&self, w: &mut World, p: usize, key: usize) {
+        let held: Vec<usize> = w
+            .store
+            .holdings
+            .iter()
+            .filter(|(row, out)| index(&row.key) == key && !out && row.level > Level::Pending)
+            .map(|(row, _)| place_of(&row.address))
+            .collect();
+        for place in held {
+            let at = |row: &&(_, bool)| {
+                let row: &(rekeyd::domain::rotation::facts::Holding, bool) = row;
+                place_of(&row.0.address) == place && index(&row.0.key) != key
+            };
+            let newest = w.store.holdings.iter().find(at).map(|(row, _)| row.clone());
+            if let Some(row) = newest.filter(|row| row.level >= Level::Confirmed) {
+                self.look(w, p, place, index(&row.key));
+                self.test(w, p, index(&row.key));
+            }
+        }
+    }
+
+    fn already(
+        &self,
+        w: &mut World,
+        p: usize,
+        (key, kill): (usize, Kill),
+        run: bool,
+        listing: &[(usize, bool)],
+    ) -> bool {
+        let seen = listing.iter().find(|(listed, _)| *listed == key).map(|(_, enabled)| *enabled);
+        let retiree = w.store.run.retirees.iter().find(|r| r.key.hash == hash(key));
+        let phase = retiree.filter(|_| run).map(|r| r.phase.clone());
+        let hash = hash(key);
+        let event = match (kill, seen) {
+            (Kill::Delete, None) if phase == Some(Phase::Deleting) => Event::Deleted { hash },
+            (_, None) => Event::FoundGone { hash },
+            (Kill::Disable, Some(false)) if phase == Some(Phase::Disabling) => {
+                Event::Disabled { hash, at: NOW }
+            }
+            (Kill::Disable, Some(false)) => Event::FoundDisabled { hash, at: NOW },
+            (Kill::Delete, Some(true)) if matches!(phase, Some(Phase::Disabled { .. })) => {
+                Event::FoundEnabled { hash, at: NOW }
+            }
+            _ => return false,
+        };
+        if self.fenced(w, p) {
+            w.store.toggles.retain(|toggle| toggle.key != key || toggle.kill != Some(kill));
+            if run {
+                self.record(w, p, &event);
+            }
+        }
+        true
+    }
+
+    /// The guard decides on the rows of the transaction that commits the intent (I2).
+    pub(super) fn guard(&self, w: &mut World, p: usize, doomed: &Doomed) {
+        if let Some(session) = &mut w.replicas[p] {
+            session.doing = Doing::Deciding;
+        }
+        if !self.fenced(w, p) {
+            return;
+        }
+        if let Err(refusal) = self.permitted(w, doomed) {
+            return self.refused(w, p, doomed, &refusal);
+        }
+        self.law_of_kill(w, doomed);
+        let (hash, key) = (hash(doomed.key), doomed.key);
+        let intent = match doomed.kill {
+            Kill::Disable => Event::DisableIntended { hash },
+            Kill::Delete => Event::DeleteIntended { hash },
+        };
+        if doomed.run && !self.recorded(w, p, &intent) {
+            return;
+        }
+        w.store.toggles.retain(|toggle| toggle.key != key || toggle.kill != Some(doomed.kill));
+        w.store.toggles.push(Toggle { kill: Some(doomed.kill), key, since: NOW });
+        w.store.kills.retain(|(known, _)| *known != key);
+        w.store.kills.push((key, NOW));
+        let call = Call::Kill { kill: doomed.kill, key, run: doomed.run };
+        call_out(w, p, call, doomed.raced);
+    }
+
+    fn refused(&self, w: &mut World, p: usize, doomed: &Doomed, refusal: &Refusal) {
+        let left = Event::LeftForNow { at: NOW };
+        if matches!(refusal, Refusal::LastRegularKey { .. })
+            && apply(&w.store.run, &left).is_ok()
+            && doomed.run
+        {
+            self.record(w, p, &left);
+        } else if doomed.run || doomed.stray {
+            self.postpone(w, p);
+        } else {
+            Self::close(w, p);
+        }
+    }
+
+    /// The real guard on the rows of the store. A switch edits what it is shown.
+    fn permitted(&self, w: &World, doomed: &Doomed) -> Result<(), Refusal> {
+        let key = doomed.key;
+        // On the provider's clock a year less has passed, when ours is ahead.
+        let skewed = |at: Stamp| {
+            let ahead = w.ahead && !self.lacks(Without::Clocks);
+            let skew = Span(if ahead { -YEAR.0 } else { 0 });
+            Stamp { theirs: at.theirs.map(|at| at.plus(skew)), ..at }
+        };
+        let keys: Vec<RemoteKey> = doomed
+            .listing
+            .iter()
+            .filter(|(listed, _)| *listed == key || !w.is_stray(*listed))
+            .map(|(listed, enabled)| listed_key(*listed, *enabled))
+            .collect();
+        let open: Vec<String> =
+            w.store.toggles.iter().filter(|t| t.kill.is_some()).map(|t| hash(t.key)).collect();
+        let holders = holders(w, key, &skewed);
+        let others = w.store.kills.iter().filter(|(killed, _)| *killed != key).count();
+        let stored = w.row(key).is_some();
+        let mut case = Case {
+            account: "a",
+            target: &hash(key),
+            kill: doomed.kill,
+            urgent: doomed.urgent,
+            now: skewed(NOW),
+            listed: skewed(doomed.listed),
+            keys: &keys,
+            provisioning_hash: &hash(PROVISIONING),
+            open_kills: &open,
+            holders: &holders,
+            ours: stored || doomed.stray,
+            frozen: w.store.frozen,
+            recent_kills: u32::try_from(others).unwrap(),
+            max_kills: self.max_kills,
+        };
+        let more: Vec<RemoteKey> = keys.iter().cloned().chain([listed_key(99, true)]).collect();
+        match self.without {
+            Some(Without::LastKey) => case.keys = &more,
+            Some(Without::Holders | Without::Required) => case.holders = &[],
+            Some(Without::OpenKill) => case.open_kills = &[],
+            Some(Without::Ours) => case.ours = true,
+            Some(Without::Frozen) => case.frozen = false,
+            Some(Without::Breaker) => case.max_kills = u32::MAX,
+            Some(Without::FreshListing) => case.listed = case.now,
+            Some(Without::Provisioning) => case.provisioning_hash = "",
+            _ => {}
+        }
+        permit(&case)
+    }
+
+    /// True when the guard would keep this key as the last one of the account.
+    pub(super) fn only_usable(&self, w: &World, key: usize) -> bool {
+        !usable(w).iter().any(|other| *other != key)
+    }
+
+    /// Read back: only what the provider shows now counts.
+    pub(super) fn settle_kill(&self, w: &mut World, p: usize, kill: Kill, key: usize, run: bool) {
+        let proved = match (kill, Self::read(w, p, key)) {
+            (_, Remote::Gone) | (Kill::Disable, Remote::Disabled) => true,
+            (Kill::Delete, Remote::Disabled) | (_, Remote::Enabled(_)) => false,
+        };
+        if !self.fenced(w, p) {
+            return;
+        }
+        if proved {
+            w.store.toggles.retain(|toggle| toggle.key != key || toggle.kill != Some(kill));
+        }
+        let hash = hash(key);
+        let event = match kill {
+            Kill::Disable => Event::Disabled { hash, at: NOW },
+            Kill::Delete => Event::Deleted { hash },
+        };
+        match (proved, run) {
+            (true, true) => self.record(w, p, &event),
+            (false, _) => self.postpone(w, p),
+            (true, false) => {}
+        }
+    }
+
+    /// As `start_emergency`: the open run is superseded, its keys are inherited.
+    pub(super) fn take_over(&self, w: &mut World, id: String, trigger: Trigger, target: usize) {
+        let open = (!w.store.run.state.is_terminal()).then(|| w.store.run.clone());
+        w.store.request = None;
+        let retiring = w.row(target).unwrap().role == Role::Retiring;
+        let goes_on = open.clone().filter(|run| retiring && carries_on(run));
+        w.store.run = match goes_on {
+            Some(run) => escalate(run, id, trigger, target),
+            None => self.fresh_emergency(w, open.as_ref(), id, trigger, target, retiring),
+        };
+    }
+
+    fn fresh_emergency(
+        &self,
+        w: &World,
+        open: Option<&Run>,
+        id: String,
+        trigger: Trigger,
+        target: usize,
+        retiring: bool,
+    ) -> Run {
+        let mut run = Run::new(id, "r".into(), "a".into(), trigger, self.policy.clone());
+        run.predecessor = Some(key_ref(target));
+        for row in w.store.rows.iter().filter(|row| row.role != Role::Dead) {
+            let known = open.and_then(|open| open.retirees.iter().find(|r| index(&r.key.id) == row.key));
+            let fresh = Retiree::new(key_ref(row.key), false, self.policy.observe);
+            let mut retiree = known.cloned().unwrap_or(fresh);
+            if let Phase::Revived { .. } = retiree.phase {
+                retiree.phase = Phase::Live { quiet: None };
+            }
+            if row.key == target && trigger == Trigger::Leak {
+                (retiree.urgent, retiree.observe) = (true, Span::ZERO);
+            }
+            run.retirees.push(retiree);
+        }
+        run.retirees.sort_by_key(|retiree| !retiree.urgent);
+        let current = w.store.rows.iter().find(|row| row.role == Role::Current).filter(|_| retiring);
+        if let Some(current) = current {
+            run.candidate = Some(key_ref(current.key));
+            run.retirees.retain(|retiree| index(&retiree.key.id) != current.key);
+            (run.published, run.state) = (true, State::Publishing);
+        }
+        run
+    }
+}
+
+fn carries_on(run: &Run) -> bool {
+    let state = run.state.underlying();
+    run.candidate.is_some() && matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
+}
+
+fn escalate(open: Run, id: String, trigger: Trigger, target: usize) -> Run {
+    let state = open.state.underlying().clone();
+    let mut run = Run { id, trigger, state, patience: Patience::NONE, ..open };
+    if !run.retirees.iter().any(|retiree| index(&retiree.key.id) == target) {
+        run.retirees.push(Retiree::new(key_ref(target), true, Span::ZERO));
+    }
+    for retiree in run.retirees.iter_mut().filter(|retiree| index(&retiree.key.id) == target) {
+        (retiree.urgent, retiree.observe) = (true, Span::ZERO);
+    }
+    if let State::Observing = run.state {
+        let since = Stamp { ours: Timestamp(0), theirs: Some(Timestamp(0)) };
+        run.state = State::Grace { since, overlap_told: true };
+    }
+    run
+}
+
+/// The guard's view of the destinations that may have received the target.
+fn holders(w: &World, target: usize, skewed: &dyn Fn(Stamp) -> Stamp) -> Vec<Holder> {
+    let rows = &w.store.holdings;
+    let may_hold = rows.iter().filter(|(row, _)| index(&row.key) == target && row.level > Level::Pending);
+    let proof = |(row, _): &(rekeyd::domain::rotation::facts::Holding, bool)| {
+        let facts = &w.row(index(&row.key)).filter(|row| row.role != Role::Dead)?.facts;
+        let checked = row.checked.filter(|_| row.level >= Level::Confirmed && row.drift.is_none())?;
+        let valid = facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid);
+        let valid = valid.map(|(_, at)| skewed(*at));
+        Some(Proof { hash: hash(index(&row.key)), checked: skewed(checked), valid })
+    };
+    let holder = |(row, released): &(rekeyd::domain::rotation::facts::Holding, bool)| Holder {
+        destination: row.address.clone(),
+        released: *released,
+        now_holds: rows
+            .iter()
+            .find(|(other, _)| other.address == row.address && other.key != row.key)
+            .and_then(proof),
+    };
+    may_hold.map(holder).collect()
+}
+
+fn listed_key(key: usize, enabled: bool) -> RemoteKey {
+    RemoteKey {
+        hash: hash(key),
+        name: String::new(),
+        label: String::new(),
+        disabled: !enabled,
+        limit: None,
+        limit_remaining: None,
+        limit_reset: None,
+        include_byok_in_limit: false,
+        usage: MicroUsd(0),
+        byok_usage: MicroUsd(0),
+        last_used_at: None,
+        expires_at: None,
+        created_at: None,
+        workspace_id: None,
+    }
+}
+
+/// Regular keys that somebody may work with.
+pub(super) fn usable(w: &World) -> Vec<usize> {
+    let regular = |key: &usize| *key != PROVISIONING && w.keys[*key].enabled() && !w.is_stray(*key);
+    (0..w.keys.len()).filter(regular).collect()
+}
