@@ -84,7 +84,8 @@ impl Postgres {
         match failure.kind {
             FailureKind::NotFound => failure.hint(self.migrate_command()),
             FailureKind::Forbidden if failure.hint.is_none() => {
-                self.lacking(deadline).await.err().unwrap_or(failure)
+                let lacking = self.lacking(deadline).await.err();
+                lacking.filter(|found| found.kind == FailureKind::Forbidden).unwrap_or(failure)
             }
             _ => failure,
         }
