@@ -18,6 +18,7 @@ use crate::crypto::{Fingerprinter, Ring, Sealed, SecretRef};
 use crate::destination::command::{Command, CommandSpec};
 use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
+use crate::destination::postgres::{Postgres, PostgresSpec};
 use crate::destination::vercel::{Vercel, VercelSpec};
 use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
@@ -229,7 +230,7 @@ fn provisioning_places(
                 "type = \"github\" with holds = \"provisioning\"",
             )
         })?;
-        place(destination, http).map(|(_, place)| place)
+        place(settings, destination, http).map(|(_, place)| place)
     });
     places.collect()
 }
@@ -247,12 +248,12 @@ fn test_policy(tests: &settings::Tests) -> TestPolicy {
 
 fn places(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Place>> {
     let regular = settings.destinations.iter().filter(|entry| entry.holds == KeyKind::Regular);
-    regular.map(|entry| place(entry, http)).collect()
+    regular.map(|entry| place(settings, entry, http)).collect()
 }
 
-fn place(entry: &settings::Destination, http: &Http) -> anyhow::Result<(String, Place)> {
+fn place(settings: &Settings, entry: &settings::Destination, http: &Http) -> anyhow::Result<(String, Place)> {
     let name = entry.name.to_string();
-    let (kind, adapter) = adapter(&name, &entry.kind, http)?;
+    let (kind, adapter) = adapter(settings, &name, &entry.kind, http)?;
     let effective = adapter.rollout().is_some_and(Rollout::required);
     let target = Target {
         name: name.clone(),
@@ -268,6 +269,7 @@ fn place(entry: &settings::Destination, http: &Http) -> anyhow::Result<(String, 
 }
 
 fn adapter(
+    settings: &Settings,
     name: &str,
     kind: &DestinationKind,
     http: &Http,
@@ -295,11 +297,7 @@ fn adapter(
             let spec = CommandSpec { command: command.clone(), timeout: *timeout };
             Ok(("command", Arc::new(Command::new(spec).map_err(|failure| misconfigured(name, failure))?)))
         }
-        DestinationKind::Postgres { .. } => Err(Misconfigured::new(
-            format!("destination {name}: this version does not publish to PostgreSQL yet"),
-            "type = \"github\", \"vercel\", \"file\" or \"command\"",
-        )
-        .into()),
+        DestinationKind::Postgres { .. } => Ok(("postgres", Arc::new(postgres(settings, name, kind)?))),
     }
 }
 
@@ -325,6 +323,21 @@ fn vercel(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Ver
         api_url: api_url.as_str().to_owned(),
     };
     Ok(Vercel::new(spec, http).map_err(|failure| misconfigured(name, failure))?)
+}
+
+fn postgres(settings: &Settings, name: &str, kind: &DestinationKind) -> anyhow::Result<Postgres> {
+    let DestinationKind::Postgres { url, provider_name, key_number, mirror } = kind else {
+        return Err(anyhow!("destination {name} is not a PostgreSQL row"));
+    };
+    let spec = PostgresSpec {
+        name: name.to_owned(),
+        url: resolve(url, &format!("destination {name}: url"))?,
+        provider_name: provider_name.clone(),
+        key_number: i32::try_from(*key_number)?,
+        mirror: *mirror,
+        ca_file: settings.network.ca_file.clone(),
+    };
+    Ok(Postgres::new(spec).map_err(|failure| misconfigured(name, failure))?)
 }
 
 fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Github> {

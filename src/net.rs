@@ -59,6 +59,12 @@ impl Deadline {
         Instant::now() >= self.0
     }
 
+    /// What is left until then; zero from the deadline on.
+    #[expect(clippy::disallowed_methods, reason = "this room owns the monotonic clock of calls")]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
     /// The earlier of this deadline and `span` from now.
     #[must_use]
     pub fn at_most(self, span: Duration) -> Self {

@@ -14,6 +14,9 @@ pub(super) enum Command {
     Check {
         /// Only this one
         name: Option<String>,
+        /// First install the tables of a PostgreSQL destination, or take over those that are there
+        #[arg(long, requires = "name")]
+        migrate: bool,
     },
     /// Write the current key to a destination again, whatever it holds, and prove it
     Publish {
@@ -38,7 +41,14 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             )?;
             Ok(0)
         }
-        Command::Check { name } => check(context, &engine, name).await,
+        Command::Check { name, migrate } => {
+            if let Some(name) = name.as_ref().filter(|_| migrate) {
+                for line in engine.migrate_place(name).await? {
+                    eprintln!("{name}: {line}");
+                }
+            }
+            check(context, &engine, name).await
+        }
         Command::Publish { name } => publish(context, &engine, &name).await,
     }
 }

@@ -68,6 +68,12 @@ pub static PASSES: &[Pass] = &[
         longest: LONG,
         look: |service, live| Box::pin(notices(service, live)),
     },
+    Pass {
+        name: "mirror",
+        wake: "*/2 * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(mirror(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -94,6 +100,11 @@ async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
 async fn notices(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     live.engine.deliver_notices(&service.stop).await.map(drop)
+}
+
+/// Carries verdicts and mirrored keys over to the tables of applications.
+async fn mirror(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.mirror(&service.stop).await
 }
 
 /// The scheduler and the tasks that it wakes.

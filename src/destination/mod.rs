@@ -12,6 +12,7 @@
 pub mod command;
 pub mod file;
 pub mod github;
+pub mod postgres;
 pub mod vercel;
 
 use async_trait::async_trait;
@@ -102,6 +103,11 @@ pub trait Destination: Send + Sync {
     fn rollout(&self) -> Option<&dyn Rollout> {
         None
     }
+
+    /// The table behind it, where there is one.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
 }
 
 /// A step after a proved write that makes running consumers take the key up: a redeploy, a dispatch event.
@@ -124,4 +130,44 @@ pub trait Rollout: Send + Sync {
         evidence: &Value,
         deadline: Deadline,
     ) -> Result<Value, Failure>;
+}
+
+/// A destination that is one row of a table: other rows may mirror stored keys, and each says how its key is.
+///
+/// What is written is fenced by the row itself: an [`Entry`] names the write that it was read after.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Installs the tables and functions, or takes over those that are there. Answers what it did, a line each.
+    async fn migrate(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
+
+    /// The provider whose manually kept keys are mirrored.
+    fn mirrors(&self) -> Option<&str>;
+
+    /// The number of the row that a rotation publishes to.
+    fn own_number(&self) -> i64;
+
+    /// Every row of the provider.
+    async fn entries(&self, deadline: Deadline) -> Result<Vec<Entry>, Failure>;
+
+    /// Writes one row, unless somebody wrote it since it was read.
+    async fn put(&self, entry: &Entry, deadline: Deadline) -> Result<(), Failure>;
+}
+
+/// One row of a [`Ledger`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the key in its provider.
+    pub number: i64,
+    /// The key.
+    pub secret: Secret,
+    /// Inactive keys are not handed out.
+    pub is_active: bool,
+    /// Higher ones are handed out first; `None` keeps the row's.
+    pub priority: Option<i64>,
+    /// The verdict; an `invalid` key is not handed out.
+    pub status: String,
+    /// Which generation of a rotation it is.
+    pub generation: Option<i64>,
+    /// How many writes the row has seen; `None` when there is no row.
+    pub seq: Option<i64>,
 }

@@ -14,6 +14,7 @@
 //! check     one pass over stored keys: probe, fold, commit · record, tell   the one place that records a test
 //! watch     provisioning keys, credits, duplicates · scripts   the provisioning key for scripts
 //! heal      a dead current key starts an emergency
+//! mirror    tables of applications follow the store
 //! notices   what happened, told to people
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
@@ -30,6 +31,7 @@ mod heal;
 mod incident;
 mod kill;
 mod manual;
+mod mirror;
 mod notices;
 mod outcome;
 mod outlook;

@@ -52,7 +52,24 @@ impl Engine {
                 "could not be looked at".to_owned()
             }
         };
+        if let Some(trouble) = self.mirror_trouble(place).await? {
+            ok = false;
+            seen.push(format!("mirror: {trouble}"));
+        }
         Ok(Checked { name: name.to_owned(), ok, standing, seen })
+    }
+
+    /// Installs the tables of a destination that is one, or takes over those that are there.
+    pub async fn migrate_place(&self, name: &str) -> Result<Vec<String>, EngineError> {
+        let place = self.place(name)?;
+        let ledger = place.adapter.ledger().ok_or_else(|| {
+            EngineError::usage(
+                format!("destination {name} is of type {}: there is nothing to migrate", place.kind),
+                "only destinations of type postgres have tables",
+            )
+        })?;
+        let did = ledger.migrate(self.deadline()).await;
+        did.map_err(|failure| EngineError::outside(format!("{name} could not be migrated"), failure))
     }
 
     /// What the newest write to this destination looks like now.
