@@ -4,6 +4,7 @@
 #   tests/run.sh                 all of it
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
+#   tests/run.sh faults          the 34 faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
@@ -206,6 +207,22 @@ documentation() {
     RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 }
 
+# A test that passed leaves a line `fault;database;result;invariants` in target/faults.
+faults() {
+    local proofs=target/faults number missing=()
+    rm -rf "$proofs"
+    cargo test --locked --test it -- faults:: model:: --test-threads 6
+    {
+        printf 'fault;database;result;invariants checked\n'
+        sort "$proofs"/*.txt
+    } | column -t -s ';'
+    for number in $(seq -w 1 34); do
+        compgen -G "$proofs/fault_${number}_*.sqlite.txt" >/dev/null || missing+=("$number on SQLite")
+        compgen -G "$proofs/fault_${number}_*.postgres.txt" >/dev/null || missing+=("$number on PostgreSQL")
+    done
+    ((${#missing[@]} == 0)) || die "not proved: ${missing[*]}"
+}
+
 dependencies() {
     need_deny
     cargo deny --locked check bans licenses sources
@@ -233,8 +250,12 @@ main() {
         with_postgres
         step "integration tests" cargo test --locked --test it -- "$@"
         ;;
+    faults)
+        with_postgres
+        step "faults" faults
+        ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], deny)" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, deny)" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }
