@@ -5,6 +5,7 @@
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
+#   tests/run.sh faults          the 34 faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
@@ -207,6 +208,22 @@ documentation() {
     RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
+# A test that passed leaves a line `fault;database;result;invariants` in target/faults.
+faults() {
+    local proofs=target/faults number missing=()
+    rm -rf "$proofs"
+    cargo test --locked --test it -- faults:: model::
+    {
+        printf 'fault;database;result;invariants checked\n'
+        sort "$proofs"/*.txt
+    } | column -t -s ';'
+    for number in $(seq -w 1 34); do
+        compgen -G "$proofs/fault_${number}_*.sqlite.txt" >/dev/null || missing+=("$number on SQLite")
+        compgen -G "$proofs/fault_${number}_*.postgres.txt" >/dev/null || missing+=("$number on PostgreSQL")
+    done
+    ((${#missing[@]} == 0)) || die "not proved: ${missing[*]}"
+}
+
 dependencies() {
     need_deny
     cargo deny --locked check bans licenses sources
@@ -235,9 +252,13 @@ main() {
         with_postgres
         step "integration tests" cargo test --locked --test it -- "$@"
         ;;
+    faults)
+        with_postgres
+        step "faults" faults
+        ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], systemd, deny)" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny)" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

@@ -134,7 +134,7 @@ impl Session<'_> {
         row.fact.level = Level::Accepted;
         row.fact.error = None;
         row.fact.permanent = false;
-        row.fact.attempts = 0;
+        // Attempts go on counting until it is proved: what says yes and stores nothing is written ever more rarely.
         row.fact.not_before = Timestamp(0);
         row.evidence = evidence.clone();
         let detail = format!("generation {} ({})", key.generation.unwrap_or_default(), key.mask);
@@ -362,12 +362,20 @@ impl Session<'_> {
                 fact.drift = Some(how.clone());
                 (format!("{name}: {how}"), Some(drift_alert(rotation, name, &how)))
             }
-            Standing::Accepted(why) => self.not_proved(fact, name, why),
-            _ => self.not_proved(fact, name, "it cannot be told what it holds".to_owned()),
+            Standing::Accepted(why) => self.not_proved(fact, name, rotation, why),
+            _ => self.not_proved(fact, name, rotation, "it cannot be told what it holds".to_owned()),
         }
     }
 
-    fn not_proved(&self, fact: &mut Holding, name: &str, why: String) -> (String, Option<NewAlert>) {
+    /// People are told when a second write was in vain: a destination that says yes and stores nothing (rotation.md,
+    /// fault 16) would hold up the run in silence.
+    fn not_proved(
+        &self,
+        fact: &mut Holding,
+        name: &str,
+        rotation: &str,
+        why: String,
+    ) -> (String, Option<NewAlert>) {
         fact.attempts += 1;
         // A second is what vendors' times are made of; then twice as long each time, up to a minute.
         let wait = Span::seconds(1 << (fact.attempts - 1).min(6)).min(Span::minutes(1));
@@ -376,8 +384,11 @@ impl Session<'_> {
             fact.level = Level::Intended;
         }
         let did = format!("{name} does not prove it yet: {why}");
+        let failure = Failure::new(FailureKind::Unclear, why.clone());
+        let in_vain = fact.attempts >= 2 * LOOKS_BEFORE_REWRITE;
+        let alert = in_vain.then(|| destination_failed(rotation, None, name, &failure));
         fact.error = Some(why);
-        (did, None)
+        (did, alert)
     }
 }
 

@@ -15,9 +15,13 @@ use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
-use crate::domain::rotation::{CHECK_FRESH, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
+use crate::domain::rotation::{Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
+
+/// A destination that was looked at so recently is not asked again before a kill. Much shorter than what the guard
+/// accepts: a person may have put the old key back a moment ago (rotation.md, fault 15).
+const LOOKED_JUST_NOW: Span = Span::seconds(3);
 
 /// What came of trying to disable or delete a key.
 #[derive(Debug)]
@@ -250,11 +254,9 @@ impl Session<'_> {
                 max_kills: self.account.max_deletes_per_hour,
             })
         };
-        let account = format!("account {}", self.account.name);
         let mut changes = vec![
             Change::Intend(effect.clone()),
             Change::ProviderHealth { subject: breaker(&self.identity), doc: json!(null) },
-            Change::Resolve { kind: Kind::BreakerWaiting, subject: account },
         ];
         if let Some(run) = target.run {
             let hash = target.hash.to_owned();
@@ -270,6 +272,12 @@ impl Session<'_> {
             subject,
             "intended",
         )));
+        // The guard let it pass: what held back an earlier one is over.
+        let account = format!("account {}", self.account.name);
+        changes.extend(
+            [Kind::ClockSkew, Kind::BreakerWaiting]
+                .map(|kind| Change::Resolve { kind, subject: account.clone() }),
+        );
         let of = (self.identity.as_str(), target.hash);
         Ok(self.engine.parts.store.commit_guarded(&self.lease, of, check, &changes).await?)
     }
@@ -345,7 +353,7 @@ impl Session<'_> {
     async fn prove(&mut self, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
         let Some(key) = self.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
         let place = self.engine.places().find(|place| place.target.address == row.fact.address).cloned();
-        let fresh = row.fact.checked.is_some_and(|at| self.now().fresh(at, Span(CHECK_FRESH.0 / 2)));
+        let fresh = row.fact.checked.is_some_and(|at| self.now().fresh(at, LOOKED_JUST_NOW));
         if let (false, Some(place), Some(secret)) = (fresh, place, self.engine.open(&key)?) {
             let delivery = Delivery {
                 secret,

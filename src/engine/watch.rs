@@ -168,6 +168,7 @@ fn provisioning_alerts(
 
 impl Session<'_> {
     async fn watch(&mut self) -> Result<(), EngineError> {
+        // A stray may surface long after the run that asked for it (rotation.md, fault 5).
         match self.reconcile(false).await? {
             Ok(()) => {
                 self.count_usable().await?;

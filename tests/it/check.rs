@@ -139,15 +139,6 @@ async fn healed(db: Db, how: fn(&mut rekeyd::sim::openrouter::KeyRow)) -> World 
 }
 
 on_both_databases! {
-    async fn the_only_key_deleted_by_hand_is_healed(db: Db) {
-        let world = healed(db, |key| key.deleted = true).await;
-        assert_eq!(world.living().len(), 1);
-        let dark = of_kind(&world, "account_without_keys").await;
-        assert!(dark.iter().all(|alert| alert.resolved_at.is_some()), "{dark:?}");
-    }
-}
-
-on_both_databases! {
     async fn a_key_disabled_by_a_person_is_replaced_and_never_enabled(db: Db) {
         let world = healed(db, |key| key.disabled = true).await;
         let run = world.newest_run().await;

@@ -1,4 +1,4 @@
-//! The daemon: it runs by itself, stops in every state, reloads, and shares the work.
+//! The daemon: it runs by itself, stops well, and reloads. What it survives is in `faults`.
 
 use std::time::Duration;
 
@@ -153,43 +153,6 @@ jitter = "0s""#);
     }
 }
 
-/// SIGTERM at one call of a rotation, which is answered only afterwards: finished, committed, lease given back.
-async fn stopped_at(db: Db, call: u64) {
-    let world = World::new(db).await;
-    reschedule(&world, NEVER);
-    world.adopt().await;
-    world.rekeyd(&["rotations", "run", "production"]).await.ok();
-    let daemon = serve(&world).await;
-    let held = world.script.hold_nth(world.script.count() + call, When::After);
-    let arrived = tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.is_ok();
-    let stopping = tokio::spawn(stop(daemon));
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    held.release();
-    stopping.await.unwrap();
-    assert_eq!(held_leases(&world).await, Vec::<String>::new(), "call {call}, arrived: {arrived}");
-    let next = serve(&world).await;
-    until("idle", async || world.rotation().await["state"] == "idle").await;
-    assert_eq!(runs(&world).await.len(), 1);
-    assert_eq!(world.newest_run().await["outcome"], "done");
-    world.assert_destinations_work("after the restart");
-    stop(next).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_stops_in_every_state_and_leaves_no_lease() {
-    let all = tokio::task::LocalSet::new();
-    let mut cases = Vec::new();
-    for call in [1, 2, 3, 5, 8] {
-        for db in [Db::Sqlite, Db::Postgres] {
-            cases.push(all.spawn_local(stopped_at(db, call)));
-        }
-    }
-    all.await;
-    for case in cases {
-        case.await.unwrap();
-    }
-}
-
 /// A scheduled run, stopped while its key is being made: nothing is in doubt afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_while_a_key_is_made() {
@@ -267,30 +230,6 @@ async fn sqlx_alerts(world: &World) -> Vec<String> {
         let mut db = sqlx::PgConnection::connect(url).await.unwrap();
         db.fetch_all(SQL).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_daemons_on_one_database_share_the_work() {
-    let world = World::new(Db::Postgres).await;
-    reschedule(&world, OFTEN);
-    world.adopt().await;
-    let first = serve(&world).await;
-    let second = serve(&world).await;
-    until("a second run that is done", async || {
-        runs(&world).await.iter().filter(|run| run["state"] == "done").count() >= 2
-    })
-    .await;
-    reschedule(&world, NEVER);
-    signal(&first, nix::sys::signal::Signal::SIGHUP);
-    signal(&second, nix::sys::signal::Signal::SIGHUP);
-    until("at rest", async || at_rest(&world).await).await;
-    stop(first).await;
-    stop(second).await;
-    let all = runs(&world).await;
-    let made = world.openrouter.keys().len();
-    assert_eq!(made, all.len() + 1, "one key a run, and the first: {all:?}");
-    assert_eq!(world.living().len(), 1);
-    world.assert_destinations_work("after two daemons");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

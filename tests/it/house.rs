@@ -315,3 +315,54 @@ fn planted_gaps_in_a_table_of_alerts_are_seen() {
     assert_eq!(tables_of_kinds(page, &kinds), [BTreeSet::from(["key_invalid"])]);
     assert!(tables_of_kinds("| `rotation` | x |\n", &kinds).is_empty());
 }
+
+// --- what docs/safety.md says ----------------------------------------------------------------------------------
+
+/// Names of functions in these sources.
+fn functions(sources: &str) -> BTreeSet<&str> {
+    let after = sources.split("fn ").skip(1);
+    let named = after.filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+    let made = sources.split("on_sqlite!(").skip(1).filter_map(|rest| rest.split(',').next());
+    named.chain(made).collect()
+}
+
+/// What the page says in code, as far as it could be the name of a test.
+fn named_tests(page: &str) -> BTreeSet<&str> {
+    let code = page.split('`').skip(1).step_by(2);
+    code.filter(|word| word.contains('_') && word.chars().all(|c| c.is_alphanumeric() || c == '_')).collect()
+}
+
+/// What is wrong with the page, given the tests.
+fn lies(page: &str, functions: &BTreeSet<&str>) -> Vec<String> {
+    let named = named_tests(page);
+    let missing = named.difference(functions).map(|name| format!("there is no test {name}"));
+    let faults = functions.iter().filter(|name| name.starts_with("fault_"));
+    let silent = faults.filter(|name| !named.contains(**name)).map(|name| format!("the page lacks {name}"));
+    let numbered = (1..=34).filter(|number| {
+        let prefix = format!("fault_{number:02}_");
+        !functions.iter().any(|name| name.starts_with(&prefix))
+    });
+    let without = numbered.map(|number| format!("fault {number} has no test"));
+    missing.chain(silent).chain(without).collect()
+}
+
+#[test]
+fn the_page_on_safety_names_every_fault_and_no_test_that_is_not_there() {
+    let mut files = Vec::new();
+    files_below(&root().join("tests/it/faults"), &mut files);
+    let sources: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let page = std::fs::read_to_string(root().join("docs/safety.md")).unwrap();
+    none(&lies(&page, &functions(&sources)));
+}
+
+#[test]
+fn planted_lies_are_seen() {
+    let of_all = |line: fn(u8) -> String| (1..=33).map(line).collect::<Vec<_>>().join("\n");
+    let mut sources = of_all(|number| format!("async fn fault_{number:02}_x() {{}}"));
+    let mut page = of_all(|number| format!("`fault_{number:02}_x`"));
+    assert_eq!(lies(&page, &functions(&sources)), ["fault 34 has no test"]);
+    sources.push_str("\non_sqlite!(kill_all, Story); async fn fault_34_x() {}");
+    assert_eq!(lies(&page, &functions(&sources)), ["the page lacks fault_34_x"]);
+    page.push_str("\n`fault_34_x` `kill_all` `fault_35_y` `failed`");
+    assert_eq!(lies(&page, &functions(&sources)), ["there is no test fault_35_y"]);
+}

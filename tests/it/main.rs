@@ -3,14 +3,14 @@
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
 //! - `application`: the application's PostgreSQL: who can read, who writes, what is carried over
 //! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
-//! - `daemon`: it runs by itself: ticks, stop, reload, two at once
+//! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `mail_tls`: mail over TLS, with a real handshake
-//! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 //! - `model`: every interleaving of a small world, by a model checker, around the real decisions
+//! - `faults`: the 34 faults of rotation.md, each by its number, with the invariants after each
 //! - `store`: one conformance suite for the store, each case on both databases
 //! - `house`: who may import whom, what belongs in which room, lists that must agree
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
@@ -20,9 +20,9 @@ mod application;
 mod check;
 mod daemon;
 mod everyday;
+mod faults;
 mod house;
 mod init;
-mod kill;
 mod mail_tls;
 mod model;
 mod notices;

@@ -5,7 +5,7 @@ pub mod office;
 pub mod world;
 
 pub use database::{Database, Db};
-pub use office::Office;
+pub use office::{Ahead, Office};
 pub use world::World;
 
 /// Expands a test body into one test for each database.

@@ -21,6 +21,13 @@ pub struct Ahead {
     offset: AtomicI64,
 }
 
+impl Ahead {
+    /// One that is so far ahead of the machine's.
+    pub fn by(span: Span) -> Arc<Self> {
+        Arc::new(Self { clock: SystemClock::default(), offset: AtomicI64::new(span.0) })
+    }
+}
+
 #[async_trait]
 impl Clock for Ahead {
     fn now(&self) -> Timestamp {
@@ -92,7 +99,7 @@ impl Office {
         let folder = tempfile::tempdir().unwrap();
         let mailbox = Mailbox::start().await;
         let database = Database::new(db, folder.path()).await;
-        let clock = Arc::new(Ahead { clock: SystemClock::default(), offset: AtomicI64::new(0) });
+        let clock = Ahead::by(Span(0));
         private(&folder, "database-url", &database.url);
         private(&folder, "webhook-url", url);
         private(&folder, "encryption-key", rekeyd::crypto::fernet::generate_key().expose());

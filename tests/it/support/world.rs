@@ -199,6 +199,20 @@ variable = "{SECRET}"
         std::fs::write(self.path("rekeyd.toml"), text).unwrap();
     }
 
+    /// An engine in this process with this world's configuration and another clock.
+    pub async fn engine(&self, clock: std::sync::Arc<dyn rekeyd::clock::Clock>) -> rekeyd::engine::Engine {
+        let mut text = std::fs::read_to_string(self.path("rekeyd.toml")).unwrap();
+        for (variable, value) in
+            [("REKEYD_DATABASE_URL", &self.database.url), ("BYOK_ENCRYPTION_KEY", &self.encryption_key)]
+        {
+            let file = self.private(variable, value);
+            text = text.replace(&format!("env:{variable}"), &format!("file:{}", file.display()));
+        }
+        let path = self.private("in-process.toml", &text);
+        let loaded = rekeyd::config::load(Some(&path)).unwrap();
+        rekeyd::app::engine_with(&loaded.settings, "test", clock).await.unwrap()
+    }
+
     /// The real binary with this world's configuration.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rekeyd"));

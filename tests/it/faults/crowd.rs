@@ -1,0 +1,137 @@
+//! Faults 18 to 20: several at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::github::Scope;
+
+use super::invariants::{Proof, Watch, invariants};
+use super::{fault, ledger, reconfigure, runs_in, serve, signal, stop, until};
+use crate::support::world::{REPOSITORY, SECRET};
+use crate::support::{Db, World};
+
+/// Every three seconds, at the full seconds.
+pub const OFTEN: &str = "schedule = \"*/3 * * * * *\"\njitter = \"0s\"";
+/// Not while a test runs.
+pub const NEVER: &str = "schedule = \"0 0 3 29 2 *\"\njitter = \"0s\"";
+
+fault! {
+    async fn fault_18_manual_and_scheduled_start_together(db: Db) {
+        let world = Arc::new(World::new(db).await);
+        world.adopt().await;
+        reconfigure(&world, "every = \"30d\"", OFTEN);
+        let watch = Watch::start(&world, "many start together");
+        let daemons = [serve(&world).await, serve(&world).await];
+        let args = ["rotations", "run", "production", "--wait"];
+        for _ in 0..2 {
+            let (one, two) = tokio::join!(world.rekeyd(&args), world.rekeyd(&args));
+            for out in [one, two] {
+                assert!(out.status == 0 || out.stderr.contains("open"), "{out:?}");
+            }
+        }
+        until("two runs are done", async || runs_in(&world, &["done"]).await >= 2).await;
+        reconfigure(&world, OFTEN, NEVER);
+        for daemon in &daemons {
+            signal(daemon, Signal::SIGHUP);
+        }
+        at_rest(&world).await;
+        for daemon in daemons {
+            stop(daemon).await;
+        }
+        watch.stop().await;
+        let runs = ledger::Ledger::read(&world).await.runs;
+        assert_eq!(world.openrouter.keys().len(), runs.len() + 1, "one key a run, and the first: {runs:?}");
+        assert_eq!(world.living().len(), 1);
+        invariants(&world, "many started together").await
+    }
+}
+
+/// Nothing runs and, by [`NEVER`], nothing is due.
+pub async fn at_rest(world: &World) {
+    until("at rest", async || {
+        let rotation = world.rotation().await;
+        let due = rotation["next_due_at"].as_str().unwrap_or_default();
+        rotation["state"] == "idle" && due.contains("-02-29T03:")
+    })
+    .await;
+}
+
+/// The owner is stopped with this call in flight; another takes over; the call lands late; the owner goes on.
+async fn paused(db: Db, label: &str) -> Proof {
+    let case = format!("stopped in {label}");
+    let mut world = World::new(db).await;
+    world.waits.tests = "*/2 * * * * *";
+    world.configure();
+    world.adopt().await;
+    let held = world.script.hold(label, When::Before).survive_client();
+    let mut owner = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
+    held.arrived().await;
+    signal(&owner, Signal::SIGSTOP);
+    let daemon = serve(&world).await;
+    until(&case, async || runs_in(&world, &["done"]).await == 1).await;
+    let before = journal(&world).await;
+    held.release();
+    until("it lands", async || {
+        let requests = world.openrouter.requests().into_iter().chain(world.github.requests());
+        requests.filter(|request| request.label == label).all(|request| request.settled)
+    })
+    .await;
+    signal(&owner, Signal::SIGCONT);
+    let ended = tokio::time::timeout(Duration::from_mins(1), owner.wait()).await;
+    ended.expect("the owner sees that it lost its lease").unwrap();
+    until("what it did outside is repaired", async || world.living().len() == 1).await;
+    stop(daemon).await;
+    let after = journal(&world).await;
+    assert_eq!(before, after[..before.len()], "{case}: the late owner changed nothing in the store (I6)");
+    invariants(&world, &case).await.and("I6")
+}
+
+/// Ids and statuses of the effects of runs, oldest first.
+async fn journal(world: &World) -> Vec<(String, String, String)> {
+    let effects = ledger::Ledger::read(world).await.effects;
+    let of_runs = effects.into_iter().filter(|effect| effect.run.is_some());
+    of_runs.map(|effect| (effect.kind, effect.target, effect.status)).collect()
+}
+
+fault! {
+    async fn fault_19_owner_stopped_past_its_lease(db: Db) {
+        let (create, publish, disable) =
+            tokio::join!(paused(db, "create_key"), paused(db, "put_secret"), paused(db, "patch_key"));
+        drop((create, publish));
+        disable
+    }
+}
+
+fault! {
+    async fn fault_20_two_deletes_race_for_the_last_two_keys(db: Db) {
+        let world = World::new(db).await;
+        let create = ["accounts", "keys", "main", "create", "--json"];
+        let mut hashes = Vec::new();
+        for _ in 0..2 {
+            let issued = world.rekeyd(&create).await.ok().json();
+            hashes.push(issued["hash"].as_str().unwrap().to_owned());
+        }
+        world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true);
+        world.script.always("list_keys", When::After, Act::Delay(Duration::from_millis(300)));
+        let delete = |hash: &str| {
+            let args = ["accounts", "keys", "main", "delete", hash, "--yes"].map(str::to_owned);
+            let world = &world;
+            async move { world.rekeyd(&args.each_ref().map(String::as_str)).await }
+        };
+        let (one, two) = tokio::join!(delete(&hashes[0]), delete(&hashes[1]));
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [0, 3], "one goes, the other is the last regular key: {one:?} {two:?}");
+        let left = world.living();
+        assert_eq!(left.len(), 1);
+        // Production takes the one that is left.
+        let secrets = world.openrouter.issued_secrets();
+        let hash = |secret: &String| rekeyd::domain::secret::Secret::new(secret.clone()).sha256_hex();
+        let secret = secrets.iter().find(|secret| hash(secret) == left[0].hash).unwrap();
+        world.github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, secret);
+        world.private("agent.env", &format!("{SECRET}={secret}\n"));
+        invariants(&world, "two deletes").await
+    }
+}

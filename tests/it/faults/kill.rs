@@ -1,0 +1,241 @@
+//! SIGKILL at every external call, before and after its effect: of a rotation, an emergency, a rollback, a healing.
+//!
+//! Generated: the story is played once to count its calls, then once for each call and each side of its effect,
+//! with the process killed there. After a restart the daemon must bring it to a good end, whatever was in the air.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rekeyd::sim::fault::When;
+use sqlx::Row;
+use tokio::process::Child;
+
+use super::invariants::{Proof, Watch, invariants};
+use super::{ledger, serve, stop, until};
+use crate::support::{Db, World};
+
+/// Cases at one time; each of them mostly waits.
+const AT_ONCE: usize = 12;
+
+/// What is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Story {
+    Rotation,
+    Emergency,
+    /// Asked for while the old key is disabled and observed.
+    Rollback,
+    /// The current key was deleted by a person; the daemon finds out.
+    Healing,
+}
+
+impl Story {
+    /// The world just before the story.
+    async fn prepared(self, db: Db) -> Arc<World> {
+        let mut world = World::new(db).await;
+        match self {
+            Self::Rotation | Self::Emergency => {}
+            Self::Rollback => world.waits.observe = "15s",
+            Self::Healing => world.waits.tests = "*/2 * * * * *",
+        }
+        world.configure();
+        world.adopt().await;
+        match self {
+            Self::Rotation | Self::Emergency => {}
+            Self::Rollback => observing(&world).await,
+            Self::Healing => {
+                assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
+            }
+        }
+        Arc::new(world)
+    }
+
+    fn spawn(self, world: &World) -> Child {
+        match self {
+            Self::Rotation => world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap(),
+            Self::Emergency => {
+                world.command(&["rotations", "run", "production", "--leaked", "--wait"]).spawn().unwrap()
+            }
+            Self::Rollback => world.command(&["rotations", "rollback", "production"]).spawn().unwrap(),
+            Self::Healing => world.serve(),
+        }
+    }
+
+    /// How its run ends.
+    fn end(self) -> &'static str {
+        if self == Self::Rollback { "rolled_back" } else { "done" }
+    }
+
+    /// Whether it has come to its good end. While nothing else was usable, a healing left its stray for later.
+    async fn is_over(self, world: &World) -> bool {
+        let runs = ledger::rows(world, "SELECT state FROM runs WHERE is_open = 1").await;
+        let ended = format!("SELECT id FROM runs WHERE state = '{}'", self.end());
+        let swept = self != Self::Healing || world.living().len() == 1;
+        swept && runs.is_empty() && !ledger::rows(world, &ended).await.is_empty()
+    }
+}
+
+/// The old key is disabled and nobody works.
+async fn observing(world: &World) {
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    let daemon = serve(world).await;
+    let disabled = async || world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled;
+    until("the old key is disabled", disabled).await;
+    stop(daemon).await;
+    let held = ledger::rows(world, "SELECT state FROM runs WHERE is_open = 1").await;
+    assert_eq!(held[0].get::<String, _>(0), "observing");
+}
+
+/// How many external calls the story makes when nobody disturbs it.
+async fn count(story: Story) -> u64 {
+    let world = story.prepared(Db::Sqlite).await;
+    let before = world.script.count();
+    let mut child = story.spawn(&world);
+    if story == Story::Healing {
+        until("healed", async || story.is_over(&world).await).await;
+        child.kill().await.unwrap();
+    } else {
+        assert!(child.wait().await.unwrap().success());
+    }
+    world.script.count() - before
+}
+
+/// Plays the story, kills the process at its `n`th call, restarts, and looks. None when there was no such call.
+async fn killed_at(story: Story, db: Db, n: u64, when: When) -> Option<Proof> {
+    let case = format!("{story:?} {db:?} {when:?} call {n}");
+    let world = story.prepared(db).await;
+    let held = world.script.hold_nth(world.script.count() + n, when);
+    let mut child = story.spawn(&world);
+    let over = async {
+        if story == Story::Healing {
+            until("healed", async || story.is_over(&world).await).await;
+        } else {
+            child.wait().await.unwrap();
+        }
+    };
+    let arrived = tokio::select! {
+        () = held.arrived() => true,
+        () = over => false,
+    };
+    child.start_kill().ok();
+    child.wait().await.unwrap();
+    drop(held);
+    if !arrived {
+        return None;
+    }
+    let watch = (story != Story::Healing).then(|| Watch::start(&world, &case));
+    finish(&world, story, &case).await;
+    if let Some(watch) = watch {
+        watch.stop().await;
+    }
+    Some(check(&world, story, &case).await)
+}
+
+/// Restarts: the daemon works whatever is open; a kill before anything was committed is simply run again.
+async fn finish(world: &World, story: Story, case: &str) {
+    let mut daemon = world.serve();
+    let asked = match story {
+        Story::Rollback => "SELECT id FROM requests",
+        _ => "SELECT id FROM runs",
+    };
+    if story != Story::Healing && ledger::rows(world, asked).await.is_empty() {
+        let again = story.spawn(world).wait_with_output().await.unwrap();
+        assert!(again.status.success(), "{case}: {again:?}");
+    }
+    until(case, async || story.is_over(world).await).await;
+    daemon.kill().await.unwrap();
+}
+
+/// The invariants, and what this story leaves.
+async fn check(world: &World, story: Story, case: &str) -> Proof {
+    let proof = invariants(world, case).await;
+    let living = world.living();
+    let names: Vec<&str> = living.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(living.len(), 1, "{case}: strays, or the old key, are left: {names:?}");
+    let rotation = world.rotation().await;
+    assert_eq!(rotation["current"]["hash"], living[0].hash.as_str(), "{case}");
+    assert_eq!(living[0].hash == world.first_hash(), story == Story::Rollback, "{case}: {names:?}");
+    assert_eq!(world.at_github(), world.in_file(), "{case}");
+    proof
+}
+
+/// Every call of the story, both sides of its effect.
+async fn at_every_call(story: Story, db: Db) -> Proof {
+    tokio::task::LocalSet::new().run_until(all_cases(story, db)).await
+}
+
+async fn all_cases(story: Story, db: Db) -> Proof {
+    let calls = count(story).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let mut cases = tokio::task::JoinSet::new();
+    for n in 1..=calls {
+        for when in [When::Before, When::After] {
+            let gate = Arc::clone(&gate);
+            cases.spawn_local(async move {
+                let _turn = gate.acquire_owned().await.unwrap();
+                killed_at(story, db, n, when).await
+            });
+        }
+    }
+    let (mut killed, mut proof) = (0, None);
+    while let Some(case) = cases.join_next().await {
+        if let Some(survived) = case.unwrap() {
+            killed += 1;
+            proof = Some(survived);
+        }
+    }
+    println!("{story:?} on {db:?}: killed at {killed} points of {calls} calls");
+    assert!(killed >= calls, "too few kill points were reached: {killed} of {calls} calls");
+    proof.unwrap()
+}
+
+super::fault! {
+    async fn kill_at_every_call_of_a_rotation(db: Db) {
+        at_every_call(Story::Rotation, db).await
+    }
+}
+
+/// The stories beside the rotation: what they add is in the protocol, not in the database.
+macro_rules! on_sqlite {
+    ($name:ident, $story:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            at_every_call($story, Db::Sqlite).await.write(stringify!($name), Db::Sqlite);
+        }
+    };
+}
+
+on_sqlite!(kill_at_every_call_of_an_emergency, Story::Emergency);
+on_sqlite!(kill_at_every_call_of_a_rollback, Story::Rollback);
+on_sqlite!(kill_at_every_call_of_a_healing, Story::Healing);
+
+/// Held at this call, killed on this side of its effect, restarted.
+async fn killed_while(label: &str, when: When, db: Db) -> (Arc<World>, Proof) {
+    let case = format!("killed {when:?} {label} on {db:?}");
+    let world = Story::Rotation.prepared(db).await;
+    let held = world.script.hold(label, when);
+    let mut child = Story::Rotation.spawn(&world);
+    tokio::time::timeout(Duration::from_mins(1), held.arrived()).await.expect(label);
+    child.kill().await.unwrap();
+    drop(held);
+    let watch = Watch::start(&world, &case);
+    finish(&world, Story::Rotation, &case).await;
+    watch.stop().await;
+    let proof = check(&world, Story::Rotation, &case).await;
+    (world, proof)
+}
+
+super::fault! {
+    async fn fault_01_kill_after_the_intent_before_post(db: Db) {
+        let (world, proof) = killed_while("create_key", When::Before, db).await;
+        assert_eq!(world.openrouter.keys().len(), 2, "the lost name made nothing");
+        proof
+    }
+}
+
+super::fault! {
+    async fn fault_02_kill_after_post_before_its_answer(db: Db) {
+        let (world, proof) = killed_while("create_key", When::After, db).await;
+        assert_eq!(world.openrouter.keys().len(), 3, "the stray was found, killed, and another made");
+        proof
+    }
+}

@@ -1,0 +1,133 @@
+//! What the store says, read with plain SQL: a judge that shares no code with what it judges.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sqlx::any::{AnyRow, install_default_drivers};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
+
+use crate::support::World;
+
+/// A row of the journal.
+#[derive(Debug, Clone)]
+pub struct Effect {
+    pub run: Option<String>,
+    pub kind: String,
+    pub target: String,
+    pub status: String,
+    pub started: i64,
+    pub finished: Option<i64>,
+}
+
+/// A run, with its document.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    pub id: String,
+    pub rotation: String,
+    pub state: String,
+    pub open: bool,
+    pub doc: Value,
+}
+
+impl RunRow {
+    /// Made for a leak or a dead key: it waits for nobody.
+    pub fn is_emergency(&self) -> bool {
+        let trigger = self.doc["trigger"].as_str().unwrap_or_default().to_lowercase();
+        trigger == "leak" || trigger == "heal"
+    }
+}
+
+/// A key of the store.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    pub hash: String,
+    pub origin: String,
+}
+
+/// Everything that the invariants ask of the store.
+#[derive(Debug)]
+pub struct Ledger {
+    pub effects: Vec<Effect>,
+    /// Newest first.
+    pub runs: Vec<RunRow>,
+    pub keys: Vec<StoredKey>,
+    /// Hashes of keys that were ever sent to a destination.
+    pub held: BTreeSet<String>,
+    /// Action and subject of each row of the audit trail.
+    pub audit: Vec<(String, String)>,
+}
+
+/// A connection of the test's own.
+pub async fn connect(world: &World) -> AnyConnection {
+    install_default_drivers();
+    AnyConnection::connect(&world.database.url).await.unwrap()
+}
+
+/// All rows of a query.
+pub async fn rows(world: &World, sql: &str) -> Vec<AnyRow> {
+    let mut connection = connect(world).await;
+    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    rows
+}
+
+impl Ledger {
+    pub async fn read(world: &World) -> Self {
+        let effects =
+            rows(world, "SELECT run, kind, target, status, started_at, finished_at FROM effects ORDER BY id");
+        let runs = rows(world, "SELECT id, rotation, state, is_open, doc FROM runs ORDER BY id DESC");
+        let keys = rows(world, "SELECT hash, origin FROM keys WHERE hash IS NOT NULL");
+        let held = "SELECT DISTINCT keys.hash FROM holdings JOIN keys ON keys.id = holdings.key_id";
+        let audit = rows(world, "SELECT action, subject FROM audit");
+        Self {
+            effects: effects.await.iter().map(effect).collect(),
+            runs: runs.await.iter().map(run).collect(),
+            keys: keys.await.iter().map(|r| StoredKey { hash: r.get(0), origin: r.get(1) }).collect(),
+            held: rows(world, held).await.iter().filter_map(|r| r.get::<Option<String>, _>(0)).collect(),
+            audit: audit.await.iter().map(|r| (r.get(0), r.get(1))).collect(),
+        }
+    }
+
+    pub fn run(&self, id: Option<&String>) -> Option<&RunRow> {
+        self.runs.iter().find(|run| Some(&run.id) == id)
+    }
+}
+
+fn effect(row: &AnyRow) -> Effect {
+    Effect {
+        run: row.get(0),
+        kind: row.get(1),
+        target: row.get(2),
+        status: row.get(3),
+        started: row.get(4),
+        finished: row.get(5),
+    }
+}
+
+fn run(row: &AnyRow) -> RunRow {
+    RunRow {
+        id: row.get(0),
+        rotation: row.get(1),
+        state: row.get(2),
+        open: row.get::<i64, _>(3) == 1,
+        doc: serde_json::from_str(&row.get::<String, _>(4)).unwrap(),
+    }
+}
+
+/// Every row of every table as text: where key material in clear would be found.
+pub async fn dump(world: &World) -> Vec<u8> {
+    let Some(path) = world.database.url.strip_prefix("sqlite:") else {
+        let tables = rows(world, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").await;
+        let mut text = String::new();
+        for table in tables {
+            let table: String = table.get(0);
+            for row in rows(world, &format!("SELECT t::text FROM \"{table}\" t")).await {
+                text.push_str(&row.get::<String, _>(0));
+            }
+        }
+        return text.into_bytes();
+    };
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes.extend(std::fs::read(format!("{path}-wal")).unwrap_or_default());
+    bytes
+}

@@ -1,0 +1,222 @@
+//! Faults 21, 22, 24 and 32 to 34: what persons do while rekeyd works.
+
+use std::time::Duration;
+
+use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::openrouter::KeyRow;
+use serde_json::Value;
+
+use super::invariants::{Proof, invariants};
+use super::{alerts, fault, ledger, runs_in, serve, stop, until};
+use crate::support::{Db, World};
+
+/// Tests every two seconds, waits as long as a test needs.
+async fn world(db: Db, grace: &'static str, observe: &'static str) -> World {
+    let mut world = World::new(db).await;
+    world.waits.tests = "*/2 * * * * *";
+    (world.waits.grace, world.waits.observe) = (grace, observe);
+    world.configure();
+    world.adopt().await;
+    world
+}
+
+async fn begin(world: &World) -> Value {
+    let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+    assert_eq!(run["state"], "grace", "{run}");
+    run
+}
+
+fn old(world: &World) -> KeyRow {
+    world.openrouter.key_by_hash(&world.first_hash()).unwrap()
+}
+
+/// The key of this generation, by its name.
+fn generation(world: &World, number: u32) -> KeyRow {
+    let part = format!("/{number}-");
+    world.openrouter.keys().into_iter().find(|key| key.name.contains(&part)).unwrap()
+}
+
+/// Nothing is open any more.
+async fn over(world: &World) {
+    until("over", async || {
+        let open = ledger::rows(world, "SELECT id FROM runs WHERE is_open = 1").await;
+        open.is_empty() && world.living().len() == 1
+    })
+    .await;
+}
+
+/// A person deletes the new key while the old one still works, or is only disabled.
+async fn new_key_deleted(db: Db, observing: bool) -> Proof {
+    let case = format!("new key deleted, observing: {observing}");
+    let (grace, observe) = if observing { ("1s", "20s") } else { ("20s", "1s") };
+    let world = world(db, grace, observe).await;
+    begin(&world).await;
+    let daemon = serve(&world).await;
+    if observing {
+        until("observing", async || old(&world).disabled).await;
+    }
+    world.openrouter.edit_key(&generation(&world, 2).hash, |key| key.deleted = true);
+    over(&world).await;
+    stop(daemon).await;
+    let rotation = world.rotation().await;
+    assert_eq!(rotation["current"]["hash"], world.living()[0].hash.as_str(), "{case}: {rotation}");
+    assert_eq!(world.at_github(), world.in_file(), "{case}");
+    invariants(&world, &case).await
+}
+
+fault! {
+    async fn fault_21_the_new_key_is_deleted_by_a_person(db: Db) {
+        let (grace, observing) = tokio::join!(new_key_deleted(db, false), new_key_deleted(db, true));
+        drop(grace);
+        observing
+    }
+}
+
+fault! {
+    async fn fault_22_the_old_key_is_enabled_or_deleted_by_a_person(db: Db) {
+        let (enabled, deleted) = tokio::join!(enabled_again(db), deleted_already(db));
+        drop(deleted);
+        enabled
+    }
+}
+
+/// Somebody needs it: it is not deleted while it is enabled, and gets its grace anew.
+async fn enabled_again(db: Db) -> Proof {
+    let world = world(db, "1s", "4s").await;
+    begin(&world).await;
+    let daemon = serve(&world).await;
+    until("observing", async || old(&world).disabled).await;
+    world.openrouter.edit_key(&world.first_hash(), |key| key.disabled = false);
+    until("seen", async || runs_in(&world, &["grace"]).await == 1 || old(&world).deleted).await;
+    assert!(!old(&world).deleted, "a key that somebody enabled is not deleted");
+    over(&world).await;
+    stop(daemon).await;
+    assert!(old(&world).deleted);
+    invariants(&world, "old key enabled again").await
+}
+
+async fn deleted_already(db: Db) -> Proof {
+    let world = world(db, "1s", "3s").await;
+    begin(&world).await;
+    let daemon = serve(&world).await;
+    until("observing", async || old(&world).disabled).await;
+    world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true);
+    over(&world).await;
+    stop(daemon).await;
+    assert_eq!(runs_in(&world, &["done"]).await, 1);
+    invariants(&world, "old key deleted by a person").await
+}
+
+/// What stands where the provisioning key was, in grace, for a while; then the right one comes back.
+async fn provisioning_changed(db: Db, case: &str, change: impl AsyncFnOnce(&World)) -> Proof {
+    let mut world = world(db, "2s", "1s").await;
+    begin(&world).await;
+    change(&world).await;
+    let before = world.openrouter.requests().len();
+    let daemon = serve(&world).await;
+    until(case, async || {
+        let told = alerts(&world).await;
+        told.iter().any(|kind| kind == "provisioning_key_invalid" || kind == "rotation_parked")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop(daemon).await;
+    assert_eq!(world.living().len(), 2, "{case}: both keys live");
+    world.assert_destinations_work(case);
+    let asked = world.openrouter.requests().split_off(before);
+    let writes = asked.iter().filter(|request| request.method != "GET" && request.applied).count();
+    assert_eq!(writes, 0, "{case}: nothing was changed at the provider: {asked:#?}");
+    world.provisioning = world.openrouter.new_provisioning_key();
+    world.private("provisioning-key", &world.provisioning);
+    let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
+    let daemon = serve(&world).await;
+    world.rekeyd(&["runs", "resume", &id]).await;
+    over(&world).await;
+    stop(daemon).await;
+    assert_eq!(runs_in(&world, &["done"]).await, 1, "{case}");
+    invariants(&world, case).await
+}
+
+fault! {
+    async fn fault_24_provisioning_key_revoked_or_of_another_account(db: Db) {
+        let revoked = provisioning_changed(db, "revoked", async |world| {
+            assert!(world.openrouter.revoke_provisioning(&world.provisioning));
+        });
+        let foreign = provisioning_changed(db, "another account's", async |world| {
+            world.private("provisioning-key", &world.openrouter.new_provisioning_key_of("org-other"));
+        });
+        let (revoked, foreign) = tokio::join!(revoked, foreign);
+        drop(foreign);
+        revoked
+    }
+}
+
+fault! {
+    async fn fault_32_the_only_key_deleted_by_hand_is_healed(db: Db) {
+        let world = world(db, "24h", "24h").await;
+        world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true);
+        let daemon = serve(&world).await;
+        until("healed", async || runs_in(&world, &["done"]).await == 1).await;
+        over(&world).await;
+        stop(daemon).await;
+        let run = world.newest_run().await;
+        assert_eq!(run["trigger"], "heal", "{run}");
+        let dark = alerts(&world).await;
+        assert!(!dark.iter().any(|kind| kind == "key_invalid" || kind == "account_without_keys"), "{dark:?}");
+        invariants(&world, "healed").await
+    }
+}
+
+fault! {
+    async fn fault_33_abort_while_a_publish_is_in_doubt(db: Db) {
+        let world = world(db, "1s", "1s").await;
+        let held = world.script.hold("put_secret", When::After);
+        world.script.once("put_secret", When::After, Act::Reset);
+        let mut child = world.command(&["rotations", "run", "production"]).spawn().unwrap();
+        held.arrived().await;
+        child.kill().await.unwrap();
+        held.release();
+        let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        let daemon = serve(&world).await;
+        let out = world.rekeyd(&["runs", "abort", &id]).await;
+        let said = format!("{}{}", out.stdout, out.stderr);
+        assert!(said.contains("rollback"), "a destination may hold the new key: {said}");
+        over(&world).await;
+        stop(daemon).await;
+        assert_eq!(runs_in(&world, &["aborted"]).await, 0, "it may not be aborted");
+        assert_eq!(world.at_github(), world.in_file());
+        invariants(&world, "abort in doubt").await
+    }
+}
+
+fault! {
+    async fn fault_34_emergency_during_grace_and_of_the_retiring_key(db: Db) {
+        let (during, retiring) = tokio::join!(during_grace(db), of_the_retiring(db));
+        drop(retiring);
+        during
+    }
+}
+
+/// The new key is the one that leaked: both of its run are inherited.
+async fn during_grace(db: Db) -> Proof {
+    let world = world(db, "1h", "1h").await;
+    let first = begin(&world).await;
+    let out = world.rekeyd(&["rotations", "run", "production", "--leaked", "--json"]).await.ok().json();
+    let superseded =
+        world.rekeyd(&["runs", "show", first["id"].as_str().unwrap(), "--json"]).await.ok().json();
+    assert_eq!(superseded["outcome"], "superseded");
+    assert!(generation(&world, 2).deleted, "the leaked generation 2 is gone: {out}");
+    assert!(!old(&world).disabled, "generation 1 still waits for quiet");
+    assert_eq!(world.at_github(), world.in_file());
+    invariants(&world, "emergency during grace").await
+}
+
+async fn of_the_retiring(db: Db) -> Proof {
+    let world = world(db, "1h", "1h").await;
+    begin(&world).await;
+    let args = ["rotations", "run", "production", "--leaked", "--generation", "1", "--wait"];
+    world.rekeyd(&args).await.ok();
+    assert!(old(&world).deleted);
+    assert_eq!(world.openrouter.keys().len(), 2, "no third key was made");
+    invariants(&world, "emergency of the retiring key").await
+}
