@@ -208,15 +208,24 @@ documentation() {
     RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
-# A test that passed leaves a line `fault;database;result;invariants` in target/faults.
-faults() {
-    local proofs=target/faults number missing=()
-    rm -rf "$proofs"
-    cargo test --locked --test it -- faults:: model::
+# Tests mostly wait: more of them at once than there are cores. They leave a line of what they proved; a table of them ends what ran them.
+proofs=target/faults
+models=target/tmp/model
+
+tests() {
+    rm -rf "$proofs" "$models"
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} cargo test --locked "$@"
+}
+
+table_of_proofs() {
+    has column || install bsdextrautils
+    local number missing=()
     {
-        printf 'fault;database;result;invariants checked\n'
+        printf 'FAULT;DATABASE;RESULT;INVARIANTS CHECKED\n'
         sort "$proofs"/*.txt
     } | column -t -s ';'
+    printf '\n'
+    sort "$models"/*.txt | column -t -s '|'
     for number in $(seq -w 1 34); do
         compgen -G "$proofs/fault_${number}_*.sqlite.txt" >/dev/null || missing+=("$number on SQLite")
         compgen -G "$proofs/fault_${number}_*.postgres.txt" >/dev/null || missing+=("$number on PostgreSQL")
@@ -240,7 +249,8 @@ main() {
         checks
         step "documentation" documentation
         step "dependencies" dependencies
-        step "tests" cargo test --locked
+        step "tests" tests
+        step "what was proved" table_of_proofs
         step "systemd" tests/systemd.sh
         ;;
     quick)
@@ -254,7 +264,8 @@ main() {
         ;;
     faults)
         with_postgres
-        step "faults" faults
+        step "faults" tests --test it -- faults:: model::
+        step "what was proved" table_of_proofs
         ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;

@@ -46,6 +46,9 @@ fault! {
     }
 }
 
+/// An account that nobody asks about.
+const ELSEWHERE: &str = "user_simulated_elsewhere";
+
 fault! {
     async fn fault_05_a_stray_that_surfaces_later(db: Db) {
         let mut world = World::new(db).await;
@@ -56,9 +59,10 @@ fault! {
         world.script.once("create_key", When::After, Act::Reset);
         let child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
         held.arrived().await;
-        // The provider's lists do not show it: for them it belongs to nobody yet.
+        // The provider's lists do not show it: for them it belongs to somebody else.
         let stray = issued(&world).pop().unwrap();
-        world.openrouter.edit_key(&stray.hash, |key| "not listed".clone_into(&mut key.account_id));
+        world.openrouter.new_provisioning_key_of(ELSEWHERE);
+        world.openrouter.edit_key(&stray.hash, |key| ELSEWHERE.clone_into(&mut key.account_id));
         held.release();
         let out = child.wait_with_output().await.unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
