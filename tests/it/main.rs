@@ -6,6 +6,7 @@
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
+//! - `leaks`: a key that GitHub finds is replaced and killed, or people are told
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
 //! - `store`: one conformance suite for the store, each case on both databases
@@ -19,6 +20,7 @@ mod everyday;
 mod house;
 mod init;
 mod kill;
+mod leaks;
 mod notices;
 mod safety;
 mod store;
