@@ -26,7 +26,6 @@ use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{ASKED, Run, Trigger};
-use crate::domain::schedule::Schedule;
 use crate::domain::time::{Span, Timestamp};
 use crate::net::sentence;
 use crate::store::{Change, KeyRow, Lease, Role};
@@ -39,8 +38,6 @@ const MEMORY: &str = "leaks";
 const PATIENCE: Span = Span::seconds(60);
 /// A scanner that fails for another reason than a refusal may do so this often before people are told.
 const FAILURES: u32 = 3;
-/// Emergencies in a row that lengthen the wait before the next.
-const COUNTED_TRIES: i64 = 10;
 
 /// `[leaks]`: where leaked keys are reported, and how often that is looked at.
 #[derive(Clone)]
@@ -247,26 +244,17 @@ impl Engine {
         Ok(open.is_some_and(|row| hurries(&row.run, key)))
     }
 
-    /// Refused when a person ended the emergency of this very leak, or when it failed a moment ago: another one with
-    /// every look would issue keys without end.
-    async fn may_try_again(&self, rotation: &str, key: &KeyRow) -> Result<(), EngineError> {
-        let ended = self.parts.store.ended_runs(rotation, COUNTED_TRIES).await?;
-        let tries = ended.iter().take_while(|row| hurries(&row.run, key)).count();
-        let (Some(last), 1..) = (ended.first(), tries) else { return Ok(()) };
-        let id = &last.run.id;
-        if last.run.state.reason() == Some(ASKED) {
-            return Err(EngineError::usage(
-                format!("a person ended its emergency, run {id}"),
+    /// Refused when a person ended the emergency of this very leak: they know more than an alert. One that failed by
+    /// itself is started again; it waits between its own tries.
+    async fn nobody_ended_it(&self, rotation: &str, key: &KeyRow) -> Result<(), EngineError> {
+        let last = self.parts.store.ended_runs(rotation, 1).await?.pop();
+        let ended = last.filter(|row| hurries(&row.run, key) && row.run.state.reason() == Some(ASKED));
+        ended.map_or(Ok(()), |row| {
+            Err(EngineError::usage(
+                format!("a person ended its emergency, run {}", row.run.id),
                 format!("`rekeyd rotations run {rotation} --leaked` starts another"),
-            ));
-        }
-        let ended_at = last.finished_at.unwrap_or(last.started_at);
-        let again = Schedule::retry(ended_at, u32::try_from(tries).unwrap_or(u32::MAX), 0.0);
-        if self.clock().now() < again {
-            let text = format!("its emergency, run {id}, failed; the next is due {}", again.rfc3339());
-            return Err(EngineError::Refused(text));
-        }
-        Ok(())
+            ))
+        })
     }
 
     /// The key is dead, proved by its tombstone: says so at the scanner. What fails is done with the next look.
@@ -356,7 +344,7 @@ impl Session<'_> {
         if key.role == Role::Dead || engine.is_being_killed(name, &key).await? {
             return Ok(());
         }
-        engine.may_try_again(name, &key).await?;
+        engine.nobody_ended_it(name, &key).await?;
         // After a thaw nobody but a person knows which key production uses.
         wants_adopt(&self.rotation_row(name).await?)?;
         let run = self.start_emergency(Trigger::Leak, name, key.generation, place).await?;

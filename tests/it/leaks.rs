@@ -223,23 +223,39 @@ async fn an_outage_of_github_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emergency_that_fails_is_not_started_again_with_every_look() {
+async fn an_emergency_that_a_person_ended_is_not_started_again() {
     let world = world(Db::Sqlite).await;
     world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::from_hours(1));
     let number = leak(&world, &world.first);
     let daemon = world.serve();
-    until(&world, "why it waits", async || {
-        alerts(&world, "leak_detected")
-            .await
-            .iter()
-            .any(|alert| alert.detail.contains("failed; the next is due"))
+    until(&world, "a run", async || {
+        !world.rekeyd(&["runs", "list", "--json"]).await.json().as_array().unwrap().is_empty()
     })
     .await;
-    let made = world.openrouter.keys().len();
+    let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
+    world.rekeyd(&["runs", "abort", &id]).await;
+    until(&world, "why it waits", async || {
+        let told = alerts(&world, "leak_detected").await;
+        told.iter().any(|alert| alert.detail.contains("a person ended its emergency"))
+    })
+    .await;
     looks(&world, 3).await;
-    assert_eq!(world.openrouter.keys().len(), made, "no key a look");
+    assert_eq!(world.newest_run().await["id"], id.as_str(), "no other run");
     assert!(!is_resolved(&world, number) && !deleted(&world, &world.first));
     world.assert_destinations_work("while the leak is open");
+    stop(daemon).await;
+    world.assert_nothing_leaked();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_that_could_not_begin_is_started_again() {
+    let world = world(Db::Sqlite).await;
+    let number = leak(&world, &world.first);
+    world.openrouter.faults().times("list_keys", 2, When::Before, Act::status(503));
+    let daemon = world.serve();
+    until(&world, "resolved", async || is_resolved(&world, number)).await;
+    assert!(deleted(&world, &world.first));
+    world.assert_destinations_work("after the leak");
     stop(daemon).await;
     world.assert_nothing_leaked();
 }
@@ -264,6 +280,14 @@ async fn a_frozen_account_is_told_and_asked_again() {
     looks(&world, 1).await;
     assert_eq!(world.living().len(), 2, "nothing was made or killed");
     assert!(!deleted(&world, &world.first) && !deleted(&world, &stranger));
+    // After the thaw nobody but a person knows which key production uses.
+    world.rekeyd(&["accounts", "thaw", "main", "--yes"]).await.ok();
+    until(&world, "why it still waits", async || {
+        let told = alerts(&world, "leak_detected").await;
+        told.iter().any(|alert| alert.detail.contains("needs to know its current key again"))
+    })
+    .await;
+    assert!(!deleted(&world, &world.first) && world.living().len() == 2);
     stop(daemon).await;
     world.assert_nothing_leaked();
 }
