@@ -306,13 +306,19 @@ async fn a_restart_and_a_replica_keep_the_schedule() {
     })
     .await;
     store.close().await;
-    for daemon in daemons {
-        stop(daemon).await;
-    }
-    let daemon = world.serve();
-    // Its passes are at work for the length of a rotation.
+    // Their passes are at work for the length of a rotation.
     world.rekeyd(&["rotations", "run", "production"]).await;
     until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
+    assert_eq!(asked(&world), 1, "one look of two daemons");
+    for mut daemon in daemons {
+        let pid = i32::try_from(daemon.id().unwrap()).unwrap();
+        let term = nix::sys::signal::Signal::SIGTERM;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), term).unwrap();
+        daemon.wait().await.unwrap();
+    }
+    let daemon = world.serve();
+    world.rekeyd(&["rotations", "run", "production"]).await;
+    until(&world, "at rest again", async || world.rotation().await["state"] == "idle").await;
     assert_eq!(asked(&world), 1, "one look in all");
     stop(daemon).await;
 }
