@@ -138,7 +138,7 @@ impl Engine {
             }
             match self.known(&keys, leak) {
                 Known::Provisioning(account) => {
-                    look.standing.push(provisioning_alert(account, &leak.place()))
+                    look.standing.push(provisioning_alert(account, &leak.place()));
                 }
                 Known::Generation(key) => look.standing.extend(self.replace(key, &leak.place(), stop).await?),
                 Known::Stored(key) => look.standing.push(stored_alert(key, &leak.place())),
@@ -268,16 +268,12 @@ impl Engine {
         let gone = key.updated_at.rfc3339();
         let comment = format!("Revoked by rekeyd: seen at {gone} that its provider no longer has this key.");
         let resolved = leak.source.resolve(leak.finding.number, &comment, self.parts.call_timeout).await;
-        match resolved {
-            Err(failure) => {
-                look.troubles.insert(leak.source.place(), failure);
-                Ok(())
-            }
-            Ok(()) => {
-                let entry = self.entry("leak.resolved", leak.place(), tell::subject(key));
-                Ok(self.parts.store.commit(lease, &[Change::Audit(entry)]).await?)
-            }
+        if let Err(failure) = resolved {
+            look.troubles.insert(leak.source.place(), failure);
+            return Ok(());
         }
+        let entry = self.entry("leak.resolved", leak.place(), tell::subject(key));
+        Ok(self.parts.store.commit(lease, &[Change::Audit(entry)]).await?)
     }
 
     /// Alerts about keys that we do not hold and an account has.
