@@ -1,6 +1,7 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod leaks;
 mod post;
 mod serve;
 
@@ -27,12 +28,13 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::engine::{Account, Engine, Parts, Place, Post, Rotation, TestPolicy};
+use crate::engine::{Account, Engine, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
 use crate::net::{Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
 use crate::store::{Store, new_id};
+use leaks::leaks;
 use post::post;
 
 pub use serve::serve;
@@ -104,6 +106,7 @@ struct Adapters {
     places: BTreeMap<String, Place>,
     rotations: BTreeMap<String, Rotation>,
     post: Post,
+    leaks: Option<LeakWatch>,
 }
 
 impl Adapters {
@@ -116,7 +119,8 @@ impl Adapters {
         let rotations =
             settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
         let post = post(settings, &http)?;
-        Ok(Self { ring, tester, accounts, places, rotations, post })
+        let leaks = leaks(settings, &http)?;
+        Ok(Self { ring, tester, accounts, places, rotations, post, leaks })
     }
 
     async fn engine(
@@ -144,6 +148,7 @@ impl Adapters {
             rotations: self.rotations,
             places: self.places,
             post: self.post,
+            leaks: self.leaks,
         }))
     }
 }

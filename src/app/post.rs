@@ -66,7 +66,7 @@ fn route(route: &crate::config::settings::Route) -> Route {
 }
 
 /// The first moment of the schedule after this one, in UTC.
-fn next(cron: &CronExpr, after: Timestamp) -> Option<Timestamp> {
+pub(super) fn next(cron: &CronExpr, after: Timestamp) -> Option<Timestamp> {
     let after = chrono::DateTime::from_timestamp_millis(after.0)?;
     let next = cron.cron().find_next_occurrence(&after, false).ok()?;
     Some(Timestamp(next.timestamp_millis()))

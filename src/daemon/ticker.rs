@@ -63,6 +63,12 @@ pub static PASSES: &[Pass] = &[
         look: |service, live| Box::pin(tests(service, live)),
     },
     Pass {
+        name: "leaks",
+        wake: "* * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(leaks(service, live)),
+    },
+    Pass {
         name: "notices",
         wake: "* * * * * *",
         longest: LONG,
@@ -95,6 +101,11 @@ async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError>
 /// Tests the keys when their schedule says so, and the second looks that are due.
 async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     live.engine.check_tick(&service.stop).await.map(drop)
+}
+
+/// Asks for leaked keys when their schedule says so. The emergencies that it starts are worked by `runs`.
+async fn leaks(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.look_for_leaks(&service.stop).await
 }
 
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.

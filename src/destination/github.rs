@@ -3,7 +3,7 @@
 //! Map: this file says what a publish, a look and a dispatch are; `place` knows paths and permissions;
 //! `proof` decides what counts as proof; `put` makes one write; `sharing` keeps an organisation's list of repositories; `seal`
 //! encrypts; `api` makes the calls; `refusal` reads the answers that are not 2xx; `preflight` asks whether a
-//! write could work.
+//! write could work. `scanning` is about leaks, not about secrets that are held.
 //!
 //! A publish: `GET` the secret (what is there now), `GET` the public key (its `Date` starts the proof), seal,
 //! `PUT`. A 422 may be a public key that changed in between (fault 13): once more with a fresh one.
@@ -14,6 +14,7 @@ mod preflight;
 mod proof;
 mod put;
 mod refusal;
+mod scanning;
 mod seal;
 mod sharing;
 
@@ -28,6 +29,7 @@ use self::place::{Permission, Place};
 pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
+pub use self::scanning::Scanning;
 use super::{Delivery, Destination, Look, PlannedCall, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::{Span, Timestamp};

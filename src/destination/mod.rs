@@ -12,12 +12,14 @@
 pub mod command;
 pub mod file;
 pub mod github;
+mod leaks;
 pub mod postgres;
 pub mod vercel;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use self::leaks::{Finding, LeakSource};
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;

@@ -73,6 +73,8 @@ kinds! {
     AccountFrozen = "account_frozen", Critical;
     /// A key is known to strangers.
     LeakDetected = "leak_detected", Critical;
+    /// A scanner cannot be asked for leaked keys.
+    LeakScanFailed = "leak_scan_failed", Warning;
     /// A run needs a person.
     RotationParked = "rotation_parked", Critical;
     /// A live key may not do what it is for.

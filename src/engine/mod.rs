@@ -15,6 +15,7 @@
 //! watch     provisioning keys, credits, duplicates · scripts   the provisioning key for scripts
 //! heal      a dead current key starts an emergency
 //! mirror    tables of applications follow the store
+//! leaks     what secret scanning found: an emergency, an alert, or nothing of ours
 //! notices   what happened, told to people
 //! adopt · thaw · manual · places · plan · view     what persons ask for, and what they see
 //! ```
@@ -30,6 +31,7 @@ mod given;
 mod heal;
 mod incident;
 mod kill;
+mod leaks;
 mod manual;
 mod mirror;
 mod notices;
@@ -70,6 +72,7 @@ pub use adopt::Adoption;
 pub use check::{CheckReport, KeyReport, Scope, Which, Why};
 pub use error::EngineError;
 pub use given::{AddKey, Added};
+pub use leaks::LeakWatch;
 pub use notices::{MailRoom, NoticeReport, Post, Reach, Route, Trial};
 pub use outlook::Outlook;
 pub use places::Checked;
@@ -179,6 +182,8 @@ pub struct Parts {
     pub places: BTreeMap<String, Place>,
     /// How people are told.
     pub post: Post,
+    /// `[leaks]`.
+    pub leaks: Option<LeakWatch>,
 }
 
 /// The engine: everything that a flow needs.

@@ -228,7 +228,7 @@ fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
     run
 }
 
-fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {
+pub(super) fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {
     if !row.needs_adopt {
         return Ok(());
     }

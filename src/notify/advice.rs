@@ -66,8 +66,8 @@ fn on_key(kind: Kind) -> Advice {
         ),
         Kind::LeakDetected => advice(
             "Consumers keep working: the leaked key is disabled only after every required destination holds the new one.",
-            "It issues a new key, publishes it, and kills the leaked one.",
-            "Find out how the key got out, and look at its usage at the provider.",
+            "It replaces and kills the key of a rotation. Any other key it leaves alone.",
+            "What the message says, if it asks for something. Find out how the key got out, and look at its usage at the provider.",
         ),
         Kind::KeyHealed => advice(
             "Every required destination holds the new key.",
@@ -163,6 +163,11 @@ fn on_work(kind: Kind) -> Advice {
             "Keys keep their last verdict; none is replaced because its provider is in trouble.",
             "It goes on looking.",
             "Nothing; look at the provider's status page.",
+        ),
+        Kind::LeakScanFailed => advice(
+            "Rotations and tests. A key that leaks there is not noticed.",
+            "It looks again at every turn of the schedule of [leaks].",
+            "Mend what the message names.",
         ),
         Kind::ConfigRejected => advice(
             "Everything goes on with the old settings.",

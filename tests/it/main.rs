@@ -7,6 +7,7 @@
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
+//! - `leaks`: a key that GitHub finds is replaced and killed, or people are told
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `mail_tls`: mail over TLS, with a real handshake
 //! - `model`: every interleaving of a small world, by a model checker, around the real decisions
@@ -23,6 +24,7 @@ mod everyday;
 mod faults;
 mod house;
 mod init;
+mod leaks;
 mod mail_tls;
 mod model;
 mod notices;
