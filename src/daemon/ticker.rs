@@ -68,6 +68,12 @@ pub static PASSES: &[Pass] = &[
         longest: LONG,
         look: |service, live| Box::pin(notices(service, live)),
     },
+    Pass {
+        name: "drift",
+        wake: "*/5 * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(drift(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -94,6 +100,11 @@ async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
 async fn notices(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     live.engine.deliver_notices(&service.stop).await.map(drop)
+}
+
+/// Looks whether somebody else changed a destination. Its own pass: a silent destination holds up nothing else.
+async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.drift_tick(&service.stop).await
 }
 
 /// The scheduler and the tasks that it wakes.

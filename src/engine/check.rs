@@ -296,7 +296,7 @@ impl Engine {
     }
 
     /// Renews the lease until it is lost.
-    async fn keep(&self, lease: &Lease) -> EngineError {
+    pub(super) async fn keep(&self, lease: &Lease) -> EngineError {
         loop {
             self.clock().sleep(Span(self.parts.lease.0 / 3)).await;
             if let Err(error) = self.parts.store.renew(lease, self.parts.lease).await {

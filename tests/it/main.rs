@@ -5,6 +5,7 @@
 //! - `daemon`: it runs by itself: ticks, stop, reload, two at once
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
+//! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `kill`: SIGKILL at every external call of a rotation, before and after its effect
@@ -20,6 +21,7 @@ mod house;
 mod init;
 mod kill;
 mod notices;
+mod places;
 mod safety;
 mod store;
 mod support;
