@@ -288,8 +288,54 @@ async fn a_destination_dropped_in_the_middle_of_a_run_parks_it_until_it_is_relea
     assert_eq!(parked["state"], "parked", "{parked}");
     assert!(parked["error"].as_str().unwrap().contains("runs release"), "{parked}");
     assert_eq!(world.living().len(), 2, "both keys live");
-    world.rekeyd(&["runs", "release", id, "agent-env"]).await.ok();
+    let released = world.rekeyd(&["runs", "release", id, "agent-env"]).await;
+    assert!(released.stderr.contains("released") || released.stdout.contains("released"), "{released:?}");
+    world.rekeyd(&["runs", "resume", id]).await.ok();
     world.rekeyd(&["runs", "watch", id]).await.ok();
     assert_eq!(world.newest_run().await["outcome"], "done");
     assert_eq!(world.living().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_deployment_put_back_is_drift_and_a_publish_by_hand_redeploys() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.tests = "*/2 * * * * *";
+    world.github.add_environment(REPOSITORY, "production");
+    world.github.set_permissions(&world.github_token, Permissions::everything());
+    let vercel = Vercel::start_with(world.script.clone()).await;
+    let app = vercel.add_project("acme-app");
+    let before = vercel.deploy_by_hand(&app);
+    world.private("vercel-token", &vercel.new_token());
+    world.configure_with(&six_more(&world, &vercel), r#"["agent-env", "vercel-app"]"#);
+    world.adopt().await;
+    world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+    let key = world.in_file().unwrap();
+    assert_eq!(vercel.production_sees(&app, SECRET).as_ref(), Some(&key));
+    vercel.roll_back(&app, &before);
+    let mut daemon = world.serve();
+    eventually(&world, "told", async || open(&drifts(&world).await, "vercel-app") == 1).await;
+    assert!(drifts(&world).await[0].detail.contains("older deployment"));
+    assert_ne!(vercel.production_sees(&app, SECRET).as_ref(), Some(&key), "held");
+    world.rekeyd(&["destinations", "publish", "vercel-app"]).await.ok();
+    eventually(&world, "over", async || open(&drifts(&world).await, "vercel-app") == 0).await;
+    assert_eq!(vercel.production_sees(&app, SECRET).as_ref(), Some(&key));
+    daemon.kill().await.unwrap();
+}
+
+/// A key that was adopted is repaired where it was seen, and published nowhere else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_never_publishes_an_adopted_key() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.tests = "*/2 * * * * *";
+    world.configure();
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    let text = text.replace("type = \"file\"\n", "type = \"file\"\non_drift = \"overwrite\"\n");
+    std::fs::write(world.path("rekeyd.toml"), text).unwrap();
+    world.adopt().await;
+    write_by_hand(&world, "somebody-elses");
+    let mut daemon = world.serve();
+    eventually(&world, "written again", async || world.in_file().as_ref() == Some(&world.first)).await;
+    eventually(&world, "over", async || open(&drifts(&world).await, "agent-env") == 0).await;
+    daemon.kill().await.unwrap();
+    assert!(world.github.requests().iter().all(|request| request.method != "PUT"));
 }
