@@ -114,7 +114,7 @@ impl Engine {
 
 /// What a look between rotations comes to.
 enum Found {
-    /// It holds the current key, or nothing can be said.
+    /// It holds the current key, or a write would not help.
     Fine,
     /// A write of ours was never proved: it is repeated.
     Unfinished,
@@ -200,15 +200,20 @@ impl Session<'_> {
         };
         let (before, tried) = (row.fact.level, row.fact.attempts);
         let (mut row, _, mut alert) = self.look(place, row, &delivery, &rotation.name, None).await?;
-        if before == Level::Effective && row.fact.level == Level::Confirmed && row.fact.error.is_none() {
-            // It holds the key, and an older deployment was put back in its place.
-            let how = "production no longer runs with the key: an older deployment serves it";
+        // It holds the key, and an older deployment was put back: another write would change nothing there, because a
+        // vendor holds later deployments back until a person promotes one.
+        let rolled_back = before == Level::Effective && row.fact.level == Level::Confirmed;
+        if rolled_back {
+            let how = "production no longer runs with the key: an older deployment serves it, until somebody promotes a \
+                       newer one";
             (row.fact.level, row.fact.drift) = (before, Some(how.to_owned()));
             alert = Some(self::alert(&rotation.name, place, how));
         }
         self.commit(&looked(&row, place, alert)).await?;
-        if row.fact.drift.is_some() {
-            return Ok(Found::Drift);
+        match (rolled_back, &row.fact.drift) {
+            (true, _) => return Ok(Found::Fine),
+            (false, Some(_)) => return Ok(Found::Drift),
+            (false, None) => {}
         }
         let behind = row.fact.level < place.target.needs && proved_for_rollout(&row, place);
         if behind && may_write {
