@@ -291,7 +291,7 @@ fn adapter(
             let spec = FileSpec {
                 path: path.clone(),
                 format,
-                mode: Some(*mode),
+                mode: *mode,
                 owner: owner.clone(),
                 group: group.clone(),
             };

@@ -63,7 +63,7 @@ fn shown(value: &Value) -> String {
 
 async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
-    for place in engine.places() {
+    for (place, account) in engine.all_places() {
         let rotation = engine.rotation_of_place(&place.target.name);
         let view = match rotation {
             Some(rotation) => Some(engine.rotation_view(&rotation.name).await?),
@@ -74,6 +74,7 @@ async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
             "name": place.target.name,
             "type": place.kind,
             "rotation": rotation.map(|rotation| rotation.name.clone()),
+            "holds": if account.is_some() { "provisioning" } else { "regular" },
             "required": place.target.required,
             "level": destination.as_ref().map(|d| d.level),
             "generation": destination.as_ref().and_then(|d| d.generation),
@@ -87,8 +88,8 @@ async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
 
 async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyhow::Result<u8> {
     let names: Vec<String> = match name {
-        Some(name) => vec![engine.place(&name)?.target.name.clone()],
-        None => engine.places().map(|place| place.target.name.clone()).collect(),
+        Some(name) => vec![engine.any_place(&name)?.0.target.name.clone()],
+        None => engine.all_places().map(|(place, _)| place.target.name.clone()).collect(),
     };
     let mut rows = Vec::new();
     let mut healthy = true;
@@ -109,7 +110,12 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
 }
 
 async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    engine.place(name)?;
+    if let (_, Some(account)) = engine.any_place(name)? {
+        let mut session = engine.session(&account.name, PATIENCE).await?;
+        let outcome = session.publish_copy_by_hand(name).await;
+        session.close().await?;
+        return said(context, name, &outcome?);
+    }
     let rotation = engine.rotation_of_place(name).ok_or_else(|| EngineError::Usage {
         text: format!("no rotation publishes to {name}"),
         hint: Some("name it in the `destinations` of a rotation".to_owned()),
@@ -117,7 +123,10 @@ async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Resu
     let mut session = engine.session(&rotation.account, PATIENCE).await?;
     let outcome = session.publish_by_hand(&rotation.name, name).await;
     session.close().await?;
-    let did = outcome?;
-    context.out.value(&json!({ "destination": name, "result": did }), |_| did.clone())?;
+    said(context, name, &outcome?)
+}
+
+fn said(context: &Context, name: &str, did: &str) -> anyhow::Result<u8> {
+    context.out.value(&json!({ "destination": name, "result": did }), |_| did.to_owned())?;
     Ok(0)
 }

@@ -186,12 +186,11 @@ async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
 }
 
 fn planned(plan: &PlanView) -> String {
-    let rows = plan
-        .calls
-        .iter()
-        .enumerate()
-        .map(|(i, call)| vec![(i + 1).to_string(), call.call.clone(), call.effect.clone()]);
-    let mut text = table(&["", "call", "effect"], rows);
+    let rows = plan.calls.iter().enumerate().map(|(i, step)| {
+        let place = step.destination.clone().unwrap_or_else(|| "-".to_owned());
+        vec![(i + 1).to_string(), place, step.planned.call.clone(), step.planned.effect.clone()]
+    });
+    let mut text = table(&["", "destination", "call", "effect"], rows);
     for warning in &plan.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
     }

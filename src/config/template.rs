@@ -97,12 +97,13 @@ mod tests {
     }
 
     /// The fields whose stated value is an example: those that have no default, or that show another value.
-    const EXAMPLES: [&str; 19] = [
+    const EXAMPLES: [&str; 20] = [
         ".accounts.provisioning_destinations",
         ".accounts.workspace",
         ".destinations.dispatch",
         ".destinations.environment",
         ".destinations.group",
+        ".destinations.mode",
         ".destinations.owner",
         ".destinations.repositories",
         ".destinations.team",

@@ -80,6 +80,12 @@ pub static PASSES: &[Pass] = &[
         longest: LONG,
         look: |service, live| Box::pin(mirror(service, live)),
     },
+    Pass {
+        name: "drift",
+        wake: "*/5 * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(drift(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -116,6 +122,11 @@ async fn notices(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineErr
 /// Carries verdicts and mirrored keys over to the tables of applications.
 async fn mirror(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     live.engine.mirror(&service.stop).await
+}
+
+/// Looks whether somebody else changed a destination. Its own pass: a silent destination holds up nothing else.
+async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    live.engine.drift_tick(&service.stop).await
 }
 
 /// The scheduler and the tasks that it wakes.

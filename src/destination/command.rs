@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{AccessFlags, Pid, eaccess};
+use nix::unistd::{AccessFlags, Pid, eaccess, geteuid};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command as Program};
@@ -136,7 +136,11 @@ impl Destination for Command {
 
     async fn preflight(&self, _deadline: Deadline) -> Result<Vec<String>, Failure> {
         let path = self.executable()?;
-        Ok(vec![format!("{} is executable; it is not run before a publish", path.display())])
+        Ok(vec![format!(
+            "{} is executable for user {}; it is not run before a publish",
+            path.display(),
+            geteuid()
+        )])
     }
 
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::disk::{Attributes, Found};
-use super::{Delivery, Destination, Look, PlannedCall, Standing};
+use super::{Delivery, Destination, Look, PlannedCall, Standing, Survey, WARNING};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -108,6 +108,18 @@ impl Destination for File {
         blocking(deadline, move || spec.look(&delivery, &evidence)).await
     }
 
+    /// The write says what it finds: the file's own line of the preflight.
+    async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
+        let (warnings, seen): (Vec<String>, Vec<String>) =
+            self.preflight(deadline).await?.into_iter().partition(|line| line.starts_with(WARNING));
+        let mut calls = self.plan();
+        if let (Some(write), Some(found)) = (calls.last_mut(), seen.last()) {
+            write.effect = format!("{}; {found}", write.effect);
+        }
+        let warnings = warnings.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
+        Ok(Survey { calls, warnings: warnings.collect() })
+    }
+
     fn plan(&self) -> Vec<PlannedCall> {
         let path = self.spec.path.display();
         let effect = match &self.spec.format {
@@ -187,7 +199,7 @@ impl FileSpec {
         self.format.check_name()?;
         let path = disk::resolve(&self.path)?;
         let folder = disk::check_folder(&path)?;
-        let mut seen = vec![format!("{} is writable", folder.display())];
+        let mut seen = vec![format!("{} is writable for {}", folder.display(), disk::who())];
         let found = disk::read(&path)?;
         let attributes = self.attributes(found.as_ref())?;
         disk::check_owners(&path, attributes)?;

@@ -30,7 +30,7 @@ pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
 pub use self::scanning::Scanning;
-use super::{Delivery, Destination, Look, PlannedCall, Rollout};
+use super::{Delivery, Destination, Look, PlannedCall, Rollout, Survey, WARNING};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::{Span, Timestamp};
 use crate::net::{Deadline, Http};
@@ -142,6 +142,18 @@ impl Destination for Github {
         let kept = Evidence::deserialize(evidence).ok();
         let (standing, kept) = proof::judge(delivery.generation, kept, &current.updated_at);
         Ok(Look { standing, evidence: kept.map_or(Value::Null, |kept| json!(kept)) })
+    }
+
+    /// The write says what it replaces.
+    async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
+        let seen = self.check(deadline).await?;
+        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
+        let mut calls = self.plan();
+        let replaces = self.replaces(self.current(deadline).await?.as_ref());
+        for put in calls.iter_mut().filter(|planned| planned.call.starts_with("PUT ")) {
+            put.effect.clone_from(&replaces);
+        }
+        Ok(Survey { calls, warnings: warnings.collect() })
     }
 
     fn plan(&self) -> Vec<PlannedCall> {

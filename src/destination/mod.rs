@@ -74,6 +74,18 @@ pub struct PlannedCall {
     pub effect: String,
 }
 
+/// What `rotations plan` says of one destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// The calls, each with what it would replace as it is now.
+    pub calls: Vec<PlannedCall>,
+    /// What a person should know first.
+    pub warnings: Vec<String>,
+}
+
+/// What a line of [`Destination::preflight`] begins with when a person should know it before a rotation.
+pub const WARNING: &str = "warning: ";
+
 /// A place that consumers read a key from. Every write is a *put*: repeating it is harmless (R3).
 ///
 /// Failures carry a sentence that says what is missing and a hint how to grant it.
@@ -83,7 +95,7 @@ pub trait Destination: Send + Sync {
     fn address(&self) -> String;
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
-    /// line a call ("GET … with secrets:read: the secret exists since …").
+    /// line a call ("GET … with secrets:read: the secret exists since …"); some begin with [`WARNING`].
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
 
     /// Writes the key. `Ok` means *accepted*; the value is the evidence for [`Destination::look`].
@@ -95,6 +107,13 @@ pub trait Destination: Send + Sync {
 
     /// The calls that a publish makes, for `plan`.
     fn plan(&self) -> Vec<PlannedCall>;
+
+    /// The same by what is there now: what each write would replace, and what a person should know. Changes nothing.
+    async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
+        let seen = self.preflight(deadline).await?;
+        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
+        Ok(Survey { calls: self.plan(), warnings: warnings.collect() })
+    }
 
     /// How long one publish may take when that is more than an ordinary call (`engine.call_timeout`).
     fn patience(&self) -> Option<Span> {

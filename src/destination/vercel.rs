@@ -22,9 +22,10 @@ use self::api::Api;
 use self::entries::overtaken;
 use self::proof::{Evidence, Written};
 use self::variables::{Entry, Target};
-use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing};
+use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing, Survey, WARNING};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::net::{Deadline, Http};
 
 /// What a Vercel destination is made from.
@@ -96,7 +97,9 @@ impl Destination for Vercel {
         let branch = self.spec.git_branch.as_deref();
         let entries = listing.ours(&self.spec.variable, branch)?;
         let (present, missing) = variables::sort(entries, &wanted);
-        let mut seen: Vec<String> = present.iter().flat_map(|entry| self.describe(entry, &wanted)).collect();
+        let url = self.api.url(&self.env_path("v10"), &[]);
+        let mut seen = vec![format!("GET {url} with {}: readable", self.read_with())];
+        seen.extend(present.iter().flat_map(|entry| self.describe(entry, &wanted)));
         seen.extend(
             missing
                 .iter()
@@ -149,6 +152,24 @@ impl Destination for Vercel {
         Ok(Look { standing, evidence: json!(kept) })
     }
 
+    /// Each entry that is there is named with what it is; a create only for a target that none covers.
+    async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
+        let seen = self.preflight(deadline).await?;
+        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
+        let wanted = self.targets(deadline).await?;
+        let (present, missing) = self.entries(&wanted, deadline).await?;
+        let writes = self.writes(&present, &missing);
+        let is_write = |planned: &PlannedCall| {
+            planned.call.starts_with("PATCH ")
+                || (planned.call.starts_with("POST ") && planned.call.contains("/env"))
+        };
+        let plan = self.plan();
+        let at = plan.iter().position(is_write).unwrap_or(plan.len());
+        let mut calls: Vec<PlannedCall> = plan.into_iter().filter(|planned| !is_write(planned)).collect();
+        calls.splice(at..at, writes);
+        Ok(Survey { calls, warnings: warnings.collect() })
+    }
+
     fn plan(&self) -> Vec<PlannedCall> {
         let call = |method: &str, path: &[&str], query: &[(&str, &str)], effect: String| PlannedCall {
             call: format!("{method} {}", self.api.url(path, query)),
@@ -181,11 +202,39 @@ impl Destination for Vercel {
 }
 
 impl Vercel {
+    /// What the token must reach. Vercel's tokens have no narrower permissions than their scope.
+    fn read_with(&self) -> String {
+        match &self.spec.team {
+            Some(team) => format!("a token whose scope has team {team}"),
+            None => "a token of the personal account".to_owned(),
+        }
+    }
+
+    fn writes(&self, present: &[Entry], missing: &[Target]) -> Vec<PlannedCall> {
+        let VercelSpec { project, variable, .. } = &self.spec;
+        let patch = |entry: &Entry| {
+            let changed = entry.written_at().map(|at| format!(", last changed {}", Timestamp(at).rfc3339()));
+            PlannedCall {
+                call: format!("PATCH {}", self.api.url(&["v9", "projects", project, "env", &entry.id], &[])),
+                effect: format!(
+                    "replaces the value of {variable} ({}; {}{}); targets, type and comment stay",
+                    names(&entry.targets()),
+                    entry.kind,
+                    changed.unwrap_or_default()
+                ),
+            }
+        };
+        let create = |target: &Target| PlannedCall {
+            call: format!("POST {}", self.api.url(&self.env_path("v10"), &[])),
+            effect: format!("creates {variable} for {}, which has none", target.name()),
+        };
+        present.iter().map(patch).chain(missing.iter().map(create)).collect()
+    }
+
     /// What an entry is, and where that differs from the configuration: it stays as it is.
     fn describe(&self, entry: &Entry, wanted: &[Target]) -> Vec<String> {
         let targets = entry.targets();
-        let names: Vec<&str> = targets.iter().map(Target::name).collect();
-        let names = names.join(", ");
+        let names = names(&targets);
         let mut lines = vec![format!("{} exists for {names}, type {}", self.spec.variable, entry.kind)];
         let extra: Vec<&str> =
             targets.iter().filter(|target| !wanted.contains(target)).map(Target::name).collect();
@@ -198,8 +247,18 @@ impl Vercel {
         if self.spec.sensitive && !entry.is_sensitive() && names != "development" {
             lines.push(format!("warning: it is {}, not sensitive, and keeps its type", entry.kind));
         }
+        if entry.is_sensitive() {
+            lines.push(format!(
+                "warning: the entry for {names} is sensitive: Vercel never gives its value back, so a write is proved \
+                 by its time alone"
+            ));
+        }
         lines
     }
+}
+
+fn names(targets: &[Target]) -> String {
+    targets.iter().map(Target::name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 
 use serde_json::{Value, json};
 
+use super::drift;
 use super::session::Session;
 use super::step::Performed;
 use super::{EngineError, Place};
-use crate::destination::{Delivery, Look, Standing};
+use crate::destination::{Delivery, Standing};
 use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
-use crate::domain::rotation::{Event, KeyRef, Level, OnDrift, Run};
+use crate::domain::rotation::{Event, KeyRef, Level, Run};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
 use crate::net::Deadline;
@@ -32,11 +33,11 @@ impl Session<'_> {
         let known = self.holding(address, key, &name, &run.rotation).await?;
         if let Some(drift) = self.drift_before(run, &place, key).await? {
             let did = format!("{name}: not written, somebody else changed it ({drift})");
-            let change = drifted(known, &drift, &run.rotation, &name);
+            let change = drift::noted(known, &drift, &run.rotation, &place);
             self.commit(&change).await?;
             return Ok(Performed { run: run.clone(), did });
         }
-        let effect = self.effect_of(run, EffectKind::Publish, &name, key.generation).await?;
+        let effect = self.effect_of(Some(&run.id), EffectKind::Publish, &name, key.generation).await?;
         let mut intended = known.clone();
         // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
         let before = known.fact.level.min(Level::Intended);
@@ -105,19 +106,22 @@ impl Session<'_> {
     }
 
     /// The same effect again is another attempt; a first one is new.
-    async fn effect_of(
+    pub(super) async fn effect_of(
         &self,
-        run: &Run,
+        run: Option<&str>,
         kind: EffectKind,
         name: &str,
         generation: i64,
     ) -> Result<NewEffect, EngineError> {
         let target = format!("{name} generation {generation}");
-        let effects = self.engine.parts.store.effects(&run.id).await?;
+        let effects = match run {
+            Some(run) => self.engine.parts.store.effects(run).await?,
+            None => Vec::new(),
+        };
         let known = effects.into_iter().find(|e| e.kind == kind && e.target == target);
         Ok(NewEffect {
             id: known.map_or_else(new_id, |effect| effect.id),
-            run: Some(run.id.clone()),
+            run: run.map(str::to_owned),
             account: self.identity.clone(),
             kind,
             target,
@@ -159,11 +163,8 @@ impl Session<'_> {
         if !unclear {
             row.fact.level = before;
         }
-        row.fact.error = Some(with_hint(failure));
-        row.fact.permanent = failure.is_permanent();
-        row.fact.attempts += 1;
-        let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
-        row.fact.not_before = self.engine.clock().now().plus(wait);
+        let tried = row.fact.attempts;
+        self.not_done(&mut row, failure, tried);
         let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
         let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
         let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
@@ -172,38 +173,6 @@ impl Session<'_> {
         }
         changes.push(Change::Holding { row: Box::new(row), fresh_write: false });
         changes
-    }
-
-    /// Looks whether somebody else changed the destination since our last proved write to it.
-    async fn drift_before(
-        &mut self,
-        run: &Run,
-        place: &Place,
-        key: &KeyRef,
-    ) -> Result<Option<String>, EngineError> {
-        if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
-            return Ok(None);
-        }
-        let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let last = rows.into_iter().find(|row| row.fact.level > Level::Pending);
-        let Some(last) = last else { return Ok(None) };
-        if last.fact.level < Level::Confirmed || last.fact.key == key.id {
-            return Ok(None);
-        }
-        let Some(row) = self.engine.parts.store.key(&last.fact.key).await? else { return Ok(None) };
-        let Some(secret) = self.engine.open(&row)? else { return Ok(None) };
-        let delivery = Delivery {
-            secret,
-            rotation: run.rotation.clone(),
-            generation: row.generation.unwrap_or_default(),
-            destination: place.target.name.clone(),
-        };
-        let deadline = self.deadline().await?;
-        let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
-        Ok(match look {
-            Ok(Look { standing: Standing::Drift(how), .. }) => Some(how),
-            _ => None,
-        })
     }
 
     /// Looks whether the destination holds the key, and notes what it proved.
@@ -222,57 +191,62 @@ impl Session<'_> {
             generation: key.generation,
             destination: name.clone(),
         };
-        let (row, did, alert) = self.look(&place, row, &delivery, &run.rotation, Some(&run.id)).await?;
-        let subject = format!("destination {name}");
-        let proved =
-            row.fact.level >= place.target.needs && row.fact.drift.is_none() && row.fact.error.is_none();
-        let row_after = row.clone();
-        let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
-        changes.extend(alert.map(Change::Alert));
-        if proved {
-            changes.push(Change::Resolve { kind: Kind::DestinationFailed, subject: subject.clone() });
-            changes.push(Change::Resolve { kind: Kind::DestinationDrift, subject });
-        }
-        let rollout = proved_for_rollout(&row_after, &place);
-        self.commit(&changes).await?;
-        if rollout {
-            let did = self.roll_out(run, &place, row_after, &delivery).await?;
-            return Ok(Performed { run: run.clone(), did });
-        }
+        let (_, did) = self.look_and_go_on(&place, row, &delivery, Some(&run.id)).await?;
         Ok(Performed { run: run.clone(), did })
     }
 
-    /// The step after a proved write (a redeploy, a dispatch): an effect of its own, sent once.
-    async fn roll_out(
+    /// One look with its consequences, and the step after a proved write when it is due.
+    pub(super) async fn look_and_go_on(
         &mut self,
-        run: &Run,
+        place: &Place,
+        row: HoldingRow,
+        delivery: &Delivery,
+        run: Option<&str>,
+    ) -> Result<(HoldingRow, String), EngineError> {
+        let tried = row.fact.attempts;
+        let (row, did, alert) = self.look(place, row, delivery, &delivery.rotation, run).await?;
+        self.commit(&looked(&row, place, alert)).await?;
+        if !proved_for_rollout(&row, place) {
+            return Ok((row, did));
+        }
+        let did = self.roll_out(run, place, row.clone(), delivery, tried).await?;
+        Ok((row, did))
+    }
+
+    /// The step after a proved write (a redeploy, a dispatch): an effect of its own, sent once. `tried`: attempts
+    /// before the look that proved the write.
+    pub(super) async fn roll_out(
+        &mut self,
+        run: Option<&str>,
         place: &Place,
         mut row: HoldingRow,
         delivery: &Delivery,
+        tried: u32,
     ) -> Result<String, EngineError> {
         let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
-        let effect = self.effect_of(run, EffectKind::Deploy, &place.target.name, delivery.generation).await?;
+        let name = &place.target.name;
+        let effect = self.effect_of(run, EffectKind::Deploy, name, delivery.generation).await?;
         let deadline = self.deadline_for(place).await?;
         self.commit(&[Change::Intend(effect.clone())]).await?;
-        let name = &place.target.name;
         let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
             Ok(evidence) => {
                 row.evidence = evidence.clone();
                 (EffectStatus::Done, evidence, format!("{name} holds the key and was asked to deploy it"))
             }
             Err(failure) => {
-                row.fact.attempts += 1;
-                row.fact.error = rollout.required().then(|| with_hint(&failure));
-                row.fact.permanent = rollout.required() && failure.is_permanent();
-                let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
-                row.fact.not_before = self.engine.clock().now().plus(wait);
+                self.not_done(&mut row, &failure, tried);
+                let did = format!("{name} holds the key, but could not be told: {failure}");
+                let loud = rollout.required() && (failure.is_permanent() || row.fact.attempts >= 3);
+                if !rollout.required() {
+                    (row.fact.error, row.fact.permanent) = (None, false);
+                }
                 let evidence =
                     json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
-                (
-                    EffectStatus::Failed,
-                    evidence,
-                    format!("{name} holds the key, but could not be told: {failure}"),
-                )
+                if loud {
+                    let alert = destination_failed(&row.rotation, run, name, &failure);
+                    self.commit(&[Change::Alert(alert)]).await?;
+                }
+                (EffectStatus::Failed, evidence, did)
             }
         };
         self.commit(&[
@@ -281,6 +255,15 @@ impl Session<'_> {
         ])
         .await?;
         Ok(did)
+    }
+
+    /// Another failed attempt: what it says, and when the next one may be.
+    fn not_done(&self, row: &mut HoldingRow, failure: &Failure, tried: u32) {
+        row.fact.attempts = tried + 1;
+        row.fact.error = Some(with_hint(failure));
+        row.fact.permanent = failure.is_permanent();
+        let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
+        row.fact.not_before = self.engine.clock().now().plus(wait);
     }
 
     /// The deadline of one publish: a destination may need longer than an ordinary call.
@@ -305,18 +288,15 @@ impl Session<'_> {
         let look = match place.adapter.look(delivery, &row.evidence, deadline).await {
             Ok(look) => look,
             Err(failure) => {
-                row.fact.attempts += 1;
-                row.fact.error = Some(with_hint(&failure));
-                row.fact.permanent = failure.is_permanent();
-                let wait = failure.retry_after.unwrap_or_else(|| self.engine.backoff(row.fact.attempts));
-                row.fact.not_before = self.engine.clock().now().plus(wait);
+                let tried = row.fact.attempts;
+                self.not_done(&mut row, &failure, tried);
                 let loud = failure.is_permanent() || row.fact.attempts >= 3;
                 let alert = loud.then(|| destination_failed(rotation, run, name, &failure));
                 return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
             }
         };
         row.evidence = look.evidence;
-        let (did, alert) = self.stand(&mut row.fact, look.standing, name, rotation);
+        let (did, alert) = self.stand(&mut row.fact, look.standing, place, rotation);
         Ok((row, did, alert))
     }
 
@@ -325,9 +305,10 @@ impl Session<'_> {
         &self,
         fact: &mut Holding,
         standing: Standing,
-        name: &str,
+        place: &Place,
         rotation: &str,
     ) -> (String, Option<NewAlert>) {
+        let name = &place.target.name;
         let proved = match &standing {
             Standing::Confirmed => Some(Level::Confirmed),
             Standing::Effective => Some(Level::Effective),
@@ -354,13 +335,13 @@ impl Session<'_> {
                 fact.drift = Some(how.clone());
                 (
                     format!("{name} was changed by somebody else: {how}"),
-                    Some(drift_alert(rotation, name, &how)),
+                    Some(drift::alert(rotation, place, &how)),
                 )
             }
             Standing::Missing => {
                 let how = "there is nothing at this address any more".to_owned();
                 fact.drift = Some(how.clone());
-                (format!("{name}: {how}"), Some(drift_alert(rotation, name, &how)))
+                (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
             }
             Standing::Accepted(why) => self.not_proved(fact, name, rotation, why),
             _ => self.not_proved(fact, name, rotation, "it cannot be told what it holds".to_owned()),
@@ -398,9 +379,22 @@ fn with_hint(failure: &Failure) -> String {
 }
 
 /// True when the write is proved and running consumers have not been told yet.
-fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
+pub(super) fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
     let proved = row.fact.level >= Level::Confirmed && row.fact.drift.is_none() && row.fact.error.is_none();
     proved && place.adapter.rollout().is_some_and(|rollout| rollout.due(&row.evidence))
+}
+
+/// What a look changes: the row, an alert, or the end of one when everything that the destination needs is proved.
+pub(super) fn looked(row: &HoldingRow, place: &Place, alert: Option<NewAlert>) -> Vec<Change> {
+    let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
+    changes.extend(alert.map(Change::Alert));
+    let clean = row.fact.drift.is_none() && row.fact.error.is_none();
+    if clean && row.fact.level >= place.target.needs {
+        let subject = format!("destination {}", place.target.name);
+        let over = [Kind::DestinationFailed, Kind::DestinationDrift];
+        changes.extend(over.map(|kind| Change::Resolve { kind, subject: subject.clone() }));
+    }
+    changes
 }
 
 /// A row for a key that this address has not seen.
@@ -423,22 +417,6 @@ pub(super) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> Hol
         evidence: Value::Null,
         released: false,
     }
-}
-
-fn drifted(mut row: HoldingRow, how: &str, rotation: &str, name: &str) -> Vec<Change> {
-    row.fact.drift = Some(how.to_owned());
-    vec![
-        Change::Holding { row: Box::new(row), fresh_write: true },
-        Change::Alert(drift_alert(rotation, name, how)),
-    ]
-}
-
-fn drift_alert(rotation: &str, name: &str, how: &str) -> NewAlert {
-    let detail = format!(
-        "Destination {name} was changed by somebody else ({how}). rekeyd does not write over it (on_drift = \"hold\"); \
-         both keys stay alive. Find out who did it, then `rekeyd destinations publish {name}`.",
-    );
-    NewAlert::new(Kind::DestinationDrift, format!("destination {name}"), detail).rotation(rotation)
 }
 
 fn destination_failed(rotation: &str, run: Option<&str>, name: &str, failure: &Failure) -> NewAlert {

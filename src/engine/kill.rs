@@ -6,6 +6,7 @@
 
 use serde_json::json;
 
+use super::deliver::looked;
 use super::session::Session;
 use super::step::{Performed, run_change};
 use super::{EngineError, Place};
@@ -380,9 +381,7 @@ impl Session<'_> {
         rotation: &str,
     ) -> Result<(), EngineError> {
         let (row, _, alert) = self.look(place, row, delivery, rotation, None).await?;
-        let mut changes = vec![Change::Holding { row: Box::new(row), fresh_write: false }];
-        changes.extend(alert.map(Change::Alert));
-        self.commit(&changes).await
+        self.commit(&looked(&row, place, alert)).await
     }
 
     /// Enables the previous key of a rollback: read (by the decision), set, read.

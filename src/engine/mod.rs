@@ -5,7 +5,7 @@
 //! survey    list the account: strays, unknown keys (R9)
 //! step      load → facts → next → perform → commit, one directive at a time
 //! perform   each directive: one look or one call
-//! deliver   publish and prove at destinations
+//! deliver   publish and prove at destinations · drift   what somebody else changed there
 //! kill      the only caller of the provider's disable and delete, through the guard
 //! outcome   what an event changes besides the run: roles, alerts, answers
 //! start     new runs: manual, scheduled, emergency
@@ -25,6 +25,7 @@
 mod adopt;
 mod check;
 mod deliver;
+mod drift;
 mod due;
 mod error;
 mod given;

@@ -4,12 +4,11 @@ use serde::Serialize;
 
 use super::deliver::blank;
 use super::session::Session;
-use super::{Engine, EngineError, Rotation};
+use super::{Account, Engine, EngineError, Place, Rotation};
 use crate::destination::{Delivery, Standing};
-use crate::domain::alert::Kind;
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::TestResult;
-use crate::store::{Change, EffectKind, NewEffect, Role, new_id};
+use crate::store::{Change, EffectKind, HoldingRow, KeyRow};
 
 /// What one destination showed.
 #[derive(Debug, Serialize)]
@@ -30,9 +29,25 @@ impl Engine {
         self.rotations().find(|rotation| rotation.policy.targets.iter().any(|target| target.name == place))
     }
 
+    /// Every destination that somebody publishes to, those for provisioning keys with their account.
+    pub fn all_places(&self) -> impl Iterator<Item = (&Place, Option<&Account>)> {
+        let copies = self
+            .accounts()
+            .flat_map(|account| account.provisioning_places.iter().map(move |place| (place, Some(account))));
+        self.places().map(|place| (place, None)).chain(copies)
+    }
+
+    /// One of them, or an error that names the nearest.
+    pub fn any_place(&self, name: &str) -> Result<(&Place, Option<&Account>), EngineError> {
+        let found = self.all_places().find(|(place, _)| place.target.name == name);
+        found.ok_or_else(|| {
+            EngineError::unknown("destination", name, self.all_places().map(|(place, _)| &place.target.name))
+        })
+    }
+
     /// Asks a destination what it shows and what our credentials may do there. Changes nothing.
     pub async fn check_place(&self, name: &str) -> Result<Checked, EngineError> {
-        let place = self.place(name)?;
+        let (place, account) = self.any_place(name)?;
         let (mut ok, mut seen) = match place.adapter.preflight(self.deadline()).await {
             Ok(lines) => (true, lines),
             Err(failure) => {
@@ -40,7 +55,11 @@ impl Engine {
                 (false, vec![format!("{failure}{hint}")])
             }
         };
-        let standing = match self.standing_of(name).await? {
+        let standing = match account {
+            None => self.standing_of(name).await?,
+            Some(account) => self.standing_of_copy(account, place).await?,
+        };
+        let standing = match standing {
             None => "nothing was ever written".to_owned(),
             Some(Ok(standing)) => {
                 ok &= matches!(standing, Standing::Confirmed | Standing::Effective | Standing::Unprovable);
@@ -109,79 +128,91 @@ impl Session<'_> {
     /// # Errors
     /// Refused while the account is frozen, and for a key that was not just tested valid (R13).
     pub async fn publish_by_hand(&mut self, rotation: &str, name: &str) -> Result<String, EngineError> {
-        if let Some(frozen) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {frozen}",
-                self.account.name
-            )));
-        }
-        let generations = self.engine.parts.store.generations(rotation).await?;
-        let current = generations.into_iter().find(|key| key.role == Role::Current);
-        let key = current.ok_or_else(|| {
+        self.refuse_when_frozen().await?;
+        let key = self.engine.current(rotation).await?.ok_or_else(|| {
             EngineError::usage(
                 format!("rotation {rotation} has no current key"),
                 "adopt one, or run the first rotation",
             )
         })?;
-        let tested = self.test_key(&key, None, None).await?;
-        if tested != TestResult::Valid {
+        let place = self.engine.place(name)?.clone();
+        self.publish_current(rotation, &place, &key).await
+    }
+
+    async fn refuse_when_frozen(&self) -> Result<(), EngineError> {
+        let account = self.engine.parts.store.account(&self.identity).await?;
+        match account.and_then(|account| account.frozen) {
+            None => Ok(()),
+            Some(why) => {
+                Err(EngineError::Refused(format!("refused: account {} is frozen: {why}", self.account.name)))
+            }
+        }
+    }
+
+    /// The provisioning key for scripts, written again and proved.
+    ///
+    /// # Errors
+    /// Refused while the account is frozen, and unless the key is proved to be a provisioning key.
+    pub async fn publish_copy_by_hand(&mut self, name: &str) -> Result<String, EngineError> {
+        self.refuse_when_frozen().await?;
+        let account = self.account;
+        let place = account.provisioning_places.iter().find(|place| place.target.name == name);
+        let place = place.ok_or_else(|| {
+            EngineError::unknown(
+                "destination",
+                name,
+                account.provisioning_places.iter().map(|p| &p.target.name),
+            )
+        })?;
+        self.copy_again(place).await
+    }
+
+    /// A publish that belongs to no run: a fresh test (R13), intent, write, outcome, a look, and the step after it.
+    pub(super) async fn publish_current(
+        &mut self,
+        rotation: &str,
+        place: &Place,
+        key: &KeyRow,
+    ) -> Result<String, EngineError> {
+        if self.test_key(key, None, None).await? != TestResult::Valid {
             return Err(EngineError::Refused(
                 "refused: the current key was not tested valid just now".to_owned(),
             ));
         }
-        let secret = self.engine.open(&key)?.ok_or_else(|| {
+        let secret = self.engine.open(key)?.ok_or_else(|| {
             EngineError::Refused("refused: nobody has the secret of the current key".to_owned())
         })?;
-        let place = self.engine.place(name)?.clone();
-        let rows = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let before = rows.into_iter().find(|row| row.fact.key == key.id);
-        let before = before.unwrap_or_else(|| blank(&place.target.address, &key.id, name, rotation));
-        let generation = key.generation.unwrap_or_default();
-        let effect = NewEffect {
-            id: new_id(),
-            run: None,
-            account: self.identity.clone(),
-            kind: EffectKind::Publish,
-            target: format!("{name} generation {generation}"),
-        };
+        let (name, generation) = (place.target.name.clone(), key.generation.unwrap_or_default());
+        let before = self.row_of(place, key, rotation).await?;
+        let effect = self.effect_of(None, EffectKind::Publish, &name, generation).await?;
         let mut row = before.clone();
         (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Intended, None, None);
-        let deadline = self.deadline_for(&place).await?;
+        let deadline = self.deadline_for(place).await?;
         self.commit(&[
             Change::Intend(effect.clone()),
             Change::Holding { row: Box::new(row.clone()), fresh_write: true },
         ])
         .await?;
         let delivery =
-            Delivery { secret, rotation: rotation.to_owned(), generation, destination: name.to_owned() };
+            Delivery { secret, rotation: rotation.to_owned(), generation, destination: name.clone() };
         match place.adapter.publish(&delivery, deadline).await {
-            Ok(evidence) => {
-                row.evidence = evidence.clone();
-                row.fact.level = Level::Accepted;
-                self.commit(&self.accepted(&effect.id, row.clone(), &key, evidence)).await?;
-            }
+            Ok(evidence) => self.commit(&self.accepted(&effect.id, row, key, evidence)).await?,
             Err(failure) => {
-                self.commit(&self.not_taken(
-                    None,
-                    &effect.id,
-                    before.fact.level.min(Level::Intended),
-                    row,
-                    &failure,
-                ))
-                .await?;
+                let level = before.fact.level.min(Level::Intended);
+                self.commit(&self.not_taken(None, &effect.id, level, row, &failure)).await?;
                 return Err(EngineError::outside(format!("{name} did not take the key"), failure));
             }
         }
-        let mut stored = self.engine.parts.store.holdings_at(&place.target.address).await?;
-        let row = if stored.is_empty() { row } else { stored.remove(0) };
-        let (row, did, _) = self.look(&place, row, &delivery, rotation, None).await?;
-        let subject = format!("destination {name}");
-        let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
-        if row.fact.level >= Level::Confirmed {
-            changes.push(Change::Resolve { kind: Kind::DestinationDrift, subject: subject.clone() });
-            changes.push(Change::Resolve { kind: Kind::DestinationFailed, subject });
-        }
-        self.commit(&changes).await?;
+        let row = self.row_of(place, key, rotation).await?;
+        let (_, did) = self.look_and_go_on(place, row, &delivery, None).await?;
         Ok(did)
+    }
+
+    /// What is known of this key at this place.
+    async fn row_of(&self, place: &Place, key: &KeyRow, rotation: &str) -> Result<HoldingRow, EngineError> {
+        let address = &place.target.address;
+        let rows = self.engine.parts.store.holdings_at(address).await?;
+        let found = rows.into_iter().find(|row| row.fact.key == key.id);
+        Ok(found.unwrap_or_else(|| blank(address, &key.id, &place.target.name, rotation)))
     }
 }

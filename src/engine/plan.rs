@@ -2,10 +2,10 @@
 
 use super::EngineError;
 use super::session::Session;
-use super::view::PlanView;
+use super::view::{PlanView, PlannedStep};
 use crate::destination::PlannedCall;
 use crate::domain::key::{KeySpec, RemoteKey};
-use crate::domain::rotation::Policy;
+use crate::domain::rotation::{Level, Policy, Target};
 use crate::store::{KeyRow, Role};
 
 impl Session<'_> {
@@ -22,19 +22,47 @@ impl Session<'_> {
             .and_then(|hash| self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()));
         let known = self.engine.parts.store.rotation(name).await?.and_then(|row| row.spec);
         let spec = policy.spec.resolve(remote.as_ref().map(RemoteKey::spec).or(known));
-        let mut calls = issue_calls(&self.prefix(), name, &spec);
+        let mut calls = steps(None, issue_calls(&self.prefix(), name, &spec));
         let mut warnings = self.warnings(name, current, remote.as_ref()).await?;
         for target in &policy.targets {
-            let deadline = self.deadline().await?;
-            let place = self.engine.place(&target.name)?.clone();
-            calls.extend(place.adapter.plan());
-            if let Err(failure) = place.adapter.preflight(deadline).await {
+            let (planned, said) = self.survey_place(target, &generations).await?;
+            calls.extend(steps(Some(&target.name), planned));
+            warnings.extend(said.into_iter().map(|text| format!("destination {}: {text}", target.name)));
+        }
+        calls.extend(steps(None, current.map(|key| retire_calls(key, &policy)).unwrap_or_default()));
+        Ok(PlanView { rotation: name.to_owned(), calls, warnings })
+    }
+
+    /// The calls at one destination and what to know about it. One that cannot be asked still shows its calls.
+    async fn survey_place(
+        &mut self,
+        target: &Target,
+        generations: &[KeyRow],
+    ) -> Result<(Vec<PlannedCall>, Vec<String>), EngineError> {
+        let place = self.engine.place(&target.name)?.clone();
+        let deadline = self.deadline_for(&place).await?;
+        let (calls, mut said) = match place.adapter.survey(deadline).await {
+            Ok(survey) => (survey.calls, survey.warnings),
+            Err(failure) => {
                 let hint = failure.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                warnings.push(format!("destination {}: {failure}{hint}", target.name));
+                (place.adapter.plan(), vec![format!("{failure}{hint}")])
+            }
+        };
+        let rows = self.engine.parts.store.holdings_at(&target.address).await?;
+        match rows.iter().find(|row| row.fact.level > Level::Pending) {
+            None => said.push("rekeyd never wrote there: what is there now is replaced".to_owned()),
+            Some(row) => {
+                let held = generations.iter().find(|key| key.id == row.fact.key);
+                let retiring = held.filter(|key| key.role != Role::Current);
+                said.extend(
+                    retiring.map(|key| {
+                        format!("it still holds generation {}", key.generation.unwrap_or_default())
+                    }),
+                );
+                said.extend(row.fact.drift.iter().map(|how| format!("somebody else changed it: {how}")));
             }
         }
-        calls.extend(current.map(|key| retire_calls(key, &policy)).unwrap_or_default());
-        Ok(PlanView { rotation: name.to_owned(), calls, warnings })
+        Ok((calls, said))
     }
 
     async fn warnings(
@@ -66,6 +94,11 @@ impl Session<'_> {
         }
         Ok(warnings)
     }
+}
+
+fn steps(destination: Option<&str>, calls: Vec<PlannedCall>) -> Vec<PlannedStep> {
+    let step = |planned| PlannedStep { destination: destination.map(str::to_owned), planned };
+    calls.into_iter().map(step).collect()
 }
 
 fn call(call: impl Into<String>, effect: impl Into<String>) -> PlannedCall {

@@ -2,11 +2,11 @@
 //! else. It is never stored as a key; what is kept is its hash and the destination's evidence.
 
 use super::session::Session;
-use super::{EngineError, Place};
+use super::{Account, Engine, EngineError, Place};
 use crate::destination::{Delivery, Standing};
 use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::key::KeyKind;
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{Level, OnDrift};
 use crate::domain::time::Timestamp;
 use crate::store::{Change, CopyRow};
@@ -18,6 +18,35 @@ const ONLY: &str = "github";
 enum Next {
     Nothing,
     Write,
+}
+
+impl Engine {
+    /// What the newest write of the provisioning key to this place looks like now.
+    pub(super) async fn standing_of_copy(
+        &self,
+        account: &Account,
+        place: &Place,
+    ) -> Result<Option<Result<Standing, String>>, EngineError> {
+        let Some(row) = self.parts.store.provisioning_copy(&place.target.address).await? else {
+            return Ok(None);
+        };
+        if row.hash != account.provisioning_key.sha256_hex() {
+            return Ok(Some(Ok(Standing::Accepted(
+                "it was last given an earlier provisioning key".to_owned(),
+            ))));
+        }
+        let look = place.adapter.look(&copy_delivery(account, &row), &row.evidence, self.deadline()).await;
+        Ok(Some(look.map(|look| look.standing).map_err(|failure| failure.to_string())))
+    }
+}
+
+fn copy_delivery(account: &Account, row: &CopyRow) -> Delivery {
+    Delivery {
+        secret: account.provisioning_key.clone(),
+        rotation: format!("account:{}", account.name),
+        generation: row.writes,
+        destination: row.destination.clone(),
+    }
 }
 
 impl Session<'_> {
@@ -62,12 +91,18 @@ impl Session<'_> {
         }))
     }
 
-    fn copy_delivery(&self, row: &CopyRow) -> Delivery {
-        Delivery {
-            secret: self.account.provisioning_key.clone(),
-            rotation: format!("account:{}", self.account.name),
-            generation: row.writes,
-            destination: row.destination.clone(),
+    /// Writes it whatever is there.
+    pub(super) async fn copy_again(&mut self, place: &Place) -> Result<String, EngineError> {
+        let mut row = self.copy_row(place).await?;
+        row.error = None;
+        self.write_copy(place, &mut row).await?;
+        let name = &place.target.name;
+        match (row.error, row.level) {
+            (Some(error), _) => {
+                let failure = Failure::new(FailureKind::Unclear, error);
+                Err(EngineError::outside(format!("{name} did not take the provisioning key"), failure))
+            }
+            (None, level) => Ok(format!("wrote the provisioning key to {name} ({})", level.word())),
         }
     }
 
@@ -77,7 +112,8 @@ impl Session<'_> {
             return Ok(Next::Write);
         }
         let deadline = self.deadline().await?;
-        let look = match place.adapter.look(&self.copy_delivery(row), &row.evidence, deadline).await {
+        let look = match place.adapter.look(&copy_delivery(self.account, row), &row.evidence, deadline).await
+        {
             Ok(look) => look,
             Err(failure) => {
                 self.copy_failed(row, &failure).await?;
@@ -130,7 +166,7 @@ impl Session<'_> {
         row.level = Level::Intended;
         let deadline = self.deadline_for(place).await?;
         self.commit(&[Change::ProvisioningCopy(Box::new(row.clone()))]).await?;
-        let delivery = self.copy_delivery(row);
+        let delivery = copy_delivery(self.account, row);
         match place.adapter.publish(&delivery, deadline).await {
             Ok(evidence) => row.evidence = evidence,
             Err(failure) => return self.copy_failed(row, &failure).await,
@@ -168,8 +204,8 @@ impl Session<'_> {
     async fn copy_drifted(&self, row: &CopyRow, how: &str) -> Result<(), EngineError> {
         let detail = format!(
             "Somebody else changed destination {}, which holds the provisioning key of account {} for scripts: {how}. It is left \
-             as it is (on_drift = \"hold\"). To have it written again, delete the secret there, or set on_drift = \"overwrite\".",
-            row.destination, self.account.name
+             as it is (on_drift = \"hold\"). Find out who did it, then `rekeyd destinations publish {}`.",
+            row.destination, self.account.name, row.destination
         );
         self.commit(&[Change::Alert(self.copy_alert(Kind::DestinationDrift, row, detail))]).await
     }

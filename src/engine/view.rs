@@ -109,8 +109,18 @@ pub struct WhyView {
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlanView {
     pub rotation: String,
-    pub calls: Vec<PlannedCall>,
+    pub calls: Vec<PlannedStep>,
     pub warnings: Vec<String>,
+}
+
+/// One call of a plan, and at which destination; without one it is a call to the account's provider.
+#[derive(Debug, Serialize)]
+pub struct PlannedStep {
+    /// Name of the destination.
+    pub destination: Option<String>,
+    /// The call and what it does.
+    #[serde(flatten)]
+    pub planned: PlannedCall,
 }
 
 fn generation_view(key: &KeyRow) -> GenerationView {

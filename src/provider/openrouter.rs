@@ -107,7 +107,7 @@ impl OpenRouter {
         self.one_key(&answer, hash)
     }
 
-    fn issued(&self, answer: &Answer) -> Called<IssuedKey> {
+    fn issued(&self, answer: &Answer, name: &str) -> Called<IssuedKey> {
         let created = matches!(answer.status, 200 | 201).then(|| wire::created(&answer.body)).flatten();
         let Some((secret, key)) = created else {
             return Err(self.refused(answer, Asked::Manage, None));
@@ -116,7 +116,13 @@ impl OpenRouter {
             let text = "OpenRouter made a key and answered with a secret that is not that key's";
             return Err(answer.failure(FailureKind::Unclear, text));
         }
-        Ok(Reply { value: IssuedKey { secret, remote: key.into_remote() }, date: answer.date })
+        let remote = key.into_remote();
+        if remote.name != name {
+            // By its name alone a key is found again (R3): one of another name is nobody's.
+            let text = "OpenRouter made a key of another name than was asked for";
+            return Err(answer.failure(FailureKind::Unclear, text));
+        }
+        Ok(Reply { value: IssuedKey { secret, remote }, date: answer.date })
     }
 }
 
@@ -200,7 +206,7 @@ impl Issuer for OpenRouter {
     async fn create(&self, name: &str, spec: &KeySpec, deadline: Deadline) -> Called<IssuedKey> {
         let body = creation(name, spec, self.workspace.as_deref());
         let answer = self.manage(Request::new(Method::POST, &["keys"]).body(body), deadline).await?;
-        self.issued(&answer)
+        self.issued(&answer, name)
     }
 
     async fn set_disabled(

@@ -93,12 +93,13 @@ pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, St
 
 /// Writes a row. `fresh_write` gives it the next place in the order of writes to its address, and takes from
 /// every other key of that address what it had proved: from the intent on, the place may hold this one instead.
-/// Without that a rollback would believe an old proof, and leave the new key where the old one once was.
+/// Without that a rollback would believe an old proof, and leave the new key where the old one once was. What somebody
+/// else had changed there is over too, also for a key that waits for it.
 pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
     if fresh_write {
         sqlx::query(
-            "UPDATE holdings SET level = 'intended', checked = NULL, drift = NULL
-             WHERE address = $1 AND key_id <> $2 AND level <> 'pending'",
+            "UPDATE holdings SET level = CASE level WHEN 'pending' THEN level ELSE 'intended' END,
+               checked = NULL, drift = NULL WHERE address = $1 AND key_id <> $2",
         )
         .bind(&row.fact.address)
         .bind(&row.fact.key)

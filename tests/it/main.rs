@@ -6,6 +6,7 @@
 //! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
+//! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `leaks`: a key that GitHub finds is replaced and killed, or people are told
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
@@ -28,6 +29,7 @@ mod leaks;
 mod mail_tls;
 mod model;
 mod notices;
+mod places;
 mod safety;
 mod store;
 mod support;

@@ -269,24 +269,20 @@ pub struct File {
     /// Name of the variable ("env") or field ("json").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
-    /// Permissions, octal; none for others.
-    #[serde(default = "mode")]
+    /// Permissions, octal; none for others. Else those of the file; 0600 for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-7]{3,4}$"))]
-    pub mode: String,
-    /// Owner; else whoever runs rekeyd.
+    pub mode: Option<String>,
+    /// Owner; else that of the file, or whoever runs rekeyd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Group; else that of whoever runs rekeyd.
+    /// Group; else that of the file, or of whoever runs rekeyd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
 
 const fn format() -> FileFormat {
     FileFormat::Env
-}
-
-fn mode() -> String {
-    "0640".to_owned()
 }
 
 /// What is written to a file.

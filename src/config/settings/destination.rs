@@ -85,11 +85,11 @@ pub enum DestinationKind {
         format: FileFormat,
         /// Name of the variable or field; given exactly when `format` is not raw.
         variable: Option<String>,
-        /// Permission bits; others have none.
-        mode: u32,
-        /// Owner, by name or number; `None` for whoever runs rekeyd.
+        /// Permission bits, none for others; `None` for those of the file, 0600 for a new one.
+        mode: Option<u32>,
+        /// Owner, by name or number; `None` for that of the file, or whoever runs rekeyd.
         owner: Option<String>,
-        /// Group, by name or number; `None` for that of whoever runs rekeyd.
+        /// Group, by name or number; `None` for that of the file, or of whoever runs rekeyd.
         group: Option<String>,
     },
     /// A program that takes the key on its standard input.
@@ -181,7 +181,7 @@ fn read_postgres(file: &file::Postgres, at: &At<'_>) -> Read<DestinationKind> {
 fn read_file(file: &file::File, at: &At<'_>) -> Read<DestinationKind> {
     let path = at.field("path").value(file_path(&file.path));
     let variable = file_variable(file, &at.field("variable"));
-    let mode = at.field("mode").value(file_mode(&file.mode));
+    let mode = file.mode.as_ref().map(|mode| at.field("mode").value(file_mode(mode))).transpose();
     let owner = file.owner.as_ref().map(|owner| at.field("owner").value(user_name(owner))).transpose();
     let group = file.group.as_ref().map(|group| at.field("group").value(user_name(group))).transpose();
     Ok(DestinationKind::File {
@@ -339,7 +339,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((format, mode, owner, group), (FileFormat::Env, 0o640, None, None));
+        assert_eq!((format, mode, owner, group), (FileFormat::Env, None, None, None));
         let command =
             DestinationKind::Command { command: vec!["push".to_owned()], timeout: Span::seconds(60) };
         assert_eq!(read("command", "command = [\"push\"]").kind, command);

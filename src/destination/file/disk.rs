@@ -188,6 +188,13 @@ fn unresolved(what: &str, name: &str, error: nix::Error) -> Failure {
     refused(format!("cannot look up the {what} {name}: {}", error.desc()))
 }
 
+/// As whom files are written, for people.
+pub(super) fn who() -> String {
+    let uid = Uid::effective();
+    let name = User::from_uid(uid).ok().flatten().map(|user| format!(" ({})", user.name));
+    format!("user {uid}{}", name.unwrap_or_default())
+}
+
 /// Whether a rename into the folder could work, without trying one.
 pub(super) fn check_folder(path: &Path) -> Result<PathBuf, Failure> {
     let (folder, _) = parts(path)?;

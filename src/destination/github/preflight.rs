@@ -18,7 +18,7 @@ impl Github {
         let path = self.place.public_key_path();
         let answer = self.get(path.clone(), &self.advice, deadline).await?;
         answer.json::<PublicKey>()?;
-        let mut seen = vec![format!("GET {}: readable", self.url(&path))];
+        let mut seen = vec![format!("GET {} with {}: readable", self.url(&path), self.read_with(&answer))];
         seen.push(self.check_permission(&answer, deadline).await?);
         if let Some(expiry) = header(&answer, "github-authentication-token-expiration") {
             seen.push(format!("the token expires {expiry}"));
@@ -49,6 +49,27 @@ impl Github {
         Err(answer
             .failure(FailureKind::Forbidden, text)
             .hint(format!("give the token the scope `{classic}`")))
+    }
+
+    /// The permission of a read: as GitHub says it, else as its documentation does.
+    fn read_with(&self, answer: &Answer) -> String {
+        let accepted = header(answer, "x-accepted-github-permissions").filter(|text| !text.is_empty());
+        match (accepted, header(answer, "x-oauth-scopes").filter(|scopes| !scopes.is_empty())) {
+            (Some(accepted), _) => accepted.to_owned(),
+            (None, Some(scopes)) => format!("the scopes {scopes}"),
+            (None, None) => self.advice.permission.fine.replace("read and write", "read"),
+        }
+    }
+
+    /// What a write would do to what is there.
+    pub(super) fn replaces(&self, current: Option<&Current>) -> String {
+        let secret = &self.place.secret;
+        match current {
+            Some(Current { created_at, updated_at, .. }) => format!(
+                "replaces {secret}, there since {created_at} and last changed {updated_at}; what sees it now still does"
+            ),
+            None => format!("creates {secret}, which is not there yet"),
+        }
     }
 
     fn describe(&self, current: Option<&Current>) -> String {
