@@ -272,7 +272,7 @@ impl Engine {
         Ok(reports)
     }
 
-    async fn pass_is_due(&self, interval: Span) -> Result<bool, EngineError> {
+    pub(super) async fn pass_is_due(&self, interval: Span) -> Result<bool, EngineError> {
         let last: Option<Timestamp> = self.parts.store.provider_health("pass").await?;
         let age = last.map(|at| self.clock().now().since(at));
         Ok(age.is_none_or(|age| age >= interval || age < Span::ZERO))

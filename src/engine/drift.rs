@@ -35,7 +35,8 @@ type Marks = BTreeMap<String, Timestamp>;
 impl Engine {
     /// Looks at the destinations of every rotation whose time has come.
     pub async fn drift_tick(&self, stop: &CancellationToken) -> Result<(), EngineError> {
-        if self.to_look_at(&self.marks().await?).is_empty() {
+        // After the tests, never beside them: their look at an account passes by one that is taken.
+        if self.pass_is_due(self.rhythm()).await? || self.to_look_at(&self.marks().await?).is_empty() {
             return Ok(());
         }
         let lease = self.parts.store.acquire(QUEUE, &self.parts.owner, self.parts.lease).await?;
