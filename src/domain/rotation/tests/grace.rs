@@ -53,7 +53,7 @@ fn grace_ends_only_when_everything_holds() {
     let busy = quiet_since(run(grace_since(ago(DAY))), ago(Span(DAY.0 - 1)));
     assert!(is_wait(&next(&busy, &all_well())), "quiet");
     let mut stale = all_well();
-    stale.holdings[0].checked = Some(ago(Span::seconds(61)));
+    stale.holdings[0].checked = Some(ago(Span::seconds(181)));
     assert!(matches!(next(&over(), &stale), Directive::Check { .. }), "looked at now");
     let untested = Facts { candidate: tested(TestResult::Valid, ago(Span(300_001))), ..all_well() };
     assert_eq!(next(&over(), &untested), Directive::Test(key(2)));
