@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::deliver::blank;
 use super::session::Session;
-use super::{EngineError, Place};
-use crate::destination::{Delivery, Standing};
+use super::{EngineError, Place, Rotation};
+use crate::destination::{Delivery, Ledger, Standing};
 use crate::domain::key::{KeyKind, RemoteKey};
 use crate::domain::rotation::{KeyRef, Level};
 use crate::domain::secret::Secret;
@@ -50,6 +50,7 @@ impl Session<'_> {
         if let Some(owner) = stored.as_ref().and_then(|key| key.rotation.clone()) {
             return self.adopt_again(name, &owner, stored).await;
         }
+        self.reaches_its_mirrors(&rotation, stored.as_ref()).await?;
         let generation = self.engine.parts.store.take_generation(&self.lease, name).await?;
         let id = stored.as_ref().map_or_else(new_id, |key| key.id.clone());
         let key =
@@ -75,6 +76,30 @@ impl Session<'_> {
         )));
         self.commit(&changes).await?;
         self.adopted_row(&id, secret.is_some()).await
+    }
+
+    /// A table that mirrors this key must get its successor: the guard asks the rotation's destinations only, and
+    /// the application would be left with a dead key.
+    async fn reaches_its_mirrors(
+        &self,
+        rotation: &Rotation,
+        stored: Option<&KeyRow>,
+    ) -> Result<(), EngineError> {
+        let Some(fingerprint) = stored.and_then(|row| row.fingerprint.as_ref()) else { return Ok(()) };
+        for (place, number) in self.engine.mirrored_at(fingerprint).await? {
+            let name = &place.target.name;
+            let target = rotation.policy.targets.iter().any(|target| target.address == place.target.address);
+            let own = place.adapter.ledger().map(Ledger::own_number);
+            if !target || own != Some(number) {
+                return Err(EngineError::Refused(format!(
+                    "refused: destination {name} mirrors this key under number {number}, and rotation {} does not publish \
+                     there: the application would be left with a dead key. Add {name} to its destinations, with \
+                     key_number = {number}",
+                    rotation.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     async fn adopted_row(&mut self, id: &str, has_secret: bool) -> Result<KeyRow, EngineError> {

@@ -1,7 +1,7 @@
 //! Tables of applications follow the store ([`Ledger`]): rows mirror manually kept keys, and each row says how its
 //! key is, so that a dead key is not handed out.
 //!
-//! One look: rows first, then the store, then what is to be written (pure, [`plan`]). In that order, because a
+//! One look: rows first, then the store, then what is to be written (pure, [`plan()`]). In that order, because a
 //! write is fenced by the row it was read after: what another process has written meanwhile is not undone by what
 //! we knew before. What was seen last stands in the store; while nothing changed there, the table is left in
 //! peace, but for a look every [`ANYWAY`].
@@ -65,6 +65,17 @@ impl Engine {
     pub(super) async fn mirror_trouble(&self, place: &Place) -> Result<Option<String>, EngineError> {
         let memory: Memory = self.parts.store.provider_health(&subject(place)).await?;
         Ok(memory.error)
+    }
+
+    /// Destinations whose tables may hold a mirrored copy of a key, with its number there.
+    pub(super) async fn mirrored_at(&self, fingerprint: &str) -> Result<Vec<(&Place, i64)>, EngineError> {
+        let mut found = Vec::new();
+        for place in self.places().filter(|place| place.adapter.ledger().is_some()) {
+            let memory: Memory = self.parts.store.provider_health(&subject(place)).await?;
+            let held = memory.ours.into_iter().filter(|(_, prints)| prints.contains(fingerprint));
+            found.extend(held.map(|(number, _)| (place, number)));
+        }
+        Ok(found)
     }
 
     async fn mirror_if_due(&self, place: &Place, ledger: &dyn Ledger) -> Result<(), EngineError> {

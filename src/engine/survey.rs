@@ -178,12 +178,15 @@ impl Session<'_> {
     }
 
     /// Our stored key behind a hash, if any.
-    pub(crate) async fn stored_key(&self, hash: &str) -> Result<Option<crate::store::KeyRow>, EngineError> {
+    pub(crate) async fn stored_key(&self, hash: &str) -> Result<Option<KeyRow>, EngineError> {
         let keys = self.engine.parts.store.keys().await?;
-        Ok(keys.into_iter().find(|key| {
-            key.account.as_deref() == Some(&self.identity)
-                && key.hash.as_deref() == Some(hash)
-                && key.role != Role::Dead
-        }))
+        let mut same =
+            keys.into_iter().filter(|key| key.hash.as_deref() == Some(hash) && key.role != Role::Dead);
+        // A key that a person stored names no account; the hash is that of its secret, so it is this one.
+        let mine = |key: &KeyRow| match key.account.as_deref() {
+            Some(account) => account == self.identity,
+            None => key.provider == self.account.provider,
+        };
+        Ok(same.find(mine))
     }
 }

@@ -105,6 +105,31 @@ async fn manual_keys_and_verdicts_are_carried_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirrored_key_is_adopted_only_by_a_rotation_that_reaches_its_mirror() {
+    let world = World::new(Db::Sqlite).await;
+    let app = App::migrated().await;
+    configure(&world, &app, "key_number = 7\nmirror = true\n", r#"["agent-env"]"#);
+    world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &world.first).await.ok();
+    let mut daemon = world.serve();
+    eventually("it is mirrored", async || handed_out(&app, 1).await.as_ref() == Some(&world.first)).await;
+    daemon.kill().await.unwrap();
+    let adopt = ["rotations", "adopt", "production", "--secret-stdin"];
+    for destinations in [r#"["agent-env"]"#, BOTH] {
+        configure(&world, &app, "key_number = 7\nmirror = true\n", destinations);
+        let out = world.rekeyd_with(&adopt, &world.first).await;
+        assert_eq!(out.status, 3, "{out:?}");
+        assert!(out.stderr.contains("app-database mirrors this key under number 1"), "{out:?}");
+    }
+    configure(&world, &app, "key_number = 1\nmirror = true\n", BOTH);
+    world.rekeyd_with(&adopt, &world.first).await.ok();
+    let keys = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
+    assert_eq!(keys.as_array().unwrap().len(), 1, "the stored key became the generation: {keys}");
+    world.rekeyd(&["rotations", "run", "production", "--wait"]).await.ok();
+    let new = handed_out(&app, 1).await;
+    assert!(new.is_some() && new == world.in_file() && new.as_ref() != Some(&world.first));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_tested_again_before_it_is_mirrored() {
     let openrouter = rekeyd::sim::openrouter::OpenRouter::start().await;
     let app = App::migrated().await;
