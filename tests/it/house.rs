@@ -154,8 +154,8 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         words: &["sqlx"],
-        rooms: &[&["store"], &["destination", "postgres"]],
-        reason: "SQL is in the store",
+        rooms: &[&["store"], &["destination", "postgres"], &["cli", "demo", "application"]],
+        reason: "SQL is in the store, and where an application's database is",
     },
     Tool {
         words: &["octocrab"],

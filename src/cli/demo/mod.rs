@@ -2,10 +2,12 @@
 //!
 //! - [`stage`]: simulators of OpenRouter, GitHub, Vercel and a mail server on loopback, a temporary folder, and
 //!   the real daemon, started as a process of its own: nothing in it knows that this is a demo
+//! - [`application`]: an application's PostgreSQL, a real one, where this machine has the programs
 //! - [`agents`]: production: programs that call the provider with the key that they were given
 //! - [`story`]: what happens, and what each step has to prove
 
 mod agents;
+mod application;
 mod stage;
 mod story;
 
@@ -56,6 +58,12 @@ fn introduce(stage: &Stage) {
         stage.vercel.api_url(),
         stage.mailbox.url()
     );
+    match &stage.application {
+        Some(application) => eprintln!("the application's PostgreSQL: {}", application.url()),
+        None => {
+            eprintln!("no PostgreSQL is installed here: the story goes without an application's database");
+        }
+    }
     eprintln!("configuration and store: {}", stage.folder().display());
     eprintln!(
         "the real daemon is running; {} agents call the provider with the key in {}",

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::agents::{Agents, key_in};
+use super::application::Application;
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::fernet;
 use crate::domain::time::Span;
@@ -22,6 +23,8 @@ use crate::sim::vercel::{Progress, Vercel};
 pub(super) const SECRET: &str = "OPENROUTER_API_KEY";
 const REPOSITORY: &str = "acme/app";
 const PROJECT: &str = "acme-app";
+/// The destination of the application's database.
+const APPLICATION: &str = "app-database";
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Stage {
     pub(super) vercel: Vercel,
     pub(super) mailbox: Mailbox,
     pub(super) agents: Agents,
+    /// Where PostgreSQL is installed.
+    pub(super) application: Option<Application>,
     /// The key that production uses when the story begins.
     pub(super) first: String,
     daemon: Child,
@@ -66,11 +71,45 @@ impl Stage {
             private(&folder.path().join(name), secret)?;
         }
         production(&folder, &github, &vercel, &first)?;
-        let config = configuration(folder.path(), port, &openrouter, &github, &vercel, &mailbox);
+        // A PostgreSQL that does not start here is no reason to show nothing.
+        let application = Application::start().unwrap_or_else(|error| {
+            eprintln!("PostgreSQL does not start: {error:#}");
+            None
+        });
+        let mut config = configuration(
+            folder.path(),
+            port,
+            &openrouter,
+            &github,
+            &vercel,
+            &mailbox,
+            application.is_some(),
+        );
+        if let Some(application) = &application {
+            private(&folder.path().join("application-url"), application.url())?;
+            config.push_str(&destination(folder.path()));
+        }
         std::fs::write(folder.path().join("rekeyd.toml"), config)?;
         let agents = Agents::start(&clock, &openrouter, &folder.path().join("agent.env"));
         let daemon = start_daemon(folder.path())?;
-        Ok(Self { folder, clock, openrouter, github, vercel, mailbox, agents, first, daemon })
+        let mut stage =
+            Self { folder, clock, openrouter, github, vercel, mailbox, agents, application, first, daemon };
+        stage.prepare_application().await?;
+        Ok(stage)
+    }
+
+    /// The tables, by rekeyd, and the key in use, by hand.
+    async fn prepare_application(&mut self) -> anyhow::Result<()> {
+        if self.application.is_none() {
+            return Ok(());
+        }
+        let said = self.quietly(&["destinations", "check", APPLICATION, "--migrate"], None).await?;
+        anyhow::ensure!(said.status == 0, "the application's tables: {}", said.stderr);
+        let (first, clock) = (self.first.clone(), Arc::clone(&self.clock));
+        match &mut self.application {
+            Some(application) => application.begin(&first, clock).await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -129,13 +168,15 @@ impl Stage {
     }
 
     /// What each place that consumers read holds now.
-    pub(super) fn places(&self) -> [(&'static str, Option<String>); 4] {
-        [
+    pub(super) fn places(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut places = vec![
             ("GitHub secret", self.github.secret_value(&Scope::repo(REPOSITORY), SECRET)),
             ("Vercel production", self.vercel.production_sees(PROJECT, SECRET)),
             ("agent.env", std::fs::read_to_string(self.agent_file()).ok().and_then(|text| key_in(&text))),
             ("deploy hook", std::fs::read_to_string(self.folder.path().join("hook.out")).ok()),
-        ]
+        ];
+        places.extend(self.application.iter().map(|application| ("PostgreSQL", application.holds())));
+        places
     }
 
     /// Lowers the curtain. Answers the end of the daemon's log.
@@ -194,6 +235,7 @@ fn configuration(
     github: &GitHub,
     vercel: &Vercel,
     mailbox: &Mailbox,
+    with_application: bool,
 ) -> String {
     format!(
         include_str!("rekeyd.toml"),
@@ -206,6 +248,14 @@ fn configuration(
         repository = REPOSITORY,
         project = PROJECT,
         secret = SECRET,
+        application = if with_application { format!(", \"{APPLICATION}\"") } else { String::new() },
+    )
+}
+
+fn destination(folder: &Path) -> String {
+    format!(
+        "\n[[destinations]]\nname = \"{APPLICATION}\"\ntype = \"postgres\"\nurl = \"file:{}/application-url\"\n",
+        folder.display()
     )
 }
 

@@ -84,7 +84,8 @@ async fn rotate(stage: &Stage) -> anyhow::Result<(bool, String)> {
     // A worker that was started before goes on with the old key: the figures move.
     stage.openrouter.use_key(&stage.first, 0.01);
     let arrived = until(stage, 20.0, || held_everywhere(stage).is_some()).await;
-    let places = stage.places().map(|(place, _)| place).join(", ");
+    let places: Vec<&str> = stage.places().iter().map(|(place, _)| *place).collect();
+    let places = places.join(", ");
     let fresh =
         held_everywhere(stage).is_some_and(|hash| hash != Secret::new(stage.first.clone()).sha256_hex());
     Ok((arrived && fresh, format!("one new key in: {places}")))
