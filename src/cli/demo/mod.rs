@@ -61,7 +61,7 @@ fn introduce(stage: &Stage) {
     match &stage.application {
         Some(application) => eprintln!("the application's PostgreSQL: {}", application.url()),
         None => {
-            eprintln!("no PostgreSQL is installed here: the story goes without an application's database");
+            eprintln!("no PostgreSQL here: the story goes without an application's database");
         }
     }
     eprintln!("configuration and store: {}", stage.folder().display());
