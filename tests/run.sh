@@ -208,13 +208,15 @@ documentation() {
     RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
-# Tests mostly wait: more of them at once than there are cores. They leave a line of what they proved; a table of them ends what ran them.
+# Tests mostly wait: more of them at once than there are cores. The kill cases are many programs at once already, and
+# come one test after the other. All leave a line of what they proved; a table of them ends what ran them.
 proofs=target/faults
 models=target/tmp/model
 
 tests() {
     rm -rf "$proofs" "$models"
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} cargo test --locked "$@"
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --locked "$@" --skip faults::kill
+    cargo test --locked --test it -- faults::kill --test-threads 1
 }
 
 table_of_proofs() {
@@ -249,7 +251,7 @@ main() {
         checks
         step "documentation" documentation
         step "dependencies" dependencies
-        step "tests" tests
+        step "tests" tests --
         step "what was proved" table_of_proofs
         step "systemd" tests/systemd.sh
         ;;
