@@ -21,17 +21,17 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 use crate::support::{Database, Db};
 
-/// Roles are the server's, not the database's: many tests want them at once.
+/// Roles are the server's, not the database's: many tests want them at once. One text is one transaction, and the
+/// lock is held to its end: the next one finds them.
 const ROLES: &str = "
-    SELECT pg_advisory_lock(77001);
+    SELECT pg_advisory_xact_lock(77001);
     DO $$ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'anon') THEN CREATE ROLE anon NOLOGIN; END IF;
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN
             CREATE ROLE authenticated NOLOGIN; END IF;
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
             CREATE ROLE service_role NOLOGIN BYPASSRLS; END IF;
-    END $$;
-    SELECT pg_advisory_unlock(77001);";
+    END $$;";
 
 /// What Supabase does to every new object of `public`.
 const SUPABASE: &str = "
