@@ -105,6 +105,16 @@ impl Stamp {
         span <= Span::ZERO || self.elapsed_since(earlier).is_some_and(|elapsed| elapsed >= span)
     }
 
+    /// True when this moment is not before `earlier`. Noted from two answers, the provider's clock, which is told in
+    /// whole seconds, may run back by one: then ours decides.
+    pub fn follows(self, earlier: Self) -> bool {
+        let in_order = self.ours >= earlier.ours;
+        match self.elapsed_since(earlier) {
+            Some(elapsed) => elapsed >= Span::ZERO || (in_order && elapsed >= Span::seconds(-1)),
+            None => in_order,
+        }
+    }
+
     /// True when `earlier` is at most `span` old on both clocks, and on neither of them in the future.
     pub fn fresh(self, earlier: Self, span: Span) -> bool {
         let within = |age: Span| age >= Span::seconds(-2) && age <= span;

@@ -209,14 +209,10 @@ fn test_after_disable(run: &Run, facts: &Facts, open: &[&Retiree]) -> Option<Dir
         _ => None,
     });
     let since = disabled.max_by_key(|since| since.ours)?;
-    // Our clock alone does not tell: it may have been ahead when the key was disabled.
-    let later =
-        |at: Stamp| at.elapsed_since(since).map_or(at.ours >= since.ours, |elapsed| elapsed >= Span::ZERO);
-    let tested = facts
-        .candidate
-        .tested
-        .as_ref()
-        .is_some_and(|(result, at)| later(*at) && !matches!(result, TestResult::Inconclusive { .. }));
+    let tested =
+        facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
+            at.follows(since) && !matches!(result, TestResult::Inconclusive { .. })
+        });
     if !tested {
         return Some(Directive::Test(key.clone()));
     }

@@ -96,7 +96,9 @@ async fn count(story: Story) -> u64 {
     } else {
         assert!(child.wait().await.unwrap().success());
     }
-    world.script.count() - before
+    let calls = world.script.count() - before;
+    assert!(calls < 150, "{story:?}: {calls} calls: the engine asks without waiting");
+    calls
 }
 
 /// Plays the story, kills the process at its `n`th call, restarts, and looks. None when there was no such call.

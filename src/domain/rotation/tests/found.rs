@@ -41,6 +41,27 @@ fn a_test_after_a_disable_that_a_wrong_clock_noted_counts() {
     assert_eq!(next(&observing, &facts), Directive::Test(key(2)));
 }
 
+/// The provider tells whole seconds: a test right after a disable may carry an earlier `Date`. The new key was tested
+/// on and on, without a wait in between, until the second was over.
+#[test]
+fn a_test_after_a_disable_counts_although_the_providers_second_is_not_over() {
+    let mut observing = run(State::Observing);
+    let mut facts = all_well();
+    facts.remote[0].remote = Remote::Disabled;
+    observing.retirees[0].phase = Phase::Disabled { since: ago(Span(40)), by_us: true };
+    let tested_at = |ours: Span, theirs: Span| {
+        let at = Stamp { ours: ago(ours).ours, theirs: ago(theirs).theirs };
+        next(&observing, &Facts { candidate: tested(TestResult::Valid, at), ..facts.clone() })
+    };
+    assert!(is_wait(&tested_at(Span(20), Span(900))), "{:?}", tested_at(Span(20), Span(900)));
+    assert_eq!(tested_at(Span(60), Span(20)), Directive::Test(key(2)), "before the disable on our clock");
+    assert_eq!(
+        tested_at(Span(20), Span(1600)),
+        Directive::Test(key(2)),
+        "more than a second before on theirs"
+    );
+}
+
 /// A wait that began while our clock was ahead is measured by the provider's once both agree again.
 #[test]
 fn a_wait_that_a_wrong_clock_began_is_over_when_the_other_says_so() {
