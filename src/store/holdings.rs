@@ -94,7 +94,8 @@ pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, St
 /// Writes a row. `fresh_write` gives it the next place in the order of writes to its address, and takes from
 /// every other key of that address what it had proved: from the intent on, the place may hold this one instead.
 /// Without that a rollback would believe an old proof, and leave the new key where the old one once was. What somebody
-/// else had changed there is over too, also for a key that waits for it.
+/// else had changed there is over too, also for a key that waits for it. A run that waits for a destination looks
+/// again at once, whoever learned something of it.
 pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
     if fresh_write {
         sqlx::query(
@@ -134,6 +135,10 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
+    sqlx::query("UPDATE runs SET wake_at = 0 WHERE rotation = $1 AND is_open = 1")
+        .bind(&row.rotation)
+        .execute(&mut *tx.inner)
+        .await?;
     Ok(())
 }
 

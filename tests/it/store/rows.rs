@@ -224,6 +224,23 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn whatever_is_learned_of_a_destination_wakes_the_run_that_waits_for_it(db: Db) {
+        let shelf = Shelf::new(db).await;
+        shelf.generation(1, Role::Current).await;
+        let (run, lease) = shelf.open_run("r").await;
+        let blockers = vec!["github-production: changed by someone else".to_owned()];
+        let asleep =
+            Change::Run { run: Box::new(run), wake_at: Timestamp(i64::MAX), blockers, error: None };
+        shelf.store.commit(&lease, &[asleep]).await.unwrap();
+        let elsewhere = HoldingRow { rotation: "staging".to_owned(), ..holding("github:b", 1) };
+        shelf.store.commit(&lease, &[hold(&elsewhere, true)]).await.unwrap();
+        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(i64::MAX));
+        shelf.store.commit(&lease, &[hold(&holding("github:a", 1), false)]).await.unwrap();
+        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(0));
+    }
+}
+
+on_both_databases! {
     async fn a_person_releases_a_destination_or_has_it_tried_again(db: Db) {
         let shelf = Shelf::new(db).await;
         shelf.generation(1, Role::Retiring).await;
