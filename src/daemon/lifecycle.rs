@@ -18,6 +18,7 @@ use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
 use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::time::Span;
+use crate::store::StoreError;
 
 /// A stop takes no longer than this; systemd waits 30 s.
 const SOFT: Span = Span::seconds(20);
@@ -59,6 +60,9 @@ pub async fn run(service: Arc<Service>, reload: Reload) -> Result<(), DaemonErro
     systemd::tell(&[NotifyState::Stopping, NotifyState::Status("finishing the call in flight")]);
     stop(&service, ticker, &hard).await;
     companions.shutdown().await;
+    if service.is_outdated() {
+        return Err(StoreError::NewerSchema.into());
+    }
     tracing::info!("stopped");
     Ok(())
 }

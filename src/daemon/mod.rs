@@ -30,7 +30,7 @@ pub use logging::log;
 pub use service::{Live, Service};
 pub use ticker::{PASSES, Pass};
 
-/// Why the daemon could not start.
+/// Why the daemon could not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The filter is not one.
@@ -42,6 +42,9 @@ pub enum DaemonError {
     /// The system does not let us listen for signals.
     #[error("signals cannot be listened for: {0}")]
     Signals(#[from] std::io::Error),
+    /// The database is not ours to work on any more.
+    #[error("stopped: {0}")]
+    Store(#[from] crate::store::StoreError),
     /// The scheduler refused a job.
     #[error("the passes could not be scheduled: {0}")]
     Scheduler(#[from] tokio_cron_scheduler::JobSchedulerError),

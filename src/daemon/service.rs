@@ -1,5 +1,6 @@
 //! What all tasks of the daemon share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub struct Service {
     pub(super) accounts: Accounts,
     /// Asked to stop: finish the call in flight, begin nothing.
     pub(super) stop: CancellationToken,
+    outdated: AtomicBool,
 }
 
 impl Service {
@@ -37,6 +39,7 @@ impl Service {
             health: Health::new(clock),
             accounts: Accounts::default(),
             stop: CancellationToken::new(),
+            outdated: AtomicBool::new(false),
         })
     }
 
@@ -53,6 +56,17 @@ impl Service {
     /// Cancelled when the daemon is asked to stop.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// A newer program has migrated the database: this one stops.
+    pub(super) fn outdated(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    /// Whether that is why it stops.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
     }
 
     /// Why this process should get no work from a load balancer; empty when it is ready.

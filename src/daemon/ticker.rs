@@ -17,6 +17,7 @@ use super::DaemonError;
 use super::service::{Live, Service};
 use crate::domain::time::Span;
 use crate::engine::EngineError;
+use crate::store::StoreError;
 
 /// Longest silence of a pass.
 const PATIENCE: Span = Span::seconds(5);
@@ -173,6 +174,7 @@ async fn keep(pass: &'static Pass, service: Arc<Service>, bell: Arc<Notify>) {
         let outcome = tokio::spawn((pass.look)(Arc::clone(&service), Arc::clone(&live))).await;
         let failure = match outcome {
             Ok(Ok(())) => None,
+            Ok(Err(EngineError::Store(StoreError::NewerSchema))) => return service.outdated(),
             Ok(Err(error)) => Some(error.to_string()),
             Err(error) => Some(format!("it broke off: {error}")),
         };

@@ -33,7 +33,8 @@ impl Lease {
 }
 
 impl Store {
-    /// Takes the lease when nobody holds it; `None` when somebody does.
+    /// Takes the lease when nobody holds it; `None` when somebody does. Under [`StoreError::NewerSchema`] nobody works:
+    /// a newer program has migrated the database, and this one does not know what its rows mean now.
     pub async fn acquire(
         &self,
         resource: &str,
@@ -41,6 +42,7 @@ impl Store {
         span: Span,
     ) -> Result<Option<Lease>, StoreError> {
         let mut tx = self.pools.begin().await?;
+        self.still_known(&mut tx).await?;
         let expires_at = tx.now.plus(span);
         let row = sqlx::query(
             "INSERT INTO leases (resource, owner, fence, expires_at) VALUES ($1, $2, 1, $3)
@@ -73,6 +75,7 @@ impl Store {
     /// Prolongs a lease that is still ours. [`StoreError::FenceLost`] when somebody took over.
     pub async fn renew(&self, lease: &Lease, span: Span) -> Result<Lease, StoreError> {
         let mut tx = self.pools.begin().await?;
+        self.still_known(&mut tx).await?;
         let expires_at = tx.now.plus(span);
         let done = sqlx::query("UPDATE leases SET expires_at = $1 WHERE resource = $2 AND fence = $3")
             .bind(expires_at.0)

@@ -12,6 +12,8 @@ use super::{Store, StoreError};
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
+const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations";
+
 /// Where the schema stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct SchemaStatus {
@@ -48,16 +50,24 @@ impl Store {
 
     /// Where the schema stands.
     pub async fn schema(&self) -> Result<SchemaStatus, StoreError> {
-        let known = migrator(self.kind()).iter().map(|m| m.version).max().unwrap_or(0);
-        let found = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations")
-            .fetch_one(self.pools.reader())
-            .await;
+        let known = self.known();
+        let found = sqlx::query(NEWEST).fetch_one(self.pools.reader()).await;
         let applied = match found {
             Ok(row) => row.try_get("version")?,
             Err(sqlx::Error::Database(_)) => 0,
             Err(error) => return Err(error.into()),
         };
         Ok(SchemaStatus { applied, known })
+    }
+
+    /// Refuses to work on a database that a newer rekeyd has migrated meanwhile.
+    pub(super) async fn still_known(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let row = sqlx::query(NEWEST).fetch_one(&mut *tx.inner).await?;
+        if row.try_get::<i64, _>("version")? > self.known() { Err(StoreError::NewerSchema) } else { Ok(()) }
+    }
+
+    fn known(&self) -> i64 {
+        migrator(self.kind()).iter().map(|m| m.version).max().unwrap_or(0)
     }
 
     /// A fact about this database.

@@ -120,12 +120,17 @@ async fn a_destination_and_a_test_are_never_worked_by_two() {
 async fn a_replica_of_an_older_schema_says_so_and_stops() {
     let world = World::new(Db::Postgres).await;
     world.adopt().await;
+    let mut daemon = serve(&world).await;
     execute(
         &world.database.url,
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (9999, 'from the future', true, '\\x00'::bytea, 0)",
     )
     .await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), daemon.wait()).await;
+    assert!(!ended.expect("it stops").unwrap().success(), "systemd starts the newer program");
+    let log = std::fs::read_to_string(world.path("serve.log")).unwrap();
+    assert!(log.contains("newer schema"), "it says why: {log}");
     let before = world.script.count();
     for args in [&["serve"][..], &["rotations", "run", "production"]] {
         let out = world.rekeyd(args).await;
