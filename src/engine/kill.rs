@@ -11,7 +11,7 @@ use super::session::Session;
 use super::step::{Performed, run_change};
 use super::{EngineError, Place};
 use crate::destination::Delivery;
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
@@ -146,15 +146,11 @@ impl Session<'_> {
         })
     }
 
-    pub(super) fn refusal_alert(&self, refusal: &Refusal) -> Option<crate::domain::alert::NewAlert> {
-        let (kind, text) = match refusal {
-            Refusal::LastRegularKey { .. } => {
-                (Kind::LastKeyRefused, "It stays alive. Issue another key first.")
-            }
-            Refusal::Clocks => (Kind::ClockSkew, "Every destructive act waits until the clocks agree."),
-            _ => return None,
-        };
-        Some(self.account_alert(kind, format!("{refusal}. {text}")))
+    pub(super) fn refusal_alert(&self, refusal: &Refusal) -> Option<NewAlert> {
+        matches!(refusal, Refusal::LastRegularKey { .. }).then(|| {
+            let detail = format!("{refusal}. It stays alive. Issue another key first.");
+            self.account_alert(Kind::LastKeyRefused, detail)
+        })
     }
 
     /// Proofs, listing, guard and intent in one transaction, call, read back.
@@ -274,11 +270,8 @@ impl Session<'_> {
             "intended",
         )));
         // The guard let it pass: what held back an earlier one is over.
-        let account = format!("account {}", self.account.name);
-        changes.extend(
-            [Kind::ClockSkew, Kind::BreakerWaiting]
-                .map(|kind| Change::Resolve { kind, subject: account.clone() }),
-        );
+        let subject = format!("account {}", self.account.name);
+        changes.push(Change::Resolve { kind: Kind::BreakerWaiting, subject });
         let of = (self.identity.as_str(), target.hash);
         Ok(self.engine.parts.store.commit_guarded(&self.lease, of, check, &changes).await?)
     }

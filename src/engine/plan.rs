@@ -89,9 +89,7 @@ impl Session<'_> {
         if let Some(open) = self.engine.parts.store.open_run(name).await? {
             warnings.push(format!("a run is open: {}", open.run.id));
         }
-        if !self.now().clocks_agree() {
-            warnings.push("our clock and the provider's differ by more than 5 minutes".to_owned());
-        }
+        warnings.extend(self.clocks_differ().map(str::to_owned));
         Ok(warnings)
     }
 }

@@ -75,6 +75,7 @@ impl Engine {
             claimed: Vec::new(),
         };
         session.note_date(reply.date);
+        session.watch_clocks().await?;
         session.settle_toggles().await?;
         Ok(Opened::Ready(Box::new(session)))
     }
@@ -123,6 +124,32 @@ impl Session<'_> {
         let monotonic = self.engine.clock().monotonic();
         let theirs = self.theirs.map(|(date, noted)| date.plus(Span(monotonic.0 - noted.0)));
         Stamp { ours: self.engine.clock().now(), theirs }
+    }
+
+    /// Why nothing may be destroyed by what the clocks say (R11).
+    pub(crate) fn clocks_differ(&self) -> Option<&'static str> {
+        let now = self.now();
+        match now.theirs {
+            _ if now.clocks_agree() => None,
+            Some(_) => Some("our clock and the provider's differ by more than 5 minutes"),
+            None => Some("the provider's answers do not tell its time"),
+        }
+    }
+
+    /// R11: people are told while the clocks differ, whether something is to be destroyed now or is still waited for.
+    async fn watch_clocks(&self) -> Result<(), EngineError> {
+        let kind = Kind::ClockSkew;
+        let differ = self.clocks_differ();
+        let alert = self.account_alert(kind, "");
+        let told = self.engine.parts.store.open_subjects(kind).await?.contains(&alert.subject);
+        match (differ, told) {
+            (Some(reason), false) => {
+                let detail = format!("Every destructive act waits: {reason}.");
+                self.commit(&[Change::Alert(NewAlert { detail, ..alert })]).await
+            }
+            (None, true) => self.commit(&[Change::Resolve { kind, subject: alert.subject }]).await,
+            _ => Ok(()),
+        }
     }
 
     /// Remembers what the provider's clock said. `Date` has whole seconds: on average half a second late.
