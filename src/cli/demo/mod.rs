@@ -12,8 +12,12 @@ mod stage;
 mod story;
 
 use stage::Stage;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{line, table};
+
+/// Exit status of a story that somebody stopped.
+const STOPPED: u8 = 130;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -33,8 +37,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     if !args.once {
         return stay(stage).await;
     }
-    let proofs = story::play(&stage).await;
+    let played = tokio::select! {
+        proofs = story::play(&stage) => Some(proofs),
+        () = asked_to_stop() => None,
+    };
     let log = stage.close().await;
+    let Some(proofs) = played else { return Ok(STOPPED) };
     let proofs = proofs.inspect_err(|_| eprintln!("the daemon's last words:\n{log}"))?;
     let rows = proofs.iter().map(|proof| {
         let mark = if proof.proved { "proved" } else { "NOT PROVED" };
@@ -48,6 +56,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     }
     line(&format!("all {} proved", proofs.len()))?;
     Ok(0)
+}
+
+/// Ctrl-C or SIGTERM: what was started and written is taken away again.
+async fn asked_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 fn introduce(stage: &Stage) {
@@ -88,10 +105,10 @@ async fn stay(stage: Stage) -> anyhow::Result<u8> {
     }
     eprintln!("\nCtrl-C ends the demo and removes everything.\n");
     let mut shown = 0;
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut asked = std::pin::pin!(asked_to_stop());
     loop {
         tokio::select! {
-            _ = &mut interrupt => break,
+            () = &mut asked => break,
             () = stage.pause(500) => {}
         }
         for mail in stage.mailbox.mails().iter().skip(shown) {
