@@ -223,6 +223,43 @@ async fn an_outage_of_github_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scanner_that_stays_away_is_told_and_forgotten_when_it_is_back() {
+    let world = world(Db::Sqlite).await;
+    world.github.faults().always("list_alerts", When::Before, Act::status(502));
+    let daemon = world.serve();
+    let told = async || alerts(&world, "leak_scan_failed").await;
+    until(&world, "told", async || !told().await.is_empty()).await;
+    assert!(asked(&world) >= 3, "not at the first failure");
+    assert!(told().await[0].detail.contains(REPOSITORY), "{:?}", told().await);
+    world.github.faults().clear();
+    until(&world, "over", async || told().await[0].resolved_at.is_some()).await;
+    assert_eq!(told().await.len(), 1, "told once");
+    stop(daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaked_key_that_was_not_even_published_is_replaced_before_it_is() {
+    let mut world = world(Db::Sqlite).await;
+    world.waits.propagation = "1h";
+    watch(&world, "* * * * * *");
+    world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::from_hours(1));
+    let mut child = world.command(&["rotations", "run", "production"]).spawn().unwrap();
+    until(&world, "a new key", async || world.openrouter.keys().len() == 2).await;
+    until(&world, "it is stored", async || world.newest_run().await["state"] == "verifying").await;
+    child.kill().await.unwrap();
+    world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::ZERO);
+    let candidate = world.openrouter.issued_secrets().pop().unwrap();
+    let number = leak(&world, &candidate);
+    let daemon = world.serve();
+    until(&world, "resolved", async || is_resolved(&world, number)).await;
+    assert!(deleted(&world, &candidate));
+    until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
+    world.assert_destinations_work("after the leak");
+    stop(daemon).await;
+    world.assert_nothing_leaked();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emergency_that_a_person_ended_is_not_started_again() {
     let world = world(Db::Sqlite).await;
     world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::from_hours(1));
