@@ -76,8 +76,9 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         Event::PreflightFailed { reason } => vec![open(
             Kind::RotationFailed,
             format!(
-                "Rotation {} could not start: {reason}. Nothing was changed; it is tried again.",
-                run.rotation
+                "Rotation {} could not start: {reason}. Nothing was changed{}.",
+                run.rotation,
+                again(run)
             ),
         )],
         Event::VerifyFailed { reason } => vec![open(
@@ -92,7 +93,7 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run))],
-        Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
+        Event::Resumed { .. } | Event::Released { .. } => vec![resolve(Kind::RotationParked)],
         Event::PublishedEverywhere { .. } => {
             let mut over: Vec<Change> = super::tell::OF_A_KEY.map(resolve).into();
             if run.trigger == Trigger::Heal {
@@ -123,6 +124,14 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
     }
     changes
+}
+
+/// A schedule comes round; what a person started, a person starts again.
+fn again(run: &Run) -> String {
+    match run.trigger {
+        Trigger::Manual => format!(". When that is over: `rekeyd rotations run {}`", run.rotation),
+        _ => "; it is tried again".to_owned(),
+    }
 }
 
 fn in_use(run: &Run) -> String {

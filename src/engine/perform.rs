@@ -6,7 +6,7 @@ use super::EngineError;
 use super::record::{Look, meaning};
 use super::session::Session;
 use super::step::Performed;
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::guard::Kill;
 use crate::domain::key::{CurrentKey, KeyKind, KeySpec};
 use crate::domain::outcome::{Failure, FailureKind};
@@ -58,12 +58,26 @@ impl Session<'_> {
         let trouble = self.trouble_ahead(run).await?;
         let (event, did) = match trouble {
             None => (Event::PreflightPassed, "checked account, destinations, store and clocks".to_owned()),
+            Some(reason) if run.trigger.is_emergency() => return self.delayed(run, reason).await,
             Some(reason) => {
                 let did = format!("preflight failed: {reason}");
                 (Event::PreflightFailed { reason }, did)
             }
         };
         Ok(Performed { run: self.record(run, &event, Vec::new()).await?, did })
+    }
+
+    /// An emergency does not give up: a key is leaked or dead, and the keys of a run that it took over are its own now.
+    async fn delayed(&self, run: &Run, reason: String) -> Result<Performed, EngineError> {
+        let detail = format!(
+            "The emergency of rotation {} cannot start yet: {reason}. It is tried again until a person says \
+             `rekeyd runs abort {}`.",
+            run.rotation, run.id
+        );
+        let alert = NewAlert::new(Kind::RotationFailed, format!("rotation {}", run.rotation), detail)
+            .rotation(run.rotation.clone());
+        let after = self.postpone(run, reason.clone(), None, vec![Change::Alert(alert)]).await?;
+        Ok(Performed { run: after, did: format!("preflight failed: {reason}") })
     }
 
     async fn trouble_ahead(&mut self, run: &Run) -> Result<Option<String>, EngineError> {
@@ -79,14 +93,9 @@ impl Session<'_> {
         if !opened.is_ok_and(|secret| secret.expose() == "canary") {
             return Ok(Some("a canary secret did not survive the store".to_owned()));
         }
-        if !self.now().clocks_agree() {
-            let detail =
-                "Our clock and the provider's differ by more than 5 minutes. Every destructive act waits.";
-            self.commit(&[Change::Alert(self.account_alert(Kind::ClockSkew, detail))]).await?;
-            return Ok(Some("our clock and the provider's differ by more than 5 minutes".to_owned()));
+        if let Some(reason) = self.clocks_differ() {
+            return Ok(Some(reason.to_owned()));
         }
-        let subject = format!("account {}", self.account.name);
-        self.commit(&[Change::Resolve { kind: Kind::ClockSkew, subject }]).await?;
         if run.trigger.is_emergency() {
             return Ok(None);
         }

@@ -140,6 +140,7 @@ impl Session<'_> {
             strays: self.listing.as_ref().map(|listing| listing.strays_left),
             candidate: self.key_facts(run.candidate.as_ref()).await?,
             predecessor: self.key_facts(run.predecessor.as_ref()).await?,
+            disable_in_doubt: self.disable_in_doubt(run.predecessor.as_ref()).await?,
             remote: self.remote.clone(),
             // A released destination does not count for the keys it was released for.
             holdings: proved_now(holdings.iter().map(|row| row.fact.clone()))
@@ -163,6 +164,13 @@ impl Session<'_> {
     async fn key_facts(&self, key: Option<&KeyRef>) -> Result<KeyFacts, EngineError> {
         let Some(key) = key else { return Ok(KeyFacts::default()) };
         Ok(self.engine.parts.store.key(&key.id).await?.map(|row| row.facts).unwrap_or_default())
+    }
+
+    /// Only what was settled by looking, or can no longer land, is out of doubt, see `session`.
+    async fn disable_in_doubt(&self, key: Option<&KeyRef>) -> Result<bool, EngineError> {
+        let Some(key) = key else { return Ok(false) };
+        let open = self.engine.parts.store.open_toggles(&self.identity).await?;
+        Ok(open.iter().any(|effect| effect.kind == EffectKind::Disable && effect.target == key.hash))
     }
 
     /// "Not now": the run waits with backoff and says why.

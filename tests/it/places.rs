@@ -290,7 +290,6 @@ async fn a_destination_dropped_in_the_middle_of_a_run_parks_it_until_it_is_relea
     assert_eq!(world.living().len(), 2, "both keys live");
     let released = world.rekeyd(&["runs", "release", id, "agent-env"]).await;
     assert!(released.stderr.contains("released") || released.stdout.contains("released"), "{released:?}");
-    world.rekeyd(&["runs", "resume", id]).await.ok();
     world.rekeyd(&["runs", "watch", id]).await.ok();
     assert_eq!(world.newest_run().await["outcome"], "done");
     assert_eq!(world.living().len(), 1);

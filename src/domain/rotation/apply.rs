@@ -398,11 +398,13 @@ fn steering(run: &mut Run, event: &Event) -> bool {
         }
         Event::Resumed { .. } => {
             run.creates = 0;
-            if let State::Parked { from, .. } = &run.state {
-                run.state = (**from).clone();
-            }
+            unpark(run);
         }
-        Event::Released { destination, .. } => run.policy.targets.retain(|t| &t.name != destination),
+        // R14. Whatever else parked it parks it again.
+        Event::Released { destination, .. } => {
+            run.policy.targets.retain(|t| &t.name != destination);
+            unpark(run);
+        }
         Event::RequestRefused { .. } => {}
         Event::Parked { reason } if !matches!(run.state, State::Parked { .. }) => {
             run.state = parked(run.state.clone(), reason);
@@ -418,6 +420,12 @@ fn steering(run: &mut Run, event: &Event) -> bool {
         _ => return false,
     }
     true
+}
+
+fn unpark(run: &mut Run) {
+    if let State::Parked { from, .. } = &run.state {
+        run.state = (**from).clone();
+    }
 }
 
 /// Abort at once where nothing is in doubt; else settle the create first.

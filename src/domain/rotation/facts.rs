@@ -150,6 +150,8 @@ pub struct Facts {
     pub candidate: KeyFacts,
     /// The old key.
     pub predecessor: KeyFacts,
+    /// A disable of the old key was sent and never answered: it may still land.
+    pub disable_in_doubt: bool,
     /// Keys at the provider that were read.
     pub remote: Vec<RemoteFacts>,
     /// All that was sent to any destination for the keys of this run.

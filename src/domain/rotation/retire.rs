@@ -260,6 +260,13 @@ pub(super) fn revive(run: &Run, facts: &Facts, old: &KeyRef) -> Directive {
         }
         Remote::Disabled if ours => Directive::Enable(old.clone()),
         Remote::Disabled => Directive::Supersede { reason: "a person disabled the previous key".to_owned() },
+        // Nobody moves to a key that may be disabled any moment, unless the one in use is worse.
+        Remote::Enabled(_)
+            if facts.disable_in_doubt && !facts.candidate.refused(run.policy.confirm_after) =>
+        {
+            let blocker = "the outcome of a disable of the previous key is unknown: it may still land";
+            Directive::wait(facts.now, Span::seconds(5), blocker)
+        }
         Remote::Enabled(_) if facts.predecessor.valid_now(facts.now) => {
             Directive::Apply(Event::Revived { at: facts.now })
         }

@@ -191,8 +191,7 @@ fault! {
 
 fault! {
     async fn fault_34_emergency_during_grace_and_of_the_retiring_key(db: Db) {
-        let (during, retiring) = tokio::join!(during_grace(db), of_the_retiring(db));
-        drop(retiring);
+        let (during, ..) = tokio::join!(during_grace(db), of_the_retiring(db), in_a_storm(db));
         during
     }
 }
@@ -219,4 +218,22 @@ async fn of_the_retiring(db: Db) -> Proof {
     assert!(old(&world).deleted);
     assert_eq!(world.openrouter.keys().len(), 2, "no third key was made");
     invariants(&world, "emergency of the retiring key").await
+}
+
+/// It took over the keys of another run, and the account cannot even be listed: it may not end before it began.
+async fn in_a_storm(db: Db) -> Proof {
+    let world = world(db, "1h", "1h").await;
+    begin(&world).await;
+    world.script.always("list_keys", When::Before, Act::rate_limited(None));
+    let mut child = world.command(&["rotations", "run", "production", "--leaked"]).spawn().unwrap();
+    until("told", async || alerts(&world).await.contains(&"rotation_failed".to_owned())).await;
+    child.kill().await.unwrap();
+    let run = world.newest_run().await;
+    assert_eq!((run["trigger"].as_str(), run["state"].as_str()), (Some("leak"), Some("planned")), "{run}");
+    world.script.clear();
+    let daemon = serve(&world).await;
+    until("the leaked key is gone", async || generation(&world, 2).deleted).await;
+    stop(daemon).await;
+    assert_eq!(world.at_github(), world.in_file());
+    invariants(&world, "emergency in a storm").await
 }

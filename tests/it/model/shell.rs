@@ -147,6 +147,9 @@ impl Story {
             strays: session.strays,
             candidate: known(&run.candidate),
             predecessor: known(&run.predecessor),
+            disable_in_doubt: run.predecessor.as_ref().is_some_and(|old| {
+                w.store.toggles.iter().any(|t| t.kill == Some(Kill::Disable) && t.key == index(&old.id))
+            }),
             remote: session.remote.clone(),
             holdings: rows.into_iter().filter(counts).collect(),
         }

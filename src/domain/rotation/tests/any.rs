@@ -197,6 +197,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
                     strays,
                     candidate,
                     predecessor,
+                    disable_in_doubt: paused,
                     remote,
                     holdings,
                 }

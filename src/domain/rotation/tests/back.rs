@@ -71,6 +71,18 @@ fn a_new_key_that_fails_twice_is_rolled_back_or_replaced() {
     }
 }
 
+/// "A disable of unknown outcome is settled before turning round."
+#[test]
+fn a_disable_in_doubt_is_settled_before_turning_round_unless_the_new_key_is_dead() {
+    let turning = old_phase(Rollback::Reviving, Phase::Disabling);
+    let works = seen(Remote::Enabled(figures(1)), tested(TestResult::Valid, now()));
+    let doubt = Facts { disable_in_doubt: true, ..works.clone() };
+    let revived = |facts: &Facts| matches!(next(&turning, facts), Directive::Apply(Event::Revived { .. }));
+    assert!(revived(&works));
+    assert!(is_wait(&next(&turning, &doubt)), "{:?}", next(&turning, &doubt));
+    assert!(revived(&Facts { candidate: refused_twice(), ..doubt }), "production cannot wait for it");
+}
+
 #[test]
 fn reviving_enables_what_we_disabled_and_never_what_a_person_disabled() {
     let disabled = |by_us| Phase::Disabled { since: now(), by_us };

@@ -104,6 +104,7 @@ pub(super) fn blank() -> Facts {
         strays: None,
         candidate: KeyFacts::default(),
         predecessor: KeyFacts::default(),
+        disable_in_doubt: false,
         remote: Vec::new(),
         holdings: Vec::new(),
     }
