@@ -176,7 +176,10 @@ fn illegal(run: &Run, event: &Event) -> IllegalEvent {
 fn making(run: &mut Run, event: &Event) -> bool {
     let next = match (&run.state, event) {
         (State::Planned, Event::PreflightPassed) => issuing(Issuing::Ready { not_before: Timestamp(0) }),
-        (State::Planned, Event::PreflightFailed { reason }) => State::Aborted { reason: reason.clone() },
+        // An emergency may have taken over the keys of another run: it may not end before it began.
+        (State::Planned, Event::PreflightFailed { reason }) if !run.trigger.is_emergency() => {
+            State::Aborted { reason: reason.clone() }
+        }
         (State::Issuing { issuing: Issuing::Ready { .. } }, Event::CreateIntended { name, spec }) => {
             run.creates += 1;
             run.asked = Some(spec.clone());

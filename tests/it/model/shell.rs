@@ -191,10 +191,10 @@ impl Story {
         }
         let emergency = w.store.run.trigger.is_emergency();
         let down = w.places[MUST].down && !emergency;
-        let event = if w.store.frozen || w.ahead || down {
-            Event::PreflightFailed { reason: "x".into() }
-        } else {
-            Event::PreflightPassed
+        let event = match w.store.frozen || w.ahead || down {
+            true if emergency => return self.postpone(w, p),
+            true => Event::PreflightFailed { reason: "x".into() },
+            false => Event::PreflightPassed,
         };
         self.record(w, p, &event);
     }

@@ -25,6 +25,10 @@ fn a_plan_looks_before_anything_else() {
     assert_eq!(next(&run(State::Planned), &blank()), Directive::Preflight);
     let after = apply(&run(State::Planned), &Event::PreflightFailed { reason: "x".into() }).unwrap();
     assert!(after.state.is_terminal(), "a failure here starts nothing");
+    for trigger in [Trigger::Leak, Trigger::Heal] {
+        let emergency = Run { trigger, ..run(State::Planned) };
+        assert!(apply(&emergency, &Event::PreflightFailed { reason: "x".into() }).is_err(), "it tries again");
+    }
 }
 
 #[test]
