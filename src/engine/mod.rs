@@ -4,7 +4,7 @@
 //! session   the right to work on one account: identity (R8), lease (R4), settled toggles
 //! survey    list the account: strays, unknown keys (R9)
 //! step      load → facts → next → perform → commit, one directive at a time
-//! perform   each directive: one look or one call
+//! perform   each directive: one look or one call · issue   the plan, the create and its outcome · verify   a test
 //! deliver   publish and prove at destinations · drift   what somebody else changed there
 //! kill      the only caller of the provider's disable and delete, through the guard
 //! outcome   what an event changes besides the run: roles, alerts, answers
@@ -31,6 +31,7 @@ mod error;
 mod given;
 mod heal;
 mod incident;
+mod issue;
 mod kill;
 mod leaks;
 mod manual;
@@ -50,6 +51,7 @@ mod step;
 mod survey;
 mod tell;
 mod thaw;
+mod verify;
 mod view;
 mod watch;
 
