@@ -12,7 +12,7 @@ use super::leases::{self, Lease};
 use super::observations;
 use super::pool::Tx;
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, rotations};
+use super::{Store, StoreError, accounts, alerts, lives, rotations};
 use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
@@ -251,15 +251,15 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Intend(effect) => effects::intend(tx, effect).await,
         Change::Settle { id, status, evidence } => effects::settle(tx, id, *status, evidence).await,
         Change::NewKey { provider, key } => {
-            keys::ensure_provider(tx, provider).await?;
-            keys::insert(tx, key).await
+            lives::ensure_provider(tx, provider).await?;
+            lives::insert(tx, key).await
         }
         Change::Adopt { id, rotation, generation, account, hash } => {
-            keys::adopt(tx, id, (rotation, *generation), (account, hash)).await
+            lives::adopt(tx, id, (rotation, *generation), (account, hash)).await
         }
-        Change::Promote { rotation, id } => keys::promote(tx, rotation, id).await,
-        Change::Bury { id } => keys::bury(tx, id).await,
-        Change::Tested { id, facts, health, seen } => keys::tested(tx, id, facts, health, seen).await,
+        Change::Promote { rotation, id } => lives::promote(tx, rotation, id).await,
+        Change::Bury { id } => lives::bury(tx, id).await,
+        Change::Tested { id, facts, health, seen } => lives::tested(tx, id, facts, health, seen).await,
         Change::ProviderHealth { subject, doc } => observations::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,

@@ -1,7 +1,8 @@
 //! All SQL of our own store and nothing else. It sees sealed secrets only.
 //!
 //! Reading order: [`pool`] (which database it is), [`leases`] (who may write), [`change`] (every write of the
-//! engine is a list of changes, committed in one transaction under a fence), then one file a table.
+//! engine is a list of changes, committed in one transaction under a fence), then one file a table; what happens to a
+//! key's row is in [`lives`].
 
 mod accounts;
 mod alerts;
@@ -12,6 +13,7 @@ mod effects;
 mod holdings;
 mod keys;
 mod leases;
+mod lives;
 mod meta;
 mod observations;
 mod outbox;

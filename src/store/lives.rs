@@ -1,0 +1,166 @@
+//! What happens to a key's row, each inside a transaction: stored, adopted, promoted, tested, buried.
+
+use sqlx::Row;
+
+use super::keys::{NewKey, NewProvider, TestColumn};
+use super::pool::Tx;
+use super::{StoreError, to_json};
+use crate::domain::rotation::facts::KeyFacts;
+use crate::domain::verdict::{Health, Observation};
+
+/// Makes the provider when it is not there.
+pub(super) async fn ensure_provider(tx: &mut Tx, provider: &NewProvider) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO providers (name, kind, base_url, next_number, created_at) VALUES ($1, $2, $3, 1, $4)
+         ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(&provider.name)
+    .bind(&provider.kind)
+    .bind(&provider.base_url)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// The next number of the provider: highest ever used plus one, never reused.
+async fn next_number(tx: &mut Tx, provider: &str) -> Result<i64, StoreError> {
+    let row = sqlx::query(
+        "UPDATE providers SET next_number = next_number + 1 WHERE name = $1 RETURNING next_number",
+    )
+    .bind(provider)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok(row.try_get::<i64, _>("next_number")? - 1)
+}
+
+pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> {
+    let number = if key.numbered { Some(next_number(tx, &key.provider).await?) } else { None };
+    sqlx::query(
+        "INSERT INTO keys (id, provider, number, name, priority, is_active, settings, secret, api_secret,
+           fingerprint, mask, hash, account, rotation, generation, role, origin, issued_name, verdict,
+           created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'untested', $19, $19)",
+    )
+    .bind(&key.id)
+    .bind(&key.provider)
+    .bind(number)
+    .bind(&key.name)
+    .bind(key.priority)
+    .bind(i64::from(key.is_active))
+    .bind(to_json(&key.settings))
+    .bind(&key.secret)
+    .bind(&key.api_secret)
+    .bind(&key.fingerprint)
+    .bind(&key.mask)
+    .bind(&key.hash)
+    .bind(&key.account)
+    .bind(&key.rotation)
+    .bind(key.generation)
+    .bind(key.role.word())
+    .bind(key.origin.word())
+    .bind(&key.issued_name)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Takes a stored key into a rotation as the given generation and role.
+pub(super) async fn adopt(
+    tx: &mut Tx,
+    id: &str,
+    (rotation, generation): (&str, i64),
+    (account, hash): (&str, &str),
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE keys SET rotation = $1, generation = $2, account = $3, hash = $4, role = 'candidate',
+           origin = 'adopted', updated_at = $5 WHERE id = $6",
+    )
+    .bind(rotation)
+    .bind(generation)
+    .bind(account)
+    .bind(hash)
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Makes one generation current: it takes the rotation's number, and whoever was current is retiring.
+pub(super) async fn promote(tx: &mut Tx, rotation: &str, id: &str) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT provider, number FROM keys WHERE id = $1")
+        .bind(id)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+    let provider: String = row.try_get("provider")?;
+    let own: Option<i64> = row.try_get("number")?;
+    let row = sqlx::query("SELECT key_number FROM rotations WHERE name = $1")
+        .bind(rotation)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+    let number = match row.try_get::<Option<i64>, _>("key_number")?.or(own) {
+        Some(number) => number,
+        None => next_number(tx, &provider).await?,
+    };
+    sqlx::query(
+        "UPDATE keys SET role = CASE WHEN role = 'current' THEN 'retiring' ELSE role END, number = NULL, updated_at = $1
+         WHERE rotation = $2 AND id <> $3 AND number IS NOT NULL",
+    )
+    .bind(tx.now.0)
+    .bind(rotation)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    sqlx::query("UPDATE keys SET role = 'current', number = $1, updated_at = $2 WHERE id = $3")
+        .bind(number)
+        .bind(tx.now.0)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
+    sqlx::query("UPDATE rotations SET key_number = $1 WHERE name = $2")
+        .bind(number)
+        .bind(rotation)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}
+
+/// The provider no longer has it: the secrets go, the tombstone stays.
+pub(super) async fn bury(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE keys SET role = 'dead', secret = NULL, api_secret = NULL, number = NULL, is_active = 0,
+           updated_at = $1 WHERE id = $2",
+    )
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// Records a test: what decisions use, what people read, and a row of the history.
+pub(super) async fn tested(
+    tx: &mut Tx,
+    id: &str,
+    facts: &KeyFacts,
+    health: &Health,
+    seen: &Observation,
+) -> Result<(), StoreError> {
+    let column = TestColumn { last: facts.tested.clone(), refused_since: facts.refused_since };
+    sqlx::query(
+        "UPDATE keys SET test = $1, health = $2, verdict = $3, detail = $4, latency_ms = $5, updated_at = $6
+         WHERE id = $7",
+    )
+    .bind(to_json(&column))
+    .bind(to_json(health))
+    .bind(health.verdict.as_str())
+    .bind(&seen.detail)
+    .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
+    .bind(tx.now.0)
+    .bind(id)
+    .execute(&mut *tx.inner)
+    .await?;
+    super::observations::insert(tx, id, health.looked_at.unwrap_or(tx.now), seen).await
+}
