@@ -93,7 +93,8 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run))],
-        Event::Resumed { .. } | Event::Released { .. } => vec![resolve(Kind::RotationParked)],
+        Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
+        Event::Released { destination, .. } => released(destination, resolve(Kind::RotationParked)),
         Event::PublishedEverywhere { .. } => {
             let mut over: Vec<Change> = super::tell::OF_A_KEY.map(resolve).into();
             if run.trigger == Trigger::Heal {
@@ -124,6 +125,13 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
     }
     changes
+}
+
+/// What a destination that no longer counts had to say is over.
+fn released(destination: &str, parked: Change) -> Vec<Change> {
+    let subject = format!("destination {destination}");
+    let over = [Kind::DestinationFailed, Kind::DestinationDrift];
+    over.map(|kind| Change::Resolve { kind, subject: subject.clone() }).into_iter().chain([parked]).collect()
 }
 
 /// A schedule comes round; what a person started, a person starts again.

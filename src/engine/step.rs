@@ -5,7 +5,7 @@ use serde_json::json;
 use super::session::Session;
 use super::{Engine, EngineError};
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
-use crate::domain::rotation::{Directive, Event, KeyRef, Run, apply, next};
+use crate::domain::rotation::{Directive, Event, KeyRef, Run, Target, apply, next};
 use crate::domain::time::{Span, Timestamp};
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, HoldingRow, RunRow};
 
@@ -136,6 +136,7 @@ impl Session<'_> {
             frozen: store.account(&self.identity).await?.is_some_and(|account| account.frozen.is_some()),
             paused: rotation.is_some_and(|rotation| rotation.paused),
             detached: self.another_account(&run.account).or_else(|| self.engine.detached(run)),
+            dropped: self.engine.dropped(run),
             request: store.open_request(&run.id).await?,
             strays: self.listing.as_ref().map(|listing| listing.strays_left),
             candidate: self.key_facts(run.candidate.as_ref()).await?,
@@ -209,6 +210,18 @@ impl Engine {
                 Some(_) => None,
             }
         })
+    }
+}
+
+impl Engine {
+    /// What of a run's snapshot no longer has to be brought to the new key, by the configuration's word.
+    fn dropped(&self, run: &Run) -> Vec<String> {
+        let Some(rotation) = self.parts.rotations.get(&run.rotation) else { return Vec::new() };
+        let listed = |target: &Target| {
+            let same = |now: &&Target| now.name == target.name && now.address == target.address;
+            rotation.policy.targets.iter().find(same).is_some_and(|now| now.required)
+        };
+        run.policy.targets.iter().filter(|target| !listed(target)).map(|target| target.name.clone()).collect()
     }
 }
 

@@ -205,8 +205,8 @@ async fn raise(tx: &mut Tx, alert: &str, severity: Severity) -> Result<(), Store
     }
 }
 
-/// The condition is over. What waits to be mailed about it is left out: who was never told that it began
-/// gets one mail, the one that says that it was and is over. Information has no end worth a mail.
+/// The condition is over. However soon that is, people are told that it began, too: a leak that was answered in
+/// seconds is no recovery to skim over. Information has no end worth a mail.
 pub(super) async fn resolve(tx: &mut Tx, kind: Kind, subject: &str) -> Result<(), StoreError> {
     let row = sqlx::query(
         "UPDATE alerts SET resolved_at = $1 WHERE kind = $2 AND subject = $3 AND resolved_at IS NULL
@@ -221,10 +221,6 @@ pub(super) async fn resolve(tx: &mut Tx, kind: Kind, subject: &str) -> Result<()
     if row.try_get::<String, _>("severity")? == Severity::Info.word() {
         return Ok(());
     }
-    sqlx::query("UPDATE notices SET mailed = 2 WHERE alert = $1 AND mailed = 0")
-        .bind(row.try_get::<String, _>("id")?)
-        .execute(&mut *tx.inner)
-        .await?;
     tell(tx, &row, Event::Resolved).await
 }
 

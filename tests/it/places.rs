@@ -281,6 +281,10 @@ async fn a_destination_dropped_in_the_middle_of_a_run_parks_it_until_it_is_relea
     let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
     assert_eq!(run["state"], "grace", "{run}");
     let id = run["id"].as_str().unwrap();
+    for kept in ["agent-env", "nosuch"] {
+        let refused = world.rekeyd(&["runs", "release", id, kept]).await;
+        assert!(refused.status != 0 && refused.stderr.contains(kept), "it is required: {refused:?}");
+    }
     world.configure_with("", r#"["github-production"]"#);
     let out = world.rekeyd(&["runs", "watch", id]).await;
     assert_ne!(out.status, 0, "{out:?}");

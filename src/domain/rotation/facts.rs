@@ -141,6 +141,8 @@ pub struct Facts {
     /// Why a person must look before anything else: another account behind the entry (R8), a destination or
     /// the rotation dropped from the configuration (R14).
     pub detached: Option<String>,
+    /// Destinations of the run's snapshot that the configuration no longer has there, or no longer requires.
+    pub dropped: Vec<String>,
     /// The oldest open request of a person, with its number in the store.
     pub request: Option<(String, Request)>,
     /// Strays of this listing that still live although another key works; `None` before the first listing of

@@ -92,7 +92,7 @@ pub fn next(run: &Run, facts: &Facts) -> Directive {
         return Directive::Finished;
     }
     if let Some((id, request)) = &facts.request {
-        return Directive::Apply(answer(run, id, request));
+        return Directive::Apply(answer(run, facts, id, request));
     }
     if let Some(hold) = held(run, facts) {
         return hold;
@@ -115,7 +115,7 @@ pub fn next(run: &Run, facts: &Facts) -> Directive {
 }
 
 /// What a person's request turns into: the event, or a refusal that says why.
-fn answer(run: &Run, id: &str, request: &Request) -> Event {
+fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     let id = id.to_owned();
     let refused = |reason: &str| Event::RequestRefused { id: id.clone(), reason: reason.to_owned() };
     match request {
@@ -131,7 +131,23 @@ fn answer(run: &Run, id: &str, request: &Request) -> Event {
             Err(why) => refused(why),
         },
         Request::Resume => Event::Resumed { id },
-        Request::Release { destination } => Event::Released { id, destination: destination.clone() },
+        Request::Release { destination } => match may_release(run, facts, destination) {
+            Ok(()) => Event::Released { id, destination: destination.clone() },
+            Err(why) => refused(&why),
+        },
+    }
+}
+
+/// A person may accept that a dead optional destination keeps a dead key (the guard), and that one which left the
+/// configuration no longer counts (R14). One that is required holds the old key's life (I7).
+fn may_release(run: &Run, facts: &Facts, destination: &str) -> Result<(), String> {
+    match run.policy.targets.iter().find(|target| target.name == destination) {
+        None => Err(format!("the run does not publish to {destination}")),
+        Some(target) if target.required && !facts.dropped.contains(&target.name) => Err(format!(
+            "{destination} is required, and may still hold the old key: mend it, or take it out of the configuration, \
+             or set `required = false` there, and release it then"
+        )),
+        Some(_) => Ok(()),
     }
 }
 

@@ -33,6 +33,24 @@ impl Engine {
         let Some(room) = &self.parts.post.mail else {
             return self.tell_nobody(lease, Channel::Mail, &waiting).await.map(|()| built);
         };
+        let is_news = |notice: &Notice| sort(notice.event) == "news";
+        built += self.build_mails(lease, room, waiting.into_iter().filter(is_news).collect()).await?;
+        // What follows answers the mail that began it, which may be of this very pass, and never comes before it.
+        let waiting = self.parts.store.waiting_notices(Channel::Mail).await?;
+        let (news, mut after): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_news);
+        after.retain(|notice| news.iter().all(|first| first.alert != notice.alert));
+        built += self.build_mails(lease, room, after).await?;
+        built += usize::from(self.build_digest(lease, room).await?);
+        Ok(built)
+    }
+
+    async fn build_mails(
+        &self,
+        lease: &Lease,
+        room: &MailRoom,
+        waiting: Vec<Notice>,
+    ) -> Result<usize, EngineError> {
+        let mut built = 0;
         for ((recipients, _, first), notices) in self.groups(room, waiting).await? {
             let voice = self.parts.post.voice();
             for notices in ripe(notices, room, self.clock().now()) {
@@ -44,7 +62,6 @@ impl Engine {
                 built += usize::from(self.parts.store.post(lease, &message).await?);
             }
         }
-        built += usize::from(self.build_digest(lease, room).await?);
         Ok(built)
     }
 

@@ -143,6 +143,7 @@ impl Story {
             frozen: w.store.frozen,
             paused: w.store.paused,
             detached: w.store.dropped.filter(dropped).map(|_| "dropped".to_owned()),
+            dropped: w.store.dropped.map(address).into_iter().collect(),
             request: w.store.request.clone().map(|request| ("q".to_owned(), request)),
             strays: session.strays,
             candidate: known(&run.candidate),

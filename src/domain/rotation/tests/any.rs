@@ -193,6 +193,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
                     frozen,
                     paused,
                     detached: detached.then(|| "x".to_owned()),
+                    dropped: if detached { vec!["must".to_owned()] } else { Vec::new() },
                     request: asked.map(|request| ("q".to_owned(), request)),
                     strays,
                     candidate,

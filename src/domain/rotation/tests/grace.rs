@@ -1,5 +1,6 @@
 //! Publishing, grace and observing: when the old key may go.
 
+use super::super::facts::Request;
 use super::*;
 
 const DAY: Span = Span::hours(24);
@@ -251,4 +252,20 @@ fn an_abort_ends_a_run_whose_rotation_is_gone() {
         }
     }
     assert!(matches!(current.state, State::Aborted { .. }), "{:?}", current.state);
+}
+
+/// I7: nobody talks rekeyd into disabling a key that a required destination may hold.
+#[test]
+fn only_what_is_optional_or_left_the_configuration_is_released() {
+    let publishing = run(State::Publishing);
+    let asked = |destination: &str, dropped: &[&str]| {
+        let request = Request::Release { destination: destination.to_owned() };
+        let dropped = dropped.iter().map(|name| (*name).to_owned()).collect();
+        let facts = Facts { request: Some(("q".into(), request)), dropped, ..all_well() };
+        matches!(next(&publishing, &facts), Directive::Apply(Event::Released { .. }))
+    };
+    assert!(asked("may", &[]), "optional");
+    assert!(!asked("must", &[]), "required");
+    assert!(asked("must", &["must"]), "out of the configuration");
+    assert!(!asked("nosuch", &["nosuch"]), "not of this run");
 }

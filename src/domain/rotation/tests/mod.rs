@@ -100,6 +100,7 @@ pub(super) fn blank() -> Facts {
         frozen: false,
         paused: false,
         detached: None,
+        dropped: Vec::new(),
         request: None,
         strays: None,
         candidate: KeyFacts::default(),
