@@ -85,7 +85,12 @@ impl Postgres {
             FailureKind::NotFound => failure.hint(self.migrate_command()),
             FailureKind::Forbidden if failure.hint.is_none() => {
                 let lacking = self.lacking(deadline).await.err();
-                lacking.filter(|found| found.kind == FailureKind::Forbidden).unwrap_or(failure)
+                lacking.filter(|found| found.kind == FailureKind::Forbidden).unwrap_or_else(|| {
+                    failure.hint(
+                        "the role's rights are enough: look for a restrictive policy or a trigger, in psql: \\d \
+                         public.provider_api_keys",
+                    )
+                })
             }
             _ => failure,
         }

@@ -161,6 +161,7 @@ async fn a_201_with_failed_is_a_failure_and_a_conflict_is_looked_at_again() {
             played(vec![listing(&[]), overtaken.clone(), listing(&[]), overtaken], one).await;
         let failure = vercel.publish(&delivery(), soon()).await.unwrap_err();
         assert_eq!((failure.kind, wire.requests().len()), (FailureKind::Refused, 4));
+        assert!(failure.hint.unwrap().contains("another entry of this name has the target"));
     }
 }
 
@@ -202,14 +203,24 @@ async fn every_answer_proves_what_it_proves() {
             "revoked",
             None,
         ),
-        (403, "", said, Forbidden, "must include this team", None),
+        (403, "", said, Forbidden, "must be Owner or Member there, or Project Administrator", None),
         (404, "", said, NotFound, "check `project` and `team`", None),
         (429, "", limited, RateLimited, "", Some(90)),
         (429, "", per_day, RateLimited, "", Some(45)),
         (429, "retry-after: 7\r\n", limited, RateLimited, "", Some(7)),
         (429, "", said, RateLimited, "", Some(60)),
         (400, "", said, Refused, "", None),
+        (
+            400,
+            "",
+            r#"{"error":{"code":"ENV_CONFLICT","message":"x"}}"#,
+            Refused,
+            "rename or delete that one",
+            None,
+        ),
         (402, "", said, Refused, "", None),
+        (402, "", per_day, RateLimited, "", Some(45)),
+        (408, "", said, Unclear, "", None),
         (409, "", said, Unclear, "", None),
         (500, "", said, Unclear, "", None),
         (403, "", "<html>", Unclear, "", None),
