@@ -4,6 +4,7 @@
 //! engine is a list of changes, committed in one transaction under a fence), then one file a table.
 
 mod accounts;
+mod address;
 mod alerts;
 mod audit;
 pub mod change;
@@ -22,6 +23,7 @@ mod runs;
 use std::path::PathBuf;
 
 pub use accounts::AccountRow;
+pub use address::trusting;
 pub use alerts::AlertRow;
 pub use audit::{AuditRow, Entry};
 pub use change::{Change, Guarded, KillRows};
