@@ -33,11 +33,12 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             let rows = rows(&engine).await?;
             context.out.rows(
                 &rows,
-                &["name", "type", "rotation", "level", "generation", "address"],
+                &["name", "type", "rotation", "level", "generation", "address", "trouble"],
                 |row| {
-                    ["name", "type", "rotation", "level", "generation", "address"]
-                        .map(|field| shown(&row[field]))
-                        .to_vec()
+                    let known = ["name", "type", "rotation", "level", "generation", "address"];
+                    let trouble = ["drift", "error"].iter().find(|field| row[**field].is_string());
+                    let trouble = trouble.map_or("-".to_owned(), |field| shown(&row[*field]));
+                    known.iter().map(|field| shown(&row[*field])).chain([trouble]).collect()
                 },
             )?;
             Ok(0)
@@ -104,7 +105,7 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
             row.name.clone(),
             if row.ok { "yes" } else { "NO" }.to_owned(),
             row.standing.clone(),
-            row.seen.join("; "),
+            row.seen.join("\n"),
         ]
     })?;
     Ok(u8::from(!healthy))

@@ -117,7 +117,7 @@ fn said(standing: &Standing) -> String {
         Standing::Effective => "holds the key that was last written, and consumers run with it".to_owned(),
         Standing::Drift(how) => format!("changed by somebody else: {how}"),
         Standing::Missing => "empty".to_owned(),
-        Standing::Unprovable => "cannot be told".to_owned(),
+        Standing::Unprovable => "cannot be told: no write of rekeyd's is on record".to_owned(),
     }
 }
 

@@ -49,8 +49,8 @@ async fn a_role_of_the_page_publishes_and_needs_every_line() {
     for left_out in std::iter::once(None).chain((2..lines.len()).map(Some)) {
         let app = App::migrated().await;
         let kept = lines.iter().enumerate().filter(|(at, _)| Some(*at) != left_out);
-        let block: String = kept.map(|(_, line)| format!("{line}\n")).collect();
-        let (statements, role) = renamed(&block, "rekeyd_publisher");
+        let kept: Vec<&str> = kept.map(|(_, line)| *line).collect();
+        let (statements, role) = renamed(&kept.join("\n"), "rekeyd_publisher");
         app.sql(&statements).await;
         let destination = destination(&app.url.replace("postgres@", &format!("{role}@")));
         let secret = key("page");

@@ -137,6 +137,18 @@ async fn a_read_only_database_takes_nothing_and_says_so() {
     publish(&app, &secret, 1).await;
 }
 
+#[tokio::test]
+async fn a_server_that_logs_what_is_written_is_warned_of() {
+    let app = App::migrated().await;
+    let name = app.url.rsplit_once('/').unwrap().1.to_owned();
+    let warned = async || app.destination().survey(soon()).await.unwrap().warnings;
+    assert_eq!(warned().await, Vec::<String>::new());
+    app.sql(&format!("ALTER DATABASE {name} SET log_statement = 'mod'")).await;
+    assert!(warned().await[0].starts_with("log_statement writes keys into the server's log"));
+    let calls = app.destination().survey(soon()).await.unwrap().calls;
+    assert!(calls[0].effect.ends_with("there is no row openrouter/1 yet"), "{calls:?}");
+}
+
 /// What the server may say to a statement, made to say so by a trigger; `AT` is when.
 const SAYS: &str = "
     CREATE FUNCTION says() RETURNS trigger LANGUAGE plpgsql AS

@@ -52,6 +52,8 @@ on_both_databases! {
         eventually(&world, "told", async || open(&drifts(&world).await, "agent-env") == 1).await;
         daemon.kill().await.unwrap();
         assert!(listed(&world, "agent-env").await["drift"].is_string());
+        let table = world.rekeyd(&["destinations", "list"]).await.ok();
+        assert!(table.stdout.contains("TROUBLE") && table.stdout.contains("holds another value since"), "{table:?}");
         let seen = world.rekeyd(&["destinations", "check", "agent-env"]).await;
         assert!(seen.status == 1 && seen.stdout.contains("changed by somebody else"), "{seen:?}");
         assert_eq!(world.in_file().as_deref(), Some("by-hand"), "a check changes nothing");
