@@ -105,6 +105,11 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
         .bind(&row.fact.key)
         .execute(&mut *tx.inner)
         .await?;
+        // A run that waits because of what stood there looks again now, not at its next round.
+        sqlx::query("UPDATE runs SET wake_at = 0 WHERE rotation = $1 AND is_open = 1")
+            .bind(&row.rotation)
+            .execute(&mut *tx.inner)
+            .await?;
     }
     let seq = if fresh_write { next_seq(tx, &row.fact.address).await? } else { row.seq };
     sqlx::query(

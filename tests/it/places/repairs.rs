@@ -92,8 +92,6 @@ on_both_databases! {
         let did = world.rekeyd(&["destinations", "publish", "agent-env"]).await.ok();
         assert_eq!(drift_of_any_key(&world).await, Vec::<String>::new(), "{did:?}");
         let mut daemon = world.serve();
-        // It would by itself, within five minutes.
-        world.rekeyd(&["runs", "resume", run["id"].as_str().unwrap()]).await;
         run_ends(&world).await;
         daemon.kill().await.unwrap();
         assert_eq!(world.in_file(), world.at_github());
