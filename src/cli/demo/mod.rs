@@ -88,10 +88,10 @@ async fn stay(stage: Stage) -> anyhow::Result<u8> {
     }
     eprintln!("\nCtrl-C ends the demo and removes everything.\n");
     let mut shown = 0;
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupt = std::pin::pin!(told_to_end());
     loop {
         tokio::select! {
-            _ = &mut interrupt => break,
+            told = &mut interrupt => break told?,
             () = stage.pause(500) => {}
         }
         for mail in stage.mailbox.mails().iter().skip(shown) {
@@ -101,4 +101,15 @@ async fn stay(stage: Stage) -> anyhow::Result<u8> {
     }
     stage.close().await;
     Ok(0)
+}
+
+/// Ctrl-C, or whoever else ends us: without this a closed terminal would leave daemon and database behind.
+async fn told_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminated, mut hung_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+        _ = hung_up.recv() => Ok(()),
+    }
 }
