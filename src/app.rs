@@ -64,7 +64,9 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: None })?;
     let url = match &address {
         DatabaseAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
-        DatabaseAddress::Postgres(url) => url.expose().to_owned(),
+        DatabaseAddress::Postgres(url) => {
+            crate::store::trusting(url.expose(), settings.network.ca_file.as_deref())
+        }
     };
     Ok(Store::open(&url, settings.database.max_connections).await?)
 }

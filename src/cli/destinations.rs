@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::accounts::PATIENCE;
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -18,7 +18,8 @@ pub(super) enum Command {
         #[arg(long, requires = "name")]
         migrate: bool,
     },
-    /// Write the current key to a destination again, whatever it holds, and prove it
+    /// Write the current key to a destination again, whatever it holds, and prove it; a table that mirrors
+    /// stored keys gets those too
     Publish {
         /// Name of the destination
         name: String,
@@ -32,11 +33,12 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             let rows = rows(&engine).await?;
             context.out.rows(
                 &rows,
-                &["name", "type", "rotation", "level", "generation", "address"],
+                &["name", "type", "rotation", "level", "generation", "address", "trouble"],
                 |row| {
-                    ["name", "type", "rotation", "level", "generation", "address"]
-                        .map(|field| shown(&row[field]))
-                        .to_vec()
+                    let known = ["name", "type", "rotation", "level", "generation", "address"];
+                    let trouble = ["drift", "error"].iter().find(|field| row[**field].is_string());
+                    let trouble = trouble.map_or("-".to_owned(), |field| shown(&row[*field]));
+                    known.iter().map(|field| shown(&row[*field])).chain([trouble]).collect()
                 },
             )?;
             Ok(0)
@@ -103,7 +105,7 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
             row.name.clone(),
             if row.ok { "yes" } else { "NO" }.to_owned(),
             row.standing.clone(),
-            row.seen.join("; "),
+            row.seen.join("\n"),
         ]
     })?;
     Ok(u8::from(!healthy))
@@ -116,14 +118,17 @@ async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Resu
         session.close().await?;
         return said(context, name, &outcome?);
     }
-    let rotation = engine.rotation_of_place(name).ok_or_else(|| EngineError::Usage {
-        text: format!("no rotation publishes to {name}"),
-        hint: Some("name it in the `destinations` of a rotation".to_owned()),
-    })?;
-    let mut session = engine.session(&rotation.account, PATIENCE).await?;
-    let outcome = session.publish_by_hand(&rotation.name, name).await;
-    session.close().await?;
-    said(context, name, &outcome?)
+    let mut did = Vec::new();
+    if let Some(rotation) = engine.rotation_of_place(name) {
+        let mut session = engine.session(&rotation.account, PATIENCE).await?;
+        let outcome = session.publish_by_hand(&rotation.name, name).await;
+        session.close().await?;
+        did.push(outcome?);
+    }
+    if did.is_empty() || engine.mirrors(name) {
+        did.push(engine.mirror_by_hand(name, PATIENCE).await?);
+    }
+    said(context, name, &did.join("; "))
 }
 
 fn said(context: &Context, name: &str, did: &str) -> anyhow::Result<u8> {

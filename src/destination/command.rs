@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{AccessFlags, Pid, eaccess, geteuid};
+use nix::unistd::{AccessFlags, Pid, User, eaccess, geteuid};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command as Program};
@@ -106,12 +106,10 @@ impl Command {
     }
 
     fn unstartable(&self, error: &io::Error) -> Failure {
+        let reach = format!("chmod +x it, and let user {} reach it", own_name());
         let (said, hint) = match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::NotFound, _) => ("there is no such program", "correct `command`, or install it"),
-            (io::ErrorKind::PermissionDenied, _) => (
-                "it is not executable for this user",
-                "chmod +x it, and let the user that runs rekeyd reach it",
-            ),
+            (io::ErrorKind::PermissionDenied, _) => ("it is not executable for this user", reach.as_str()),
             (_, Some(nix::libc::ENOEXEC)) => {
                 ("it is no program for this machine", "a script needs a first line such as #!/bin/sh")
             }
@@ -139,7 +137,7 @@ impl Destination for Command {
         Ok(vec![format!(
             "{} is executable for user {}; it is not run before a publish",
             path.display(),
-            geteuid()
+            own_name()
         )])
     }
 
@@ -323,6 +321,12 @@ fn ending(status: ExitStatus) -> String {
 
 fn search_path() -> OsString {
     std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| USUAL_PATH.into())
+}
+
+/// As whom programs are run, for people.
+fn own_name() -> String {
+    let uid = geteuid();
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 fn not_sent(text: impl Into<String>) -> Failure {

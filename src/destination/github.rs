@@ -88,7 +88,7 @@ impl Github {
         if let Some(event) = &dispatch {
             check_dispatch(event, &place)?;
         }
-        let advice = Advice { permission: place.permission(), not_found: place.not_found_hint() };
+        let advice = Advice::of(place.permission(), place.not_found_hint());
         Ok(Self { api: Api::new(&api_url, auth, http)?, place, dispatch, advice })
     }
 
@@ -227,14 +227,12 @@ impl Rollout for Github {
             "generation": delivery.generation,
             "secret": self.place.secret,
         });
-        let advice = Advice {
-            permission: Permission {
-                fine: "repository permission \"Contents: read and write\"",
-                classic: "repo",
-                app: "contents",
-            },
-            not_found: self.advice.not_found.clone(),
+        let permission = Permission {
+            fine: "repository permission \"Contents: read and write\"",
+            classic: "repo",
+            app: "contents",
         };
+        let advice = Advice::of(permission, self.advice.not_found.clone());
         let path = format!("/repos/{owner}/{repo}/dispatches");
         let body = Some(json!({ "event_type": event, "client_payload": payload }));
         self.api.call(Call { method: Method::POST, path, body, advice: &advice }, deadline).await?;
@@ -255,6 +253,8 @@ fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

@@ -151,6 +151,12 @@ pub trait Rollout: Send + Sync {
         evidence: &Value,
         deadline: Deadline,
     ) -> Result<Value, Failure>;
+
+    /// The evidence to keep when [`Rollout::start`] was refused for good: it is not tried again before a person
+    /// says so, and what has failed until then no longer counts.
+    fn given_up(&self, evidence: Value) -> Value {
+        evidence
+    }
 }
 
 /// A destination that is one row of a table: other rows may mirror stored keys, and each says how its key is.

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use self::link::Server;
 use self::rows::Row;
-use super::{Delivery, Destination, Entry, Ledger, Look, PlannedCall, Standing};
+use super::{Delivery, Destination, Entry, Ledger, Look, PlannedCall, Standing, Survey, WARNING};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
@@ -85,7 +85,12 @@ impl Postgres {
             FailureKind::NotFound => failure.hint(self.migrate_command()),
             FailureKind::Forbidden if failure.hint.is_none() => {
                 let lacking = self.lacking(deadline).await.err();
-                lacking.filter(|found| found.kind == FailureKind::Forbidden).unwrap_or(failure)
+                lacking.filter(|found| found.kind == FailureKind::Forbidden).unwrap_or_else(|| {
+                    failure.hint(
+                        "the role's rights are enough: look for a restrictive policy or a trigger, in psql: \\d \
+                         public.provider_api_keys",
+                    )
+                })
             }
             _ => failure,
         }
@@ -94,11 +99,11 @@ impl Postgres {
     /// The first thing that keeps us from writing, or others from not reading.
     async fn lacking(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
         let mut link = self.server.open(deadline).await?;
-        let mut seen = vec![rights::server(&mut link, &self.server).await?];
+        let mut seen = rights::server(&mut link, &self.server).await?;
         rights::shape(&mut link, &self.migrate_command()).await?;
         seen.extend(rights::own(&mut link).await?);
         rights::outsiders(&mut link, &self.migrate_command()).await?;
-        seen.push("neither anon nor authenticated can read the keys".to_owned());
+        seen.push(rights::CLOSED.to_owned());
         let row = rows::read(&mut link, &self.provider, self.number).await?;
         seen.push(self.describe(row.as_ref()));
         link.close().await;
@@ -155,8 +160,10 @@ impl Postgres {
         let Some(row) = row else { return Standing::Missing };
         let ours = evidence["generation"] == delivery.generation;
         let same = row.entry.secret == delivery.secret;
-        let changed =
-            |what: &str| Standing::Drift(format!("row {} {what} since {}", self.row_name(), row.written));
+        // Somebody else's change need not have moved the time.
+        let changed = |what: &str| {
+            Standing::Drift(format!("row {} {what} (its updated_at: {})", self.row_name(), row.written))
+        };
         match (same, ours) {
             (true, _) if row.entry.is_active => Standing::Confirmed,
             (true, true) => changed("is inactive"),
@@ -212,6 +219,17 @@ impl Destination for Postgres {
         let effect =
             format!("puts the key into row {row}, in one transaction, unless somebody else wrote it");
         vec![PlannedCall { call, effect }]
+    }
+
+    /// The write says what it finds: the row's own line of the preflight.
+    async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
+        let seen = self.preflight(deadline).await?;
+        let mut calls = self.plan();
+        if let (Some(write), Some(found)) = (calls.last_mut(), seen.last()) {
+            write.effect = format!("{}; {found}", write.effect);
+        }
+        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
+        Ok(Survey { calls, warnings: warnings.collect() })
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

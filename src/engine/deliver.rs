@@ -235,6 +235,9 @@ impl Session<'_> {
             }
             Err(failure) => {
                 self.not_done(&mut row, &failure, tried);
+                if failure.is_permanent() {
+                    row.evidence = rollout.given_up(row.evidence);
+                }
                 let did = format!("{name} holds the key, but could not be told: {failure}");
                 let loud = rollout.required() && (failure.is_permanent() || row.fact.attempts >= 3);
                 if !rollout.required() {
@@ -374,7 +377,7 @@ impl Session<'_> {
 }
 
 /// The failure and how to mend it, in one sentence.
-fn with_hint(failure: &Failure) -> String {
+pub(super) fn with_hint(failure: &Failure) -> String {
     failure.hint.as_ref().map_or_else(|| failure.to_string(), |hint| format!("{failure} ({hint})"))
 }
 

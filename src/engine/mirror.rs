@@ -11,6 +11,7 @@
 //! - A key that left the store, or is inactive, becomes inactive there. Rows of rotations belong to their runs;
 //!   only their status is carried over.
 
+mod hand;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::deliver::blank;
+use super::deliver::{blank, with_hint};
 use super::session::Session;
 use super::{Account, Engine, EngineError, Place, Rotation};
 use crate::destination::{Delivery, Standing};
@@ -50,10 +50,7 @@ impl Engine {
         let (place, account) = self.any_place(name)?;
         let (mut ok, mut seen) = match place.adapter.preflight(self.deadline()).await {
             Ok(lines) => (true, lines),
-            Err(failure) => {
-                let hint = failure.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                (false, vec![format!("{failure}{hint}")])
-            }
+            Err(failure) => (false, vec![with_hint(&failure)]),
         };
         let standing = match account {
             None => self.standing_of(name).await?,
@@ -67,7 +64,9 @@ impl Engine {
             }
             Some(Err(why)) => {
                 ok = false;
-                seen.push(why);
+                if !seen.contains(&why) {
+                    seen.push(why);
+                }
                 "could not be looked at".to_owned()
             }
         };
@@ -107,7 +106,7 @@ impl Engine {
             destination: name.to_owned(),
         };
         let look = place.adapter.look(&delivery, &newest.evidence, self.deadline()).await;
-        Ok(Some(look.map(|look| look.standing).map_err(|failure| failure.to_string())))
+        Ok(Some(look.map(|look| look.standing).map_err(|failure| with_hint(&failure))))
     }
 }
 
@@ -118,7 +117,7 @@ fn said(standing: &Standing) -> String {
         Standing::Effective => "holds the key that was last written, and consumers run with it".to_owned(),
         Standing::Drift(how) => format!("changed by somebody else: {how}"),
         Standing::Missing => "empty".to_owned(),
-        Standing::Unprovable => "cannot be told".to_owned(),
+        Standing::Unprovable => "cannot be told: no write of rekeyd's is on record".to_owned(),
     }
 }
 

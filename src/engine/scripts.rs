@@ -36,7 +36,7 @@ impl Engine {
             ))));
         }
         let look = place.adapter.look(&copy_delivery(account, &row), &row.evidence, self.deadline()).await;
-        Ok(Some(look.map(|look| look.standing).map_err(|failure| failure.to_string())))
+        Ok(Some(look.map(|look| look.standing).map_err(|failure| super::deliver::with_hint(&failure))))
     }
 }
 

@@ -5,6 +5,7 @@
 //! key's row is in [`lives`].
 
 mod accounts;
+mod address;
 mod alerts;
 mod audit;
 pub mod change;
@@ -24,6 +25,7 @@ mod runs;
 use std::path::PathBuf;
 
 pub use accounts::AccountRow;
+pub use address::trusting;
 pub use alerts::AlertRow;
 pub use audit::{AuditRow, Entry};
 pub use change::{Change, Guarded, KillRows};

@@ -168,6 +168,8 @@ fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
         || host == "localhost"
         || host.starts_with("%2F")
         || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    // The query may name another host than the one before it.
+    let local = local && parsed.query_pairs().all(|(name, _)| name != "host" && name != "hostaddr");
     let asked = parsed.query_pairs().any(|(name, _)| name == "sslmode" || name == "ssl-mode");
     if !local && !asked {
         parsed.query_pairs_mut().append_pair("sslmode", "verify-full");
@@ -223,13 +225,27 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 _ => StoreError::Database(error),
             }
         }
+        _ if is_distrust(&error) => StoreError::Away(format!(
+            "it did not prove itself: {error} (the server must offer TLS, its certificate must name the host of the URL, \
+             and its authority be known: `[network] ca_file`)"
+        )),
         // A server that hangs up in the middle of a word is a protocol error to the driver.
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_) => StoreError::Away(error.to_string()),
         _ => StoreError::Database(error),
+    }
+}
+
+/// TLS failed: the driver gives a certificate that is not believed as an error of the socket.
+fn is_distrust(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => {
+            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
+        }
+        _ => false,
     }
 }
 
@@ -267,6 +283,7 @@ mod tests {
         assert!(url("postgres://u@db.example.com/x").ends_with("sslmode=verify-full"));
         assert!(!url("postgres://u@127.0.0.1:5433/x").contains("sslmode"));
         assert!(!url("postgres://u@[::1]/x").contains("sslmode"));
+        assert!(url("postgres://u@127.0.0.1/x?host=10.0.0.7").ends_with("sslmode=verify-full"));
         assert!(url("postgres://u@db.example.com/x?sslmode=require").ends_with("sslmode=require"));
     }
 

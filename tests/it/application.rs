@@ -1,12 +1,16 @@
 //! The application's PostgreSQL database, on a real server that looks like Supabase's.
 //!
+//! - `page`: the statements of `docs/postgres.md`
 //! - `readers`: who can read the keys, by SQL as each role; tables that were there before
 //! - `writers`: publish, read-back, concurrency, fences
 //! - `refusals`: each missing right, each way for a server to be away
+//! - `tls`: a real server with a certificate of a test authority, for the application's database and our own store
 //! - `whole`: the real binary: a rotation, a rollback, mirrored keys
 
+mod page;
 mod readers;
 mod refusals;
+mod tls;
 mod whole;
 mod writers;
 

@@ -1,5 +1,8 @@
 //! What users do every day, by the commands of the README.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::world::SECRET;
@@ -96,4 +99,34 @@ async fn a_key_in_use_is_never_disabled() {
         tokio::time::timeout(std::time::Duration::from_mins(1), child.wait()).await.unwrap().unwrap();
     assert!(status.success());
     assert!(!world.openrouter.use_key(&world.first, 0.01));
+}
+
+/// A closed terminal, a service manager: whoever ends the demo, its daemon and its database end too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_that_is_ended_leaves_nothing_behind() {
+    use nix::sys::signal::{Signal, kill};
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rekeyd"));
+        let mut demo = command.args(["demo", "--port", "0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(demo.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|line: &String| line.starts_with("Ctrl-C ends the demo")) {
+            let line =
+                tokio::time::timeout(Duration::from_mins(1), lines.next_line()).await.expect("it comes up");
+            said.push(line.unwrap().unwrap_or_else(|| panic!("{said:#?}")));
+        }
+        let named = |what: &str| said.iter().find_map(|line| line.strip_prefix(what)).map(str::to_owned);
+        let folder = named("configuration and store: ").unwrap();
+        assert!(std::path::Path::new(&folder).is_dir());
+        kill(nix::unistd::Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()), signal).unwrap();
+        let ended =
+            tokio::time::timeout(Duration::from_mins(1), demo.wait()).await.expect("it ends").unwrap();
+        assert!(ended.success(), "{signal}: {ended}");
+        assert!(!std::path::Path::new(&folder).exists(), "{signal}: {folder} is still there");
+        if let Some(url) = named("the application's PostgreSQL: ") {
+            let answer = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await;
+            assert!(answer.is_err(), "{signal}: its database still answers at {url}");
+        }
+    }
 }

@@ -1,5 +1,11 @@
 //! Destinations between rotations: what somebody else changes there is seen, told once and, where the configuration
 //! says so, written over. And one rotation to eight of them, two of which fail for a while.
+//!
+//! - `disk`: files on a disk that refuses
+//! - `repairs`: what a person publishes again; the step after a write, when it fails
+
+mod disk;
+mod repairs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

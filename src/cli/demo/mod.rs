@@ -58,12 +58,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Ctrl-C or SIGTERM: what was started and written is taken away again.
+/// Ctrl-C, or whoever else ends us: without this a closed terminal would leave daemon, database and files behind.
 async fn asked_to_stop() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let (Ok(mut terminated), Ok(mut hung_up)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        _ = terminated.recv() => {}
+        _ = hung_up.recv() => {}
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     for _ in 0..LINK_CAP {
         let (folder, name) = parts(&at)?;
         let folder =
-            folder.canonicalize().map_err(|error| explain("cannot open the folder", folder, &error))?;
+            folder.canonicalize().map_err(|error| explain("cannot open the folder of", &at, &error))?;
         at = folder.join(name);
         match fs::symlink_metadata(&at) {
             Ok(meta) if meta.is_symlink() => at = follow(&at, &folder, &meta)?,
@@ -84,7 +84,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Found>, Failure> {
     let file = match OpenOptions::new().read(true).custom_flags(no_surprise).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(explain("cannot read", path, &error)),
+        Err(error) => return Err(unreadable(path, &error)),
     };
     let meta = file.metadata().map_err(|error| explain("cannot look at", path, &error))?;
     if !meta.is_file() {
@@ -124,12 +124,12 @@ pub(super) fn replace(path: &Path, bytes: &[u8], wanted: Attributes) -> Result<(
         _ => {}
     }
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-    let mut file = opened.map_err(|error| explain("cannot create a file in", folder, &error))?;
+    let mut file = opened.map_err(|error| explain("cannot write", path, &error))?;
     let mut guard = Temporary { path: temporary, renamed: false };
     let filled = file.write_all(bytes).and_then(|()| file.flush());
-    filled.map_err(|error| explain("cannot write to", folder, &error))?;
+    filled.map_err(|error| explain("cannot write", path, &error))?;
     apply(&file, wanted).map_err(|error| ownership(path, wanted, &error))?;
-    file.sync_all().map_err(|error| explain("cannot write to", folder, &error))?;
+    file.sync_all().map_err(|error| explain("cannot write", path, &error))?;
     fs::rename(&guard.path, path).map_err(|error| explain("cannot replace", path, &error))?;
     guard.renamed = true;
     let kept = File::open(folder).and_then(|folder| folder.sync_all());
@@ -161,7 +161,7 @@ fn ownership(path: &Path, wanted: Attributes, error: &io::Error) -> Failure {
     );
     refused(text).hint(
         "run rekeyd as that user and as a member of that group, or give its service \
-         AmbientCapabilities=CAP_CHOWN CAP_FOWNER",
+         AmbientCapabilities=CAP_CHOWN CAP_FOWNER (`systemctl edit rekeyd`)",
     )
 }
 
@@ -190,16 +190,20 @@ fn unresolved(what: &str, name: &str, error: nix::Error) -> Failure {
 
 /// As whom files are written, for people.
 pub(super) fn who() -> String {
+    format!("user {}", own_name())
+}
+
+/// Our user's name, as `setfacl` and `chown` take it; its number where it has none.
+fn own_name() -> String {
     let uid = Uid::effective();
-    let name = User::from_uid(uid).ok().flatten().map(|user| format!(" ({})", user.name));
-    format!("user {uid}{}", name.unwrap_or_default())
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Whether a rename into the folder could work, without trying one.
 pub(super) fn check_folder(path: &Path) -> Result<PathBuf, Failure> {
     let (folder, _) = parts(path)?;
     let reachable = eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK);
-    reachable.map_err(|error| explain("cannot write into the folder", folder, &error.into()))?;
+    reachable.map_err(|error| explain("cannot write", path, &error.into()))?;
     Ok(folder.to_path_buf())
 }
 
@@ -238,14 +242,35 @@ fn reason(error: &io::Error) -> String {
         .map_or_else(|| error.kind().to_string(), |code| nix::Error::from_raw(code).desc().to_owned())
 }
 
+/// The old content is needed too: its other lines are kept, and a look reads it.
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let failure = explain("cannot read", path, error);
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return failure;
+    }
+    let grant = format!("setfacl -m u:{}:r {}", own_name(), path.display());
+    failure.hint(format!("let {} read it, for example by: {grant}", who()))
+}
+
+/// What clears the way for a write of the file at `path`.
 fn hint(path: &Path, error: &io::Error) -> Option<String> {
     let folder = path.parent().unwrap_or(path).display();
     match error.kind() {
-        io::ErrorKind::NotFound => Some("create the folder; rekeyd only writes the file".to_owned()),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space; the old file is untouched and the write is repeated".to_owned())
+        io::ErrorKind::NotFound => Some(format!("create the folder {folder}; rekeyd only writes the file")),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+            "free some space on the disk of {folder}; the old file is untouched and the write is repeated"
+        )),
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on file sizes (LimitFSIZE= of the service, `ulimit -f`)".to_owned())
         }
-        io::ErrorKind::PermissionDenied => Some(format!("let the user that runs rekeyd write into {folder}")),
+        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(nix::libc::EPERM) => Some(format!(
+            "the folder {folder} is sticky and the file another user's (chmod -t), or the file is immutable (chattr -i)"
+        )),
+        io::ErrorKind::PermissionDenied => Some(format!(
+            "let {} write into the folder, for example by: setfacl -m u:{}:rwx {folder}",
+            who(),
+            own_name()
+        )),
         io::ErrorKind::ReadOnlyFilesystem => Some(format!(
             "under systemd: ReadWritePaths={folder} (`systemctl edit rekeyd`); else remount it writable"
         )),
@@ -353,9 +378,11 @@ mod tests {
             (nix::libc::ENOSPC, "No space left on device", "free some space"),
             (nix::libc::EDQUOT, "Quota exceeded", "free some space"),
             (nix::libc::EROFS, "Read-only file system", "ReadWritePaths=/run/agents "),
-            (nix::libc::EACCES, "Permission denied", "write into /run/agents"),
+            (nix::libc::EACCES, "Permission denied", ":rwx /run/agents"),
+            (nix::libc::EPERM, "Operation not permitted", "/run/agents is sticky"),
+            (nix::libc::EFBIG, "File too large", "LimitFSIZE="),
             (nix::libc::EBUSY, "Device or resource busy", "mount the folder"),
-            (nix::libc::ENOENT, "No such file or directory", "create the folder"),
+            (nix::libc::ENOENT, "No such file or directory", "create the folder /run/agents;"),
         ];
         for (code, said, next) in rows {
             let failure = explain("cannot replace", path, &io::Error::from_raw_os_error(code));

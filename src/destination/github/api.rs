@@ -160,14 +160,7 @@ impl Api {
             return Err(not_sent("only an App has installations"));
         };
         let app = app_token(*id, private_key)?;
-        let advice = Advice {
-            permission: super::place::Permission {
-                fine: "an App that is not suspended",
-                classic: "-",
-                app: "",
-            },
-            not_found: "check the installation's id, and that the App is installed there".to_owned(),
-        };
+        let advice = Advice::of_login(*id, *installation);
         let path = format!("/app/installations/{installation}/access_tokens");
         let call = Call { method: Method::POST, path, body: Some(json!({})), advice: &advice };
         let answer = self.send(&call, &app, deadline).await?;
@@ -226,10 +219,13 @@ fn cut(error: &(dyn std::error::Error + Send + Sync + 'static)) -> FaultKind {
 
 /// The App's own signed token, good for nine minutes. Signed with this machine's clock, by octocrab.
 fn app_token(id: u64, private_key: &Secret) -> Result<Secret, Failure> {
-    let unusable = "the App's private key is not an RSA key in PEM form";
+    let unusable = || {
+        not_sent("the App's private key is not an RSA key in PEM form")
+            .hint("put the .pem file that GitHub gave for the App where `private_key` points")
+    };
     let key = octocrab::auth::EncodingKey::from_rsa_pem(private_key.expose().as_bytes());
-    let key = key.map_err(|_| not_sent(unusable).hint("use the .pem file that GitHub gave for the App"))?;
-    let token = octocrab::auth::create_jwt(AppId(id), &key).map_err(|_| not_sent(unusable))?;
+    let key = key.map_err(|_| unusable())?;
+    let token = octocrab::auth::create_jwt(AppId(id), &key).map_err(|_| unusable())?;
     Ok(Secret::new(token))
 }
 

@@ -34,7 +34,7 @@ impl Github {
     /// Whether the credential may write, as far as GitHub tells without a write: an installation lists its
     /// permissions, a classic token its scopes, a fine-grained one nothing.
     async fn check_permission(&self, answer: &Answer, deadline: Deadline) -> Result<String, Failure> {
-        let Permission { fine, classic, app } = self.advice.permission;
+        let Permission { fine, classic, app } = self.place.permission();
         if let Some(granted) = self.api.permissions(deadline).await? {
             return check_installation(&granted, app, fine);
         }
@@ -57,7 +57,7 @@ impl Github {
         match (accepted, header(answer, "x-oauth-scopes").filter(|scopes| !scopes.is_empty())) {
             (Some(accepted), _) => accepted.to_owned(),
             (None, Some(scopes)) => format!("the scopes {scopes}"),
-            (None, None) => self.advice.permission.fine.replace("read and write", "read"),
+            (None, None) => self.place.permission().fine.replace("read and write", "read"),
         }
     }
 

@@ -16,13 +16,43 @@ use crate::net::{Answer, sentence};
 /// GitHub's advice when a secondary limit names no time.
 const SECONDARY_LIMIT_WAIT: Span = Span::minutes(1);
 
-/// What the reader needs to hear about one kind of call.
+/// What the reader needs to hear about one kind of call: the next move on each refusal.
 #[derive(Debug, Clone)]
 pub(super) struct Advice {
-    /// The permission to grant on a 403.
-    pub(super) permission: Permission,
-    /// The next move on a 404.
+    /// On a 401.
+    pub(super) unauthorized: String,
+    /// On a 403.
+    pub(super) forbidden: String,
+    /// On a 404.
     pub(super) not_found: String,
+}
+
+impl Advice {
+    /// For calls that take this permission.
+    pub(super) fn of(permission: Permission, not_found: String) -> Self {
+        let Permission { fine, classic, .. } = permission;
+        let unauthorized = format!(
+            "the token is wrong, expired or revoked: make a new one with the {fine}, and put it where `token` points"
+        );
+        let forbidden = format!("fine-grained token or App: {fine}; classic token: scope `{classic}`");
+        Self { unauthorized, forbidden, not_found }
+    }
+
+    /// For the login of an App.
+    pub(super) fn of_login(app: u64, installation: u64) -> Self {
+        Self {
+            unauthorized: format!(
+                "check that `private_key` belongs to the App {app}, and that this machine's clock is right"
+            ),
+            forbidden:
+                "the App is suspended there: Settings, Applications, Installed GitHub Apps, Configure, \
+                        Unsuspend"
+                    .to_owned(),
+            not_found: format!(
+                "check the App's id {app} and its installation's id {installation}, and that it is installed there"
+            ),
+        }
+    }
 }
 
 /// GitHub's own error form. Other fields are not needed.
@@ -36,10 +66,10 @@ pub(super) fn read(answer: &Answer, advice: &Advice, secrets: &[&Secret]) -> Fai
     let Ok(Said { message }) = answer.json::<Said>() else { return answer.unclear() };
     let said = sentence(&format!("GitHub answered {}: {message}", answer.status), secrets);
     let (kind, hint) = match answer.status {
-        401 => (FailureKind::Unauthorized, Some(unauthorized_hint(&message))),
+        401 => (FailureKind::Unauthorized, Some(advice.unauthorized.clone())),
         403 | 429 if limited(answer, &message) => return rate_limited(answer, said),
         429 => return rate_limited(answer, said),
-        403 => (FailureKind::Forbidden, Some(forbidden_hint(answer, advice))),
+        403 => (FailureKind::Forbidden, Some(forbidden_hint(answer, &message, advice))),
         404 => (FailureKind::NotFound, Some(advice.not_found.clone())),
         301 | 302 | 307 | 308 => (FailureKind::Refused, Some(moved_hint())),
         408 | 409 => (FailureKind::Unclear, None),
@@ -68,27 +98,18 @@ fn rate_limited(answer: &Answer, said: String) -> Failure {
     Failure { retry_after: Some(wait), ..answer.failure(FailureKind::RateLimited, said) }
 }
 
-fn unauthorized_hint(message: &str) -> String {
-    let token_of_app = message.contains("JSON web token") || message.contains("claim");
-    if token_of_app {
-        return "check the App's id and private key, and that this machine's clock is right".to_owned();
-    }
-    "the token is wrong, expired or revoked: make a new one and put it where the configuration points"
-        .to_owned()
-}
-
-fn forbidden_hint(answer: &Answer, advice: &Advice) -> String {
+fn forbidden_hint(answer: &Answer, message: &str, advice: &Advice) -> String {
     if answer.headers.contains_key("x-github-sso") {
         return "the organization asks for single sign-on: authorize the token for it in its settings"
             .to_owned();
     }
-    let Permission { fine, classic, .. } = advice.permission;
+    if message.contains("archived") {
+        return "an archived repository takes no writes: unarchive it, or take it out of the configuration"
+            .to_owned();
+    }
     let accepted = answer.header(&HeaderName::from_static("x-accepted-github-permissions"));
     let accepted = accepted.filter(|text| text.len() <= 80).map(|text| format!(" (GitHub asks for {text})"));
-    format!(
-        "fine-grained token or App: {fine}{}; classic token: scope `{classic}`",
-        accepted.unwrap_or_default()
-    )
+    format!("{}{}", advice.forbidden, accepted.unwrap_or_default())
 }
 
 fn moved_hint() -> String {

@@ -42,17 +42,16 @@ impl Scanning {
     /// Makes no call. The names are those of the configuration: checked.
     pub fn new(api_url: &str, owner: &str, name: &str, auth: Auth, http: &Http) -> Result<Self, Failure> {
         let repository = format!("{owner}/{name}");
-        let advice = Advice {
-            permission: Permission {
-                fine: "repository permission \"Secret scanning alerts: read and write\"",
-                classic: "repo",
-                app: "secret_scanning_alerts",
-            },
-            not_found: format!(
-                "check the name {repository}, that the token may see that repository, and that secret scanning is \
-                 turned on there"
-            ),
+        let permission = Permission {
+            fine: "repository permission \"Secret scanning alerts: read and write\"",
+            classic: "repo",
+            app: "secret_scanning_alerts",
         };
+        let not_found = format!(
+            "check the name {repository}, that the token may see that repository, and that secret scanning is \
+             turned on there"
+        );
+        let advice = Advice::of(permission, not_found);
         Ok(Self { api: Api::new(api_url, auth, http)?, repository, advice })
     }
 

@@ -1,8 +1,6 @@
 //! The whole story, told against the simulator.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::refusals::private_key;
 use super::tests::{delivery, repository, spec};
 use super::*;
 use crate::destination::Standing;
@@ -170,6 +168,9 @@ async fn missing_permissions_are_named() {
         (repository(), Store::Dependabot, "\"Dependabot secrets"),
         (repository(), Store::Codespaces, "\"Codespaces secrets"),
         (environment(), Store::Actions, "\"Environments"),
+        (organization(Some(Visibility::All), &[]), Store::Actions, "organization permission \"Secrets"),
+        (organization(Some(Visibility::All), &[]), Store::Dependabot, "\"Organization dependabot secrets"),
+        (organization(Some(Visibility::All), &[]), Store::Codespaces, "\"Organization codespaces secrets"),
         (organization(Some(Visibility::All), &[]), Store::Actions, "`admin:org`"),
     ];
     for (scope, store, hint) in rows {
@@ -235,9 +236,15 @@ async fn an_app_logs_in_once_and_again_when_refused() {
     let failure = Github::new(spec(wrong), &client()).unwrap().preflight(soon()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotFound, "{failure:?}");
     assert!(failure.hint.unwrap().contains("installation"));
+    world.set_clock_offset(-3600);
+    let early = Auth::App { id: app.app_id, installation: app.installation_id, private_key: private_key() };
+    let failure = Github::new(spec(early), &client()).unwrap().preflight(soon()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unauthorized, "{failure:?}");
+    assert!(failure.hint.unwrap().contains("this machine's clock"));
     let broken = Auth::App { id: 1, installation: 1, private_key: Secret::new("not a key") };
     let failure = Github::new(spec(broken), &client()).unwrap().preflight(soon()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotSent, "{failure:?}");
+    assert!(failure.hint.unwrap().contains(".pem file"));
 }
 
 #[tokio::test]
@@ -268,13 +275,4 @@ async fn a_dispatch_follows_a_proved_write_once() {
     );
     let evidence = github.publish(&delivery(8), soon()).await.unwrap();
     assert_eq!(evidence["dispatched"], false, "each write has its own");
-}
-
-/// A fresh RSA key of nobody's.
-fn private_key() -> Secret {
-    use aws_lc_rs::encoding::AsDer;
-    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
-    let der = pair.as_der().unwrap();
-    let lines = STANDARD.encode(der.as_ref());
-    Secret::new(format!("-----BEGIN PRIVATE KEY-----\n{lines}\n-----END PRIVATE KEY-----\n"))
 }

@@ -9,11 +9,7 @@ use crypto_box::aead::OsRng;
 use super::*;
 use crate::destination::Standing;
 use crate::domain::secret::Secret;
-use crate::domain::time::Span;
 use crate::net::testing::{Act, Wire, client, soon};
-
-/// The second of `DATE` in the answers.
-const NOON: i64 = 1_793_620_800_000;
 
 pub(super) fn delivery(generation: i64) -> Delivery {
     Delivery {
@@ -45,7 +41,7 @@ pub(super) fn spec(url: &str, scope: Scope) -> GithubSpec {
 }
 
 /// An answer at `second` seconds after noon.
-fn at(second: u32, status: u16, headers: &str, body: &str) -> Act {
+pub(super) fn at(second: u32, status: u16, headers: &str, body: &str) -> Act {
     let length = body.len();
     Act::Say(
         format!(
@@ -63,7 +59,7 @@ fn secret_at(second: u32) -> Act {
     at(second + 10, 200, "", &body)
 }
 
-fn public_key(second: u32, key: &SecretKey, id: &str) -> Act {
+pub(super) fn public_key(second: u32, key: &SecretKey, id: &str) -> Act {
     let key = STANDARD.encode(key.public_key().as_bytes());
     at(second, 200, "", &format!(r#"{{"key_id":"{id}","key":"{key}"}}"#))
 }
@@ -72,7 +68,7 @@ fn not_found() -> Act {
     at(0, 404, "", r#"{"message":"Not Found","documentation_url":"https://docs.github.com"}"#)
 }
 
-async fn played(acts: Vec<Act>, scope: Scope) -> (Wire, Github) {
+pub(super) async fn played(acts: Vec<Act>, scope: Scope) -> (Wire, Github) {
     let wire = Wire::play(acts).await;
     let github = Github::new(spec(wire.url.as_str(), scope), &client()).unwrap();
     (wire, github)
@@ -228,76 +224,6 @@ async fn visibility_follows_configuration_then_what_is_there() {
         assert_eq!(sharing.fields(sharing::Ids::Numbers), [("visibility", json!(expected.name()))]);
         assert!(wire.requests().is_empty());
     }
-}
-
-#[tokio::test]
-async fn every_answer_proves_what_it_proves() {
-    use FailureKind::{Forbidden, NotFound, NotSent, RateLimited, Refused, Unauthorized, Unclear};
-    let html = "<html>Forbidden</html>";
-    let said =
-        r#"{"message":"Nope for ghp_false0false0false0","documentation_url":"https://docs.github.com"}"#;
-    let reset = format!("x-ratelimit-remaining: 0\r\nx-ratelimit-reset: {}\r\n", NOON / 1000 + 90);
-    let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
-    let rows = [
-        (401, "", said, Unauthorized, "expired or revoked", None),
-        (401, "", r#"{"message":"A JSON web token could not be decoded"}"#, Unauthorized, "App's id", None),
-        (403, "", said, Forbidden, "\"Secrets: read and write\"; classic token: scope `repo`", None),
-        (
-            403,
-            "x-accepted-github-permissions: secrets=write\r\n",
-            said,
-            Forbidden,
-            "asks for secrets=write",
-            None,
-        ),
-        (403, "x-github-sso: required; url=https://x\r\n", said, Forbidden, "single sign-on", None),
-        (403, "retry-after: 30\r\n", said, RateLimited, "", Some(30)),
-        (403, &reset, said, RateLimited, "", Some(90)),
-        (403, "x-ratelimit-remaining: 4999\r\nx-ratelimit-reset: 1\r\n", said, Forbidden, "Secrets", None),
-        (403, "", secondary, RateLimited, "", Some(60)),
-        (429, "", said, RateLimited, "", Some(60)),
-        (429, "retry-after: 7\r\n", said, RateLimited, "", Some(7)),
-        (404, "", said, NotFound, "check the name Acme/app", None),
-        (422, "", said, Refused, "", None),
-        (400, "", said, Refused, "", None),
-        (301, "location: /repositories/1\r\n", said, Refused, "renamed or moved", None),
-        (307, "location: /repositories/1\r\n", said, Refused, "renamed or moved", None),
-        (408, "", said, Unclear, "", None),
-        (409, "", said, Unclear, "", None),
-        (500, "", said, Unclear, "", None),
-        (502, "", html, Unclear, "", None),
-        (401, "", html, Unclear, "", None),
-        (403, "", html, Unclear, "", None),
-        (404, "", html, Unclear, "", None),
-        (422, "", "{}", Unclear, "", None),
-        (200, "", html, Unclear, "", None),
-        (200, "", "[1]", Unclear, "", None),
-    ];
-    for (status, headers, body, kind, hint, wait) in rows {
-        let (_wire, github) = played(vec![at(0, status, headers, body)], repository()).await;
-        let failure = github.public_key(soon()).await.err().unwrap();
-        let row = format!("{status} {headers:?} {body}: {failure:?}");
-        assert_eq!((failure.kind, failure.status), (kind, Some(status)), "{row}");
-        assert_eq!(failure.date, Some(Timestamp(NOON)), "{row}");
-        assert_eq!(failure.retry_after, wait.map(Span::seconds), "{row}");
-        assert_eq!(failure.hint.is_some(), !hint.is_empty(), "{row}");
-        assert!(failure.hint.unwrap_or_default().contains(hint), "{row}");
-        assert!(!row.contains("GitHub answered") || !failure.message.contains("false0"), "{row}");
-        assert!(failure.message.chars().count() <= 300, "{row}");
-    }
-    let (wire, github) = played(vec![Act::Reset(Vec::new())], repository()).await;
-    assert_eq!(github.public_key(soon()).await.err().unwrap().kind, Unclear);
-    let late = Deadline::after(std::time::Duration::ZERO);
-    assert_eq!(github.public_key(late).await.err().unwrap().kind, NotSent);
-    assert_eq!(wire.requests().len(), 1, "one try each, and none after the deadline");
-    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec();
-    let (_wire, github) = played(vec![Act::Say(cut)], repository()).await;
-    assert_eq!(github.public_key(soon()).await.err().unwrap().kind, Unclear);
-    let endless =
-        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(crate::net::BODY_CAP + 1));
-    let (_wire, github) = played(vec![Act::Say(endless.into_bytes())], repository()).await;
-    let failure = github.public_key(soon()).await.err().unwrap();
-    assert!(failure.message.ends_with("answer larger than 1 MiB"), "{failure:?}");
 }
 
 #[tokio::test]

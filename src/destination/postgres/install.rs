@@ -5,6 +5,7 @@ use sqlx::Row;
 
 use super::link::{Link, Server};
 use super::refusal::quoted;
+use super::rights::CLOSED;
 use crate::domain::outcome::{Failure, FailureKind};
 
 const FILES: [(&str, &str); 3] = [
@@ -32,7 +33,7 @@ pub(super) async fn run(link: &mut Link, server: &Server) -> Result<Vec<String>,
         None => "the tables were installed".to_owned(),
         Some((keys, _)) => format!("the tables are as rekeyd needs them; {keys} keys were kept"),
     };
-    Ok(vec![did, "neither anon nor authenticated can read the keys".to_owned()])
+    Ok(vec![did, CLOSED.to_owned()])
 }
 
 /// How many keys there are, and a digest of them: proof that a take-over loses nothing.

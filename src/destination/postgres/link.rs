@@ -87,7 +87,7 @@ impl Server {
         let connection = connected
             .unwrap_or_else(|| Err(sqlx::Error::PoolTimedOut))
             .map_err(|error| refusal::connecting(&error, self))?;
-        let mut link = Link { connection, deadline };
+        let mut link = Link { connection, deadline, sent: None };
         link.bound(Phase::Before, async |connection| connection.execute("BEGIN").await).await?;
         link.limit().await?;
         Ok(link)
@@ -98,6 +98,8 @@ impl Server {
 pub(super) struct Link {
     connection: PgConnection,
     deadline: Deadline,
+    /// The key that a statement brought: what runs at the commit may repeat it too.
+    sent: Option<Secret>,
 }
 
 impl Link {
@@ -121,6 +123,7 @@ impl Link {
         statement: Statement<'_>,
         secret: Option<&Secret>,
     ) -> Result<Vec<PgRow>, Failure> {
+        self.sent = secret.cloned().or(self.sent.take());
         let statement = statement.persistent(false);
         let done = self.bound_raw(async |connection| statement.fetch_all(connection).await).await;
         done.map_err(|error| refusal::answered(&error, Phase::Before, secret))
@@ -158,7 +161,7 @@ impl Link {
         phase: Phase,
         call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, Failure> {
-        self.bound_raw(call).await.map_err(|error| refusal::answered(&error, phase, None))
+        self.bound_raw(call).await.map_err(|error| refusal::answered(&error, phase, self.sent.as_ref()))
     }
 
     async fn bound_raw<T>(

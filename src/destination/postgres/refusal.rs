@@ -93,8 +93,9 @@ pub(super) fn answered(error: &sqlx::Error, phase: Phase, secret: Option<&Secret
             .hint("see SELECT * FROM pg_stat_activity WHERE wait_event_type = 'Lock'"),
         "57014" | "25P03" | "25P04" => not_sent("the database did not finish before the deadline"),
         "40001" | "40P01" => not_sent("the database gave way to another transaction"),
-        "53300" => not_sent("the database has no free connection"),
-        "53100" => not_sent("the database's disk is full"),
+        "53300" => not_sent("the database has no free connection")
+            .hint("end idle ones, raise max_connections, or name a pooler's address (Supabase: port 6543)"),
+        "53100" => not_sent("the database's disk is full").hint("free some space there; the write is repeated"),
         "23502" => refused(FailureKind::Refused, format!("the table has a column that must be given a value: {text}"))
             .hint("ALTER TABLE public.provider_api_keys ALTER COLUMN … SET DEFAULT …, or DROP NOT NULL"),
         code if code.starts_with("08") || code.starts_with("57P") => match phase {

@@ -3,6 +3,7 @@
 use sqlx::{Error, Row};
 
 use super::link::{Link, Server};
+use crate::destination::WARNING;
 use crate::domain::outcome::{Failure, FailureKind};
 
 /// Columns that we read or write.
@@ -26,8 +27,11 @@ const NEEDED: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The server takes writes. Answers how it was reached.
-pub(super) async fn server(link: &mut Link, server: &Server) -> Result<String, Failure> {
+/// What is true once [`outsiders`] found nobody.
+pub(super) const CLOSED: &str = "neither PUBLIC nor anon nor authenticated can read the keys";
+
+/// The server takes writes. Answers how it was reached, and what a person should know of it.
+pub(super) async fn server(link: &mut Link, server: &Server) -> Result<Vec<String>, Failure> {
     let facts = link
         .row(
             sqlx::query(
@@ -47,12 +51,12 @@ pub(super) async fn server(link: &mut Link, server: &Server) -> Result<String, F
             "name the primary's address, not a replica's; Supabase: a full disk makes a database read-only, see its dashboard",
         ));
     }
-    let warning = if logs {
-        "; warning: log_statement writes keys into the server's log, set it to none or ddl"
-    } else {
-        ""
-    };
-    Ok(format!("{} as {role}, {}{warning}", server.address(), server.protection()))
+    let mut seen = vec![format!("{} as {role}, {}", server.address(), server.protection())];
+    if logs {
+        let text = "log_statement writes keys into the server's log, set it to none or ddl";
+        seen.push(format!("{WARNING}{text}"));
+    }
+    Ok(seen)
 }
 
 /// Tables and columns are there.
@@ -119,20 +123,22 @@ pub(super) async fn own(link: &mut Link) -> Result<Option<String>, Failure> {
         .hint(format!("as the owner of the tables: {};", missing.join("; "))))
 }
 
-/// Ways for the roles of an application's visitors to read the keys: a table that they may select from and that
-/// shows them rows, or a function of ours that reads as its owner.
+/// Ways for the roles of an application's visitors, or for every role, to read the keys: a table that they may select
+/// from and that shows them rows, or a function of ours that reads as its owner. `PUBLIC` is role 0.
 const WAYS: &str = "
-    WITH outsiders AS (SELECT oid, rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated'))
-    SELECT o.rolname::text || ' can read public.' || c.relname AS way
+    WITH outsiders AS (
+        SELECT oid, rolname::text AS rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+        UNION ALL SELECT 0, 'PUBLIC')
+    SELECT o.rolname || ' can read public.' || c.relname AS way
     FROM outsiders o, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relname = 'provider_api_keys'
       AND has_any_column_privilege(o.oid, c.oid, 'SELECT')
       AND (NOT c.relrowsecurity OR EXISTS (
           SELECT FROM pg_policy p, unnest(p.polroles) AS granted (role)
           WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'r')
-            AND (granted.role = 0 OR pg_has_role(o.oid, granted.role, 'MEMBER'))))
+            AND (granted.role = 0 OR (o.oid <> 0 AND pg_has_role(o.oid, granted.role, 'MEMBER')))))
     UNION ALL
-    SELECT o.rolname::text || ' can call public.' || f.proname || ', which reads as its owner'
+    SELECT o.rolname || ' can call public.' || f.proname || ', which reads as its owner'
     FROM outsiders o, pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
     WHERE n.nspname = 'public' AND f.proname IN ('get_api_key', 'get_random_api_key', 'get_best_api_key')
       AND f.prosecdef AND has_function_privilege(o.oid, f.oid, 'EXECUTE')";
@@ -144,7 +150,7 @@ pub(super) async fn outsiders(link: &mut Link, hint: &str) -> Result<(), Failure
     if ways.is_empty() {
         return Ok(());
     }
-    let text = format!("the keys would be open to the application's visitors: {}", ways.join(", "));
+    let text = format!("the keys would be open to more than the application: {}", ways.join(", "));
     Err(Failure::new(FailureKind::Forbidden, text).hint(hint))
 }
 

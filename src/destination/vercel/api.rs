@@ -125,7 +125,7 @@ impl Api {
             403 => (FailureKind::Forbidden, Some(self.forbidden_hint())),
             404 => (FailureKind::NotFound, Some(self.missing_hint())),
             408 | 409 => (FailureKind::Unclear, None),
-            400..500 => (FailureKind::Refused, None),
+            400..500 => (FailureKind::Refused, in_the_way(&error.code)),
             _ => (FailureKind::Unclear, None),
         };
         Failure { hint: hint.map(str::to_owned), ..answer.failure(kind, said) }
@@ -133,8 +133,8 @@ impl Api {
 
     fn forbidden_hint(&self) -> &'static str {
         if self.team.is_some() {
-            "the token may be revoked; else its scope must include this team, and its owner must be able to change \
-             environment variables"
+            "the token may be revoked; else its scope must include this team, and its owner must be Owner or Member \
+             there, or Project Administrator of this project"
         } else {
             "the token may be revoked; else, when the project belongs to a team, name it in `team`, and the \
              token's scope must include it"
@@ -150,8 +150,17 @@ impl Api {
     }
 }
 
-const TOKEN_HINT: &str =
-    "the token is wrong, expired or revoked: make a new one and put it where the configuration points";
+const TOKEN_HINT: &str = "the token is wrong, expired or revoked: make a new one (Account Settings, Tokens) whose scope \
+                          has the project, and put it where `token` points";
+
+/// The next move when somebody else's entry keeps ours from being made.
+pub(super) fn in_the_way(code: &str) -> Option<&'static str> {
+    let conflict = matches!(code, "ENV_CONFLICT" | "ENV_ALREADY_EXISTS");
+    conflict.then_some(
+        "another entry of this name has the target, perhaps for a branch or from an integration: look at the project's \
+         Settings, Environment Variables, and rename or delete that one",
+    )
+}
 
 /// `Retry-After`, or until the reset on Vercel's own clock (in seconds; some limits give milliseconds).
 fn rate_limited(answer: &Answer, error: &Said, said: String) -> Failure {

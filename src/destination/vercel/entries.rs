@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::has_code;
+use super::api::{has_code, in_the_way};
 use super::proof::Written;
 use super::variables::{self, Entry, Listing, STANDARD, Target};
 use super::{Vercel, VercelSpec};
@@ -145,7 +145,8 @@ fn creation_failed(answer: &Answer, error: &Value, target: &Target, secret: &Sec
     let said = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
     let (code, message) = (said("code"), said("message"));
     let text = format!("Vercel did not create it for {} ({code}): {message}", target.name());
-    answer.failure(FailureKind::Refused, crate::net::sentence(&text, &[secret]))
+    let failure = answer.failure(FailureKind::Refused, crate::net::sentence(&text, &[secret]));
+    Failure { hint: in_the_way(&code).map(str::to_owned), ..failure }
 }
 
 /// Somebody created an entry since our listing: `ENV_CONFLICT`, or `ENV_ALREADY_EXISTS`.

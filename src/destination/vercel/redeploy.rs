@@ -3,7 +3,8 @@
 //! What is rebuilt is the deployment that serves production now (`targets.production.id` of the project; after
 //! an instant rollback that is not the newest one). The new one carries a tag in its metadata,
 //! `rekeyd_run = ROTATION-GENERATION-TIME OF THE WRITE`, and is looked for by it first, so that a lost answer
-//! does not build twice. A build that failed is tried again under another tag, [`ATTEMPTS`] times.
+//! does not build twice. A build that failed is tried again under another tag, [`ATTEMPTS`] times before a person must
+//! look and as often again after that.
 //!
 //! *Effective* is what serves production, whoever deployed it: READY, and ours or made well after the write.
 
@@ -34,6 +35,9 @@ pub(super) struct Deployment {
     pub(super) attempt: u32,
     /// As last seen: QUEUED, INITIALIZING, BUILDING, READY, ERROR, CANCELED, BLOCKED.
     pub(super) state: String,
+    /// Nothing was tried after it, until a person said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) given_up: bool,
 }
 
 impl Deployment {
@@ -183,13 +187,13 @@ impl Rollout for Vercel {
         let attempt = match &kept.deployment {
             None => 1,
             Some(own) if !own.failed() => return Ok(evidence.clone()),
-            Some(own) if own.attempt >= ATTEMPTS => {
+            Some(own) if own.attempt.is_multiple_of(ATTEMPTS) && !own.given_up => {
                 let text = format!(
                     "{ATTEMPTS} deployments ended without being ready, the last, {}, in {}",
                     own.id, own.state
                 );
                 return Err(Failure::new(FailureKind::Refused, text)
-                    .hint("read its log at Vercel, then publish again"));
+                    .hint("read its log at Vercel, and mend what keeps it from being built"));
             }
             Some(own) => own.attempt + 1,
         };
@@ -200,7 +204,15 @@ impl Rollout for Vercel {
             None => self.build(&tag, &project, deadline).await?,
         };
         let state = shown.ready_state.unwrap_or_else(|| "QUEUED".to_owned());
-        kept.deployment = Some(Deployment { id: shown.id, tag, attempt, state });
+        kept.deployment = Some(Deployment { id: shown.id, tag, attempt, state, given_up: false });
         Ok(json!(kept))
+    }
+
+    fn given_up(&self, evidence: Value) -> Value {
+        let Ok(mut kept) = Evidence::deserialize(&evidence) else { return evidence };
+        if let Some(own) = &mut kept.deployment {
+            own.given_up = true;
+        }
+        json!(kept)
     }
 }

@@ -215,7 +215,13 @@ async fn builds_that_fail_end_with_a_person() {
     assert_eq!(world.deployments(&project).len(), before + 3);
     let failure = vercel.start(&delivery(1), &stuck.evidence, soon()).await.unwrap_err();
     assert!(failure.is_permanent(), "{failure:?}");
+    let given_up = Look { evidence: vercel.given_up(stuck.evidence.clone()), ..stuck };
+    let again = rolled_out(&vercel, 1, given_up).await;
+    assert_eq!(again.evidence["deployment"]["attempt"], 6, "a person said so: as often again");
+    assert_eq!(world.deployments(&project).len(), before + 6);
     world.settings(|settings| settings.outcome = sim::ReadyState::Ready);
+    let given_up = Look { evidence: vercel.given_up(again.evidence.clone()), ..again };
+    assert_eq!(rolled_out(&vercel, 1, given_up).await.standing, Standing::Effective, "mended");
     let again = published(&vercel, 1).await;
     assert_eq!(rolled_out(&vercel, 1, again).await.standing, Standing::Effective, "published again");
 }

@@ -161,6 +161,7 @@ async fn a_201_with_failed_is_a_failure_and_a_conflict_is_looked_at_again() {
             played(vec![listing(&[]), overtaken.clone(), listing(&[]), overtaken], one).await;
         let failure = vercel.publish(&delivery(), soon()).await.unwrap_err();
         assert_eq!((failure.kind, wire.requests().len()), (FailureKind::Refused, 4));
+        assert!(failure.hint.unwrap().contains("another entry of this name has the target"));
     }
 }
 
@@ -202,14 +203,24 @@ async fn every_answer_proves_what_it_proves() {
             "revoked",
             None,
         ),
-        (403, "", said, Forbidden, "must include this team", None),
+        (403, "", said, Forbidden, "must be Owner or Member there, or Project Administrator", None),
         (404, "", said, NotFound, "check `project` and `team`", None),
         (429, "", limited, RateLimited, "", Some(90)),
         (429, "", per_day, RateLimited, "", Some(45)),
         (429, "retry-after: 7\r\n", limited, RateLimited, "", Some(7)),
         (429, "", said, RateLimited, "", Some(60)),
         (400, "", said, Refused, "", None),
+        (
+            400,
+            "",
+            r#"{"error":{"code":"ENV_CONFLICT","message":"x"}}"#,
+            Refused,
+            "rename or delete that one",
+            None,
+        ),
         (402, "", said, Refused, "", None),
+        (402, "", per_day, RateLimited, "", Some(45)),
+        (408, "", said, Unclear, "", None),
         (409, "", said, Unclear, "", None),
         (500, "", said, Unclear, "", None),
         (403, "", "<html>", Unclear, "", None),
@@ -297,6 +308,8 @@ async fn effective_is_what_serves_production() {
         ("still the old one", "dpl_1", "READY", 50_000, Some("BUILDING"), Standing::Confirmed, "BUILDING"),
         ("rolled back", "dpl_1", "READY", 50_000, Some("READY"), Standing::Confirmed, "READY"),
         ("failed", "dpl_1", "READY", 50_000, Some("ERROR"), Standing::Confirmed, "ERROR"),
+        ("canceled", "dpl_1", "READY", 50_000, Some("CANCELED"), Standing::Confirmed, "CANCELED"),
+        ("blocked", "dpl_1", "READY", 50_000, Some("BLOCKED"), Standing::Confirmed, "BLOCKED"),
         ("somebody's, later", "dpl_3", "READY", 105_001, None, Standing::Effective, "QUEUED"),
         ("somebody's, too close", "dpl_3", "READY", 105_000, Some("QUEUED"), Standing::Confirmed, "QUEUED"),
         ("somebody's, not ready", "dpl_3", "ERROR", 200_000, Some("QUEUED"), Standing::Confirmed, "QUEUED"),
@@ -317,7 +330,7 @@ async fn effective_is_what_serves_production() {
             "{row}"
         );
         assert_eq!(wire.requests().len(), calls, "{row}");
-        assert_eq!(vercel.due(&look.evidence), state == "ERROR", "{row}");
+        assert_eq!(vercel.due(&look.evidence), ["ERROR", "CANCELED", "BLOCKED"].contains(&state), "{row}");
     }
 }
 

@@ -178,6 +178,8 @@ async fn a_key_is_not_put_where_visitors_could_take_it() {
         let failure = app.destination().publish(&super::delivery(&secret, 1), soon()).await.expect_err(way);
         assert_eq!(failure.kind, FailureKind::Forbidden, "{way}: {failure:?}");
         assert!(super::told(&failure, &secret).contains("--migrate"), "{failure:?}");
+        let everybody = "PUBLIC can read public.provider_api_keys";
+        assert_eq!(failure.message.contains(everybody), way.contains("TO PUBLIC"), "{way}: {failure:?}");
         assert_eq!(app.everything().await, None, "{way}");
         app.destination().migrate(soon()).await.unwrap();
         publish(&app, &secret, 1).await;

@@ -137,6 +137,79 @@ async fn a_read_only_database_takes_nothing_and_says_so() {
     publish(&app, &secret, 1).await;
 }
 
+#[tokio::test]
+async fn a_server_that_logs_what_is_written_is_warned_of() {
+    let app = App::migrated().await;
+    let name = app.url.rsplit_once('/').unwrap().1.to_owned();
+    let warned = async || app.destination().survey(soon()).await.unwrap().warnings;
+    assert_eq!(warned().await, Vec::<String>::new());
+    app.sql(&format!("ALTER DATABASE {name} SET log_statement = 'mod'")).await;
+    assert!(warned().await[0].starts_with("log_statement writes keys into the server's log"));
+    let calls = app.destination().survey(soon()).await.unwrap().calls;
+    assert!(calls[0].effect.ends_with("there is no row openrouter/1 yet"), "{calls:?}");
+}
+
+/// What the server may say to a statement, made to say so by a trigger; `AT` is when.
+const SAYS: &str = "
+    CREATE FUNCTION says() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION USING ERRCODE = ''SAID'', MESSAGE = ''no '' || NEW.api_key; END';
+    CREATE CONSTRAINT TRIGGER says AFTER INSERT OR UPDATE ON provider_api_keys AT FOR EACH ROW EXECUTE FUNCTION says()";
+const AT_ONCE: &str = "NOT DEFERRABLE";
+const AT_COMMIT: &str = "DEFERRABLE INITIALLY DEFERRED";
+
+#[tokio::test]
+async fn every_answer_of_the_server_proves_what_it_proves() {
+    use FailureKind::{Forbidden, NotFound, NotSent, Refused, Unclear};
+    let rows = [
+        ("25006", AT_ONCE, NotSent, "read-only", "name the primary's address"),
+        ("55P03", AT_ONCE, NotSent, "holds a lock", "pg_stat_activity"),
+        ("57014", AT_ONCE, NotSent, "before the deadline", ""),
+        ("25P03", AT_ONCE, NotSent, "before the deadline", ""),
+        ("40001", AT_ONCE, NotSent, "gave way", ""),
+        ("40P01", AT_COMMIT, NotSent, "gave way", ""),
+        ("53300", AT_ONCE, NotSent, "no free connection", "raise max_connections"),
+        ("53100", AT_ONCE, NotSent, "disk is full", "free some space"),
+        ("53100", AT_COMMIT, NotSent, "disk is full", "free some space"),
+        ("08006", AT_ONCE, NotSent, "went away", ""),
+        ("57P01", AT_ONCE, NotSent, "went away", ""),
+        ("57P01", AT_COMMIT, Unclear, "went away", ""),
+        ("42501", AT_ONCE, Forbidden, "no not-a-", "restrictive policy or a trigger"),
+        ("42P01", AT_ONCE, NotFound, "tables are not there", "check app-database --migrate"),
+        ("42703", AT_ONCE, NotFound, "tables are not there", "check app-database --migrate"),
+        ("23502", AT_ONCE, Refused, "must be given a value", "DROP NOT NULL"),
+        ("23505", AT_ONCE, Refused, "the database refused", ""),
+        ("P0001", AT_COMMIT, Refused, "the database refused", ""),
+    ];
+    for (code, at, kind, said, hint) in rows {
+        let app = App::migrated().await;
+        app.sql(&SAYS.replace("SAID", code).replace("AT FOR", &format!("{at} FOR"))).await;
+        let secret = key("refused");
+        let failure = app.destination().publish(&delivery(&secret, 1), soon()).await.unwrap_err();
+        let row = told(&failure, &secret);
+        assert_eq!(failure.kind, kind, "{code}: {row}");
+        assert!(failure.message.contains(said), "{code}: {row}");
+        assert_eq!(failure.hint.is_some(), !hint.is_empty(), "{code}: {row}");
+        assert!(failure.hint.unwrap_or_default().contains(hint), "{code}: {row}");
+        assert_eq!(app.everything().await, None, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_restrictive_policy_is_not_taken_for_a_missing_right() {
+    let app = App::migrated().await;
+    let (role, url) = app.login(&RIGHTS.join(";")).await;
+    app.sql(&format!(
+        "GRANT USAGE ON SEQUENCE public.providers_id_seq TO {role};
+         CREATE POLICY strict ON provider_api_keys AS RESTRICTIVE FOR INSERT TO {role} WITH CHECK (false)"
+    ))
+    .await;
+    let secret = key("policed");
+    let failure = destination(&url).publish(&delivery(&secret, 1), soon()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Forbidden, "{failure:?}");
+    assert!(told(&failure, &secret).contains("violates row-level security policy"), "{failure:?}");
+    assert!(failure.hint.unwrap().contains("look for a restrictive policy"));
+}
+
 /// A server that asks for the password, and then says this; one connection after another.
 async fn gatekeeper(answer: &'static [u8]) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -225,3 +225,61 @@ async fn a_key_of_a_rotation_that_dies_is_not_handed_out() {
     eventually("it works again", async || handed_out(&app, 1).await.as_deref() == Some(&world.first)).await;
     daemon.kill().await.unwrap();
 }
+
+on_both_databases! {
+    async fn a_mirror_is_published_by_hand(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        let alone = "key_number = 7\nmirror = true\n";
+        configure(&world, &app, alone, r#"["agent-env"]"#);
+        let keys: Vec<String> = ["one", "two"].iter().map(|name| world.openrouter.new_regular_key(name)).collect();
+        for key in &keys {
+            world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], key).await.ok();
+        }
+        let publish = ["destinations", "publish", "app-database"];
+        let did = world.rekeyd(&publish).await.ok();
+        assert!(did.stdout.contains("app-database has every stored key of openrouter"), "{did:?}");
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&keys[0]));
+        assert_eq!(handed_out(&app, 2).await.as_ref(), Some(&keys[1]));
+        assert_eq!(handed_out(&app, 7).await, None, "no rotation, no row of its own");
+
+        // Nothing changed in the store, and still what a hand did there is mended now.
+        app.sql("DELETE FROM provider_api_keys WHERE key_number = 1; UPDATE provider_api_keys SET is_active = false").await;
+        world.rekeyd(&publish).await.ok();
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&keys[0]));
+        assert_eq!(handed_out(&app, 2).await.as_ref(), Some(&keys[1]));
+
+        // A key that nobody else may have is not written over, and the rest still arrives.
+        app.sql("UPDATE provider_api_keys SET api_key = 'only-here' WHERE key_number = 1;
+                 DELETE FROM provider_api_keys WHERE key_number = 2").await;
+        let out = world.rekeyd(&publish).await;
+        assert_eq!(out.status, 3, "{out:?}");
+        assert!(out.stderr.contains("a key that rekeyd does not know stands at number 1"), "{out:?}");
+        assert!(out.stderr.contains("on_drift = \"overwrite\""), "{out:?}");
+        assert_eq!(handed_out(&app, 1).await.as_deref(), Some("only-here"));
+        assert_eq!(handed_out(&app, 2).await.as_ref(), Some(&keys[1]));
+
+        // A database that is away is a failure, not a refusal.
+        app.sql("ALTER TABLE provider_api_keys RENAME TO elsewhere").await;
+        let out = world.rekeyd(&publish).await;
+        assert_eq!(out.status, 1, "{out:?}");
+        assert!(out.stderr.contains("was not brought up to date") && out.stderr.contains("--migrate"), "{out:?}");
+        app.sql("ALTER TABLE elsewhere RENAME TO provider_api_keys").await;
+
+        // A rotation's row and the mirrored ones.
+        app.sql("DELETE FROM provider_api_keys").await;
+        configure(&world, &app, alone, BOTH);
+        world.adopt().await;
+        world.rekeyd(&publish).await.ok();
+        assert_eq!(handed_out(&app, 7).await.as_ref(), Some(&world.first));
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&keys[0]));
+
+        // Nothing at all is published there.
+        configure(&world, &app, "", r#"["agent-env"]"#);
+        let out = world.rekeyd(&publish).await;
+        assert_eq!(out.status, 2, "{out:?}");
+        assert!(out.stderr.contains("nothing is published to app-database"), "{out:?}");
+        assert!(out.stderr.contains("mirror = true"), "{out:?}");
+        world.assert_nothing_leaked();
+    }
+}
