@@ -151,7 +151,8 @@ impl Session<'_> {
     /// The provisioning key for scripts, written again and proved.
     ///
     /// # Errors
-    /// Refused while the account is frozen, and unless the key is proved to be a provisioning key.
+    /// Refused while the account is frozen, when it is another account than the keys of the entry's rotations are on,
+    /// and unless the key is proved to be a provisioning key.
     pub async fn publish_copy_by_hand(&mut self, name: &str) -> Result<String, EngineError> {
         self.refuse_when_frozen().await?;
         let account = self.account;
@@ -163,6 +164,9 @@ impl Session<'_> {
                 account.provisioning_places.iter().map(|p| &p.target.name),
             )
         })?;
+        if let Some(reason) = self.stranger().await? {
+            return Err(EngineError::Refused(format!("refused: {reason}")));
+        }
         self.copy_again(place).await
     }
 

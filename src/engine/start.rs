@@ -74,14 +74,18 @@ impl Session<'_> {
     /// The rotation's row. Refused when its keys belong to another account than this session's (R8).
     pub(super) async fn rotation_row(&self, name: &str) -> Result<RotationRow, EngineError> {
         let generations = self.engine.parts.store.generations(name).await?;
-        let living = generations.iter().filter(|key| key.role != Role::Dead);
-        let mut elsewhere = living.filter_map(|key| self.another_account(key.account.as_deref()?));
-        if let Some(reason) = elsewhere.next() {
+        if let Some(reason) = self.elsewhere(&generations) {
             return Err(EngineError::Refused(format!("refused: {reason}")));
         }
         self.engine.parts.store.ensure_rotation(name, Some(&self.identity)).await?;
         let row = self.engine.parts.store.rotation(name).await?;
         row.ok_or_else(|| EngineError::Refused(format!("rotation {name} could not be stored")))
+    }
+
+    /// Why these keys are not on this session's account.
+    pub(super) fn elsewhere(&self, generations: &[KeyRow]) -> Option<String> {
+        let mut living = generations.iter().filter(|key| key.role != Role::Dead);
+        living.find_map(|key| self.another_account(key.account.as_deref()?))
     }
 
     async fn may_start(&self, row: &RotationRow) -> Result<(), EngineError> {

@@ -168,6 +168,9 @@ fn provisioning_alerts(
 
 impl Session<'_> {
     async fn watch(&mut self) -> Result<(), EngineError> {
+        if self.is_a_stranger().await? {
+            return Ok(());
+        }
         // A stray may surface long after the run that asked for it (rotation.md, fault 5).
         match self.reconcile(false).await? {
             Ok(()) => {
@@ -178,6 +181,37 @@ impl Session<'_> {
         self.watch_credits().await?;
         self.watch_duplicates().await?;
         self.publish_provisioning().await
+    }
+
+    /// R8: the key works, and belongs to somebody else's account than the keys of our rotations: nothing is done there.
+    async fn is_a_stranger(&self) -> Result<bool, EngineError> {
+        let kind = Kind::ProvisioningKeyInvalid;
+        if let Some(reason) = self.stranger().await? {
+            let detail = format!(
+                "At present {reason}. Keys in use go on working and are tested, but nothing can be rotated or healed meanwhile."
+            );
+            self.commit(&[Change::Alert(self.account_alert(kind, detail))]).await?;
+            return Ok(true);
+        }
+        let watched: Watched = self.engine.parts.store.provider_health(&memory(self.account)).await?;
+        let subject = format!("account {}", self.account.name);
+        let told = self.engine.parts.store.open_subjects(kind).await?.contains(&subject);
+        // One that was refused is over when it was seen to work twice, see `watch_provisioning`.
+        if told && !watched.told {
+            self.commit(&[Change::Resolve { kind, subject }]).await?;
+        }
+        Ok(false)
+    }
+
+    /// Why this is not the account that the keys of the entry's rotations are on.
+    pub(super) async fn stranger(&self) -> Result<Option<String>, EngineError> {
+        for rotation in self.engine.rotations().filter(|rotation| rotation.account == self.account.name) {
+            let generations = self.engine.parts.store.generations(&rotation.name).await?;
+            if let Some(reason) = self.elsewhere(&generations) {
+                return Ok(Some(reason));
+            }
+        }
+        Ok(None)
     }
 
     async fn watch_credits(&mut self) -> Result<(), EngineError> {

@@ -337,6 +337,33 @@ on_both_databases! {
     }
 }
 
+/// R8: it works, and manages somebody else's keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provisioning_key_of_another_account_is_told_and_used_for_nothing() {
+    let world = World::new(Db::Sqlite).await;
+    let github = format!(
+        "type = \"github\"\nrepository = \"{REPOSITORY}\"\nsecret = \"{FOR_SCRIPTS}\"\ntoken = \"file:{}\"\napi_url = \"{}\"",
+        world.path("github-token").display(),
+        world.github.api_url()
+    );
+    scripts(&world, &github);
+    world.adopt().await;
+    test(&world).await.ok();
+    world.private("provisioning-key", &world.openrouter.new_provisioning_key_of("org-other"));
+    test(&world).await;
+    let told = of_kind(&world, "provisioning_key_invalid").await;
+    assert_eq!(told.len(), 1);
+    assert!(told[0].detail.contains("another account"), "{told:?}");
+    let there = || world.github.secret_value(&Scope::repo(REPOSITORY), FOR_SCRIPTS);
+    assert_eq!(there().as_ref(), Some(&world.provisioning), "scripts keep the right one");
+    assert_eq!(world.rekeyd(&["destinations", "publish", "scripts"]).await.status, 3);
+    world.private("provisioning-key", &world.provisioning);
+    test(&world).await.ok();
+    assert!(of_kind(&world, "provisioning_key_invalid").await[0].resolved_at.is_some());
+    assert_eq!(world.rekeyd(&["destinations", "publish", "scripts"]).await.status, 0);
+    world.assert_nothing_leaked();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioning_key_goes_to_no_file() {
     let world = World::new(Db::Sqlite).await;
