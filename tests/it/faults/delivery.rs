@@ -8,7 +8,7 @@ use rekeyd::sim::vercel::{Progress, ReadyState, Vercel};
 use serde_json::Value;
 
 use super::invariants::{Proof, Watch, invariants};
-use super::{alerts, fault, reconfigure, rotate, runs_in, serve, stop, until};
+use super::{alerts, ended, fault, reconfigure, rotate, runs_in, serve, stop, until};
 use crate::support::world::{REPOSITORY, SECRET};
 use crate::support::{Db, World};
 
@@ -61,7 +61,7 @@ fault! {
         world.script.clear();
         let run = world.newest_run().await;
         world.rekeyd(&["runs", "resume", run["id"].as_str().unwrap()]).await;
-        let out = child.wait_with_output().await.unwrap();
+        let out = ended(child).await;
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         watch.stop().await;
         assert!(!alerts(&world).await.contains(&"destination_failed".to_owned()));
@@ -80,7 +80,7 @@ fault! {
         held.arrived().await;
         world.github.rotate_public_key(&Scope::repo(REPOSITORY));
         held.release();
-        let out = child.wait_with_output().await.unwrap();
+        let out = ended(child).await;
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let statuses: Vec<_> = world.github.requests().into_iter().filter(|r| r.label == "put_secret").collect();
         let statuses: Vec<_> = statuses.iter().map(|request| request.status).collect();
@@ -156,7 +156,7 @@ fault! {
         assert_eq!(world.at_github().as_deref(), Some(world.first.as_str()));
         world.github.settings(|settings| settings.swallow_writes = false);
         resume(&world, &world.newest_run().await).await;
-        assert!(child.wait_with_output().await.unwrap().status.success());
+        assert!(ended(child).await.status.success());
         assert_eq!(world.at_github(), world.in_file());
         invariants(&world, "after a swallowed write").await
     }

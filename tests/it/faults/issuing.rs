@@ -7,7 +7,7 @@ use rekeyd::sim::openrouter::{CreatedBy, KeyRow, ListingShift, MAIN_ACCOUNT};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::invariants::{Proof, invariants};
-use super::{alerts, fault, ledger, rotate, runs_in, serve, stop, until};
+use super::{alerts, ended, fault, ledger, rotate, runs_in, serve, stop, until};
 use crate::support::{Db, World};
 
 /// Keys that rekeyd asked for and that live.
@@ -64,7 +64,7 @@ fault! {
         world.openrouter.new_provisioning_key_of(ELSEWHERE);
         world.openrouter.edit_key(&stray.hash, |key| ELSEWHERE.clone_into(&mut key.account_id));
         held.release();
-        let out = child.wait_with_output().await.unwrap();
+        let out = ended(child).await;
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         assert!(!world.openrouter.key_by_hash(&stray.hash).unwrap().disabled);
         // Hours later, when no run is open, it is there.
@@ -79,7 +79,9 @@ fault! {
 
 fault! {
     async fn fault_06_a_listing_of_pages_that_shift(db: Db) {
-        let world = World::new(db).await;
+        let mut world = World::new(db).await;
+        world.waits.settle = "4s";
+        world.configure();
         world.adopt().await;
         for n in 0..9 {
             world.openrouter.new_regular_key(&format!("somebody's {n}"));
@@ -89,12 +91,22 @@ fault! {
         world.script.once("create_key", When::After, Act::Reset);
         let child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
         held.arrived().await;
-        // The listings that look for it are those that shift.
-        world.openrouter.settings(|settings| {
-            settings.listing_shifts = vec![ListingShift::Vanishes, ListingShift::Appears];
-        });
+        // It is the first of the second page when the first page loses a row: one reading passes it over, in both
+        // listings that look for it.
+        let shifting = |newer: u32| {
+            for n in 0..newer {
+                world.openrouter.new_regular_key(&format!("newer {n}"));
+            }
+            world.openrouter.settings(|settings| {
+                settings.listing_shifts = vec![ListingShift::Vanishes, ListingShift::Appears];
+            });
+        };
+        shifting(3);
         held.release();
-        let out = child.wait_with_output().await.unwrap();
+        let looked = "SELECT id FROM runs WHERE doc LIKE '%\"looked\":{%'";
+        until("looked once", async || !ledger::rows(&world, looked).await.is_empty()).await;
+        shifting(1);
+        let out = ended(child).await;
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         assert_eq!(issued(&world).len(), 1, "the stray was found on whichever page it was");
         invariants(&world, "shifting pages").await
