@@ -138,8 +138,9 @@ def without(number, entry, pool):
             for name in files:
                 shutil.copy(ROOT / name, SOURCE / name)
     except Wrong as wrong:
-        print(f"ERROR: {entry['what']}: {wrong}", file=sys.stderr, flush=True)
-        return lambda: f"ERROR: {wrong}"
+        said = f"ERROR: {wrong}"
+        print(f"{said}: {entry['what']}", file=sys.stderr, flush=True)
+        return lambda: said
     return pool.submit(verdict, place, entry).result
 
 
