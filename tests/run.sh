@@ -6,6 +6,9 @@
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the 34 faults of docs/safety.md and the model, with a table of what was proved
+#   tests/run.sh defences [FAULT | WORD…]
+#                                takes each defence of tests/defences.toml away and demands that its test fails; not
+#                                part of all of it: XX minutes on two cores
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
@@ -103,6 +106,11 @@ postgres_bin() {
 need_postgres() {
     [[ -n $(postgres_bin) ]] || install postgresql
     [[ -n $(postgres_bin) ]] || die "PostgreSQL's initdb is missing"
+}
+
+need_tomllib() {
+    has python3 || install python3
+    python3 -c 'import tomllib' >/dev/null 2>&1 || die "python3 is older than 3.11"
 }
 
 speaks_crypto() { "$1" -c 'import cryptography.fernet, nacl.public' >/dev/null 2>&1; }
@@ -269,9 +277,14 @@ main() {
         step "faults" tests --test it -- faults:: model::
         step "what was proved" table_of_proofs
         ;;
+    defences)
+        step "Python" need_tomllib
+        with_postgres
+        step "defences" python3 tests/defences.py "$@"
+        ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny)" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, defences [FAULT | WORD…], systemd, deny)" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

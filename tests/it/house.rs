@@ -1,10 +1,12 @@
 //! The walls of the house, checked by reading the sources.
 //!
+//! - `defences`: the list of `tests/defences.toml`, and its table in docs/safety.md
 //! - `reader`: the modules of the library as the compiler sees them without `#[cfg(test)]`, and what they import
 //! - `walls`: who may import whom
 //!
 //! The checks are themselves checked: each one on planted text that breaks its rule.
 
+mod defences;
 mod reader;
 mod walls;
 
@@ -365,4 +367,46 @@ fn planted_lies_are_seen() {
     assert_eq!(lies(&page, &functions(&sources)), ["the page lacks fault_34_x"]);
     page.push_str("\n`fault_34_x` `kill_all` `fault_35_y` `failed`");
     assert_eq!(lies(&page, &functions(&sources)), ["there is no test fault_35_y"]);
+}
+
+/// The page ends with the table that `tests/defences.toml` makes. `REKEYD_WRITE_DOCS=1` writes it there.
+#[test]
+fn the_page_on_safety_shows_every_defence_that_was_removed() {
+    let all = defences::read(&defences::text_of(&root(), "tests/defences.toml"));
+    none(&defences::faulty(&all, &defences::own_tests(), |file| defences::text_of(&root(), file)));
+    let page = defences::text_of(&root(), "docs/safety.md");
+    let (before, _) = page.split_once("| defence | fault |").unwrap();
+    let whole = before.to_owned() + &defences::table(&all);
+    if std::env::var_os("REKEYD_WRITE_DOCS").is_some() {
+        std::fs::write(root().join("docs/safety.md"), &whole).unwrap();
+    }
+    let same = page == whole;
+    assert!(same, "docs/safety.md shows another table: REKEYD_WRITE_DOCS=1 with this test writes it");
+}
+
+#[test]
+fn planted_faults_of_a_list_of_defences_are_seen() {
+    let entry = |faults: &str, file: &str, new: &str, test: &str| {
+        format!(
+            "[[defence]]\nfaults = {faults}\nwhat = \"w\"\nfile = \"{file}\"\nold = \"a\"\nnew = \"{new}\"\ntest = \"{test}\"\n"
+        )
+    };
+    let numbers = format!("{:?}", (1..=33).collect::<Vec<u8>>());
+    let text = [
+        entry(&numbers, "once", "b", "here"),
+        entry("[]", "twice", "b", "gone"),
+        entry("[]", "once", "a", "here"),
+    ];
+    let all = defences::read(&text.concat());
+    let tests = BTreeSet::from(["here".to_owned()]);
+    let found =
+        defences::faulty(
+            &all,
+            &tests,
+            |file| if file == "once" { "xax".to_owned() } else { "aa".to_owned() },
+        );
+    let expected = ["no test gone", "twice has 2 times", "once has 1 times", "fault 34 has no defence"];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    assert!(found.iter().zip(expected).all(|(text, part)| text.contains(part)), "{found:?}");
+    assert!(defences::table(&all).contains("| w |  | `gone` |"));
 }

@@ -107,6 +107,8 @@ on_both_databases! {
         until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
         world.assert_destinations_work("after the leak");
         assert_eq!(world.openrouter.keys().len(), 2, "two alerts are one leak: one new key");
+        let runs = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
+        assert_eq!(runs.as_array().unwrap().len(), 1, "and one run: {runs}");
         let comment = found(&world, numbers[0]).resolution_comment.unwrap();
         assert!(comment.contains("rekeyd") && comment.len() < 200, "{comment}");
         let told = alerts(&world, "leak_detected").await;

@@ -118,23 +118,6 @@ on_both_databases! {
     }
 }
 
-on_both_databases! {
-    async fn a_revoked_provisioning_key_leaves_both_keys_alive(db: Db) {
-        let mut world = World::new(db).await;
-        world.waits.grace = "1h";
-        world.configure();
-        world.adopt().await;
-        let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
-        assert_eq!(run["state"], "grace", "{run}");
-        world.openrouter.revoke_provisioning(&world.provisioning);
-        let out = world.rekeyd(&["runs", "watch", run["id"].as_str().unwrap()]).await;
-        assert_eq!(out.status, 1, "{out:?}");
-        assert!(out.stderr.contains("provisioning key of account main"), "{}", out.stderr);
-        assert_eq!(world.living().len(), 2);
-        world.assert_destinations_work("after the revocation");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_answers_are_survived() {
     let acts = [

@@ -1,16 +1,19 @@
-//! Faults 18 to 20: several at once.
+//! Faults 18 to 20 and 26: several at once, and hundreds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use rekeyd::domain::time::Span;
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
+use sqlx::Row;
 
 use super::invariants::{Proof, Watch, invariants};
+use super::weather::session;
 use super::{fault, ledger, reconfigure, runs_in, serve, signal, stop, until};
 use crate::support::world::{REPOSITORY, SECRET};
-use crate::support::{Db, World};
+use crate::support::{Ahead, Db, World};
 
 /// Every three seconds, at the full seconds.
 pub const OFTEN: &str = "schedule = \"*/3 * * * * *\"\njitter = \"0s\"";
@@ -133,5 +136,82 @@ fault! {
         world.github.set_secret_by_hand(&Scope::repo(REPOSITORY), SECRET, secret);
         world.private("agent.env", &format!("{SECRET}={secret}\n"));
         invariants(&world, "two deletes").await
+    }
+}
+
+/// Rotations of one account, each with a file of its own, that are due every night.
+fn due_every_night(world: &World, many: usize) {
+    let mut more = String::new();
+    for n in 0..many {
+        let path = world.path(&format!("due-{n}"));
+        more.push_str(&format!(
+            "[[destinations]]\nname = \"place-{n}\"\ntype = \"file\"\npath = \"{}\"\nformat = \"raw\"\n\
+             [[rotations]]\nname = \"due-{n}\"\naccount = \"main\"\nschedule = \"0 0 3 * * *\"\n\
+             destinations = [\"place-{n}\"]\n",
+            path.display()
+        ));
+    }
+    world.configure_with(&more, r#"["github-production", "agent-env"]"#);
+}
+
+/// Three nights without a process: each rotation is started once, a few at a visit, and is next due in the future.
+async fn started(db: Db, many: usize) -> Proof {
+    let world = World::new(db).await;
+    due_every_night(&world, many);
+    let engine = world.engine(Ahead::by(Span(0))).await;
+    engine.look_at_schedules().await.unwrap();
+    drop(engine);
+    let engine = world.engine(Ahead::by(Span::hours(72))).await;
+    assert_eq!(engine.look_at_schedules().await.unwrap().len(), 1, "one account has something to start");
+    let mut visits = Vec::new();
+    let mut session = session(&engine).await;
+    loop {
+        let started = session.start_due().await.unwrap();
+        if started.is_empty() {
+            break;
+        }
+        visits.push(started.len());
+        if visits.len() % 20 == 0 {
+            session.close().await.unwrap();
+            session = self::session(&engine).await;
+        }
+    }
+    session.close().await.unwrap();
+    assert!(visits.iter().all(|started| *started <= 3), "they are spread over visits: {visits:?}");
+    assert_eq!(visits.iter().sum::<usize>(), many, "each is caught up once");
+    let rows = ledger::rows(&world, "SELECT rotation, count(*) FROM runs GROUP BY rotation").await;
+    assert!(rows.len() == many && rows.iter().all(|row| row.get::<i64, _>(1) == 1));
+    let overdue = engine.store().rotations().await.unwrap();
+    let now = engine.clock().now();
+    let overdue = overdue.iter().filter(|row| row.next_due_at.is_some_and(|due| due <= now)).count();
+    assert_eq!(overdue, 0, "the next is due in the future");
+    invariants(&world, "many were due").await
+}
+
+/// The same by the daemon, which works them to their ends: never many at one time.
+async fn worked(db: Db, many: usize) -> Proof {
+    let world = World::new(db).await;
+    due_every_night(&world, many);
+    let engine = world.engine(Ahead::by(Span::hours(-72))).await;
+    engine.look_at_schedules().await.unwrap();
+    drop(engine);
+    let daemon = serve(&world).await;
+    until("all are done", async || runs_in(&world, &["done"]).await == many).await;
+    stop(daemon).await;
+    assert_eq!(world.openrouter.keys().len(), many + 1, "one key each, and the first");
+    let spans = ledger::rows(&world, "SELECT started_at, finished_at FROM runs").await;
+    let spans: Vec<(i64, i64)> = spans.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let open_at = |at: i64| spans.iter().filter(|(begun, ended)| *begun <= at && at < *ended).count();
+    let most = spans.iter().map(|(begun, _)| open_at(*begun)).max().unwrap();
+    // A visit starts three; on a slow machine it may leave some of them to the next.
+    assert!(most <= many / 2, "{most} of {many} were open at one time");
+    invariants(&world, "many were worked").await
+}
+
+fault! {
+    async fn fault_26_five_hundred_due_after_three_periods(db: Db) {
+        let (worked, started) = tokio::join!(worked(db, 24), started(db, 500));
+        drop(worked);
+        started
     }
 }

@@ -7,7 +7,7 @@ use rekeyd::sim::openrouter::{CreatedBy, KeyRow, ListingShift, MAIN_ACCOUNT};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::invariants::{Proof, invariants};
-use super::{alerts, fault, ledger, rotate, runs_in, serve, stop, until};
+use super::{alerts, ended, fault, ledger, rotate, runs_in, serve, stop, until};
 use crate::support::{Db, World};
 
 /// Keys that rekeyd asked for and that live.
@@ -64,7 +64,7 @@ fault! {
         world.openrouter.new_provisioning_key_of(ELSEWHERE);
         world.openrouter.edit_key(&stray.hash, |key| ELSEWHERE.clone_into(&mut key.account_id));
         held.release();
-        let out = child.wait_with_output().await.unwrap();
+        let out = ended(child).await;
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         assert!(!world.openrouter.key_by_hash(&stray.hash).unwrap().disabled);
         // Hours later, when no run is open, it is there.
@@ -84,17 +84,36 @@ fault! {
         for n in 0..9 {
             world.openrouter.new_regular_key(&format!("somebody's {n}"));
         }
-        world.openrouter.settings(|settings| settings.page_size = 3);
+        world.openrouter.settings(|settings| {
+            settings.page_size = 3;
+            settings.listing_shifts = vec![ListingShift::Appears];
+        });
         let held = world.script.hold("create_key", When::After);
         world.script.once("create_key", When::After, Act::Reset);
         let child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
         held.arrived().await;
-        // The listings that look for it are those that shift.
-        world.openrouter.settings(|settings| {
-            settings.listing_shifts = vec![ListingShift::Vanishes, ListingShift::Appears];
-        });
+        let newer = |n: u32| world.openrouter.new_regular_key(&format!("newer {n}"));
+        (0..2).for_each(|n| drop(newer(n)));
+        // The stray is the first of the second page when the first one loses a row: one reading passes it over, and the
+        // first reading of the next listing too.
+        let shifting = async {
+            for n in 2..14 {
+                newer(n);
+                world.openrouter.settings(|settings| settings.listing_shifts = vec![ListingShift::Vanishes]);
+                until("listed", async || {
+                    let mut left = true;
+                    world.openrouter.settings(|settings| left = !settings.listing_shifts.is_empty());
+                    !left
+                })
+                .await;
+            }
+            std::future::pending::<()>().await;
+        };
         held.release();
-        let out = child.wait_with_output().await.unwrap();
+        let out = tokio::select! {
+            out = ended(child) => out,
+            () = shifting => unreachable!("it shifts as long as somebody reads"),
+        };
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         assert_eq!(issued(&world).len(), 1, "the stray was found on whichever page it was");
         invariants(&world, "shifting pages").await
@@ -215,7 +234,7 @@ fault! {
         let before = ledger::dump(&world).await;
         let asked = world.script.count();
         let other = rekeyd::crypto::fernet::generate_key();
-        for args in [&["serve"][..], &["rotations", "run", "production"][..], &["keys", "list"][..]] {
+        for args in [&["keys", "list"][..], &["rotations", "run", "production"][..], &["serve"][..]] {
             let out = world.rekeyd_with_key(args, other.expose()).await;
             assert_eq!(out.status, 2, "{out:?}");
             assert!(out.stderr.contains("none of the keys opens"), "{}", out.stderr);

@@ -42,6 +42,8 @@ impl RunRow {
 pub struct StoredKey {
     pub hash: String,
     pub origin: String,
+    /// None for a key that a person keeps.
+    pub rotation: Option<String>,
 }
 
 /// Everything that the invariants ask of the store.
@@ -76,13 +78,13 @@ impl Ledger {
         let effects =
             rows(world, "SELECT run, kind, target, status, started_at, finished_at FROM effects ORDER BY id");
         let runs = rows(world, "SELECT id, rotation, state, is_open, doc FROM runs ORDER BY id DESC");
-        let keys = rows(world, "SELECT hash, origin FROM keys WHERE hash IS NOT NULL");
+        let keys = rows(world, "SELECT hash, origin, rotation FROM keys WHERE hash IS NOT NULL");
         let held = "SELECT DISTINCT keys.hash FROM holdings JOIN keys ON keys.id = holdings.key_id";
         let audit = rows(world, "SELECT action, subject FROM audit");
         Self {
             effects: effects.await.iter().map(effect).collect(),
             runs: runs.await.iter().map(run).collect(),
-            keys: keys.await.iter().map(|r| StoredKey { hash: r.get(0), origin: r.get(1) }).collect(),
+            keys: keys.await.iter().map(key).collect(),
             held: rows(world, held).await.iter().filter_map(|r| r.get::<Option<String>, _>(0)).collect(),
             audit: audit.await.iter().map(|r| (r.get(0), r.get(1))).collect(),
         }
@@ -102,6 +104,10 @@ fn effect(row: &AnyRow) -> Effect {
         started: row.get(4),
         finished: row.get(5),
     }
+}
+
+fn key(row: &AnyRow) -> StoredKey {
+    StoredKey { hash: row.get(0), origin: row.get(1), rotation: row.get(2) }
 }
 
 fn run(row: &AnyRow) -> RunRow {

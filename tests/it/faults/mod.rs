@@ -4,9 +4,9 @@
 //! - `kill`: 1, 2, and SIGKILL at every call of a rotation, an emergency, a rollback, a healing
 //! - `issuing`: 3 to 8, 10, 11: the new key
 //! - `delivery`: 12 to 17, 28: the destinations
-//! - `crowd`: 18 to 20: several at once · `replicas`: several daemons on one PostgreSQL
+//! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
-//! - `weather`: 9, 23, 25 to 27, 29 to 31: restored stores, lost answers, clocks, storms
+//! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
 //! The proof of a test that passed is a line of `target/faults`; `tests/run.sh faults` prints the table of them
@@ -81,6 +81,12 @@ async fn serve(world: &World) -> Child {
     let child = world.serve();
     until("a daemon is ready", async || ready() > before).await;
     child
+}
+
+/// What a command said when it ended, which it does by itself.
+async fn ended(child: Child) -> std::process::Output {
+    let ended = tokio::time::timeout(Duration::from_mins(2), child.wait_with_output()).await;
+    ended.expect("the command ends").unwrap()
 }
 
 /// SIGTERM: it ends well, and soon.

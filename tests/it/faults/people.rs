@@ -108,17 +108,19 @@ async fn deleted_already(db: Db) -> Proof {
 }
 
 /// What stands where the provisioning key was, in grace, for a while; then the right one comes back.
-async fn provisioning_changed(db: Db, case: &str, change: impl AsyncFnOnce(&World)) -> Proof {
+async fn provisioning_changed(
+    db: Db,
+    case: &str,
+    alert: &str,
+    change: impl AsyncFnOnce(&World, &str),
+) -> Proof {
     let mut world = world(db, "2s", "1s").await;
-    begin(&world).await;
-    change(&world).await;
+    let run = begin(&world).await;
+    let id = run["id"].as_str().unwrap();
+    change(&world, id).await;
     let before = world.openrouter.requests().len();
     let daemon = serve(&world).await;
-    until(case, async || {
-        let told = alerts(&world).await;
-        told.iter().any(|kind| kind == "provisioning_key_invalid" || kind == "rotation_parked")
-    })
-    .await;
+    until(case, async || alerts(&world).await.iter().any(|kind| kind == alert)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     stop(daemon).await;
     assert_eq!(world.living().len(), 2, "{case}: both keys live");
@@ -128,10 +130,10 @@ async fn provisioning_changed(db: Db, case: &str, change: impl AsyncFnOnce(&Worl
     assert_eq!(writes, 0, "{case}: nothing was changed at the provider: {asked:#?}");
     world.provisioning = world.openrouter.new_provisioning_key();
     world.private("provisioning-key", &world.provisioning);
-    let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
     let daemon = serve(&world).await;
-    world.rekeyd(&["runs", "resume", &id]).await;
+    world.rekeyd(&["runs", "resume", id]).await;
     over(&world).await;
+    until("it is over", async || !alerts(&world).await.iter().any(|kind| kind == alert)).await;
     stop(daemon).await;
     assert_eq!(runs_in(&world, &["done"]).await, 1, "{case}");
     invariants(&world, case).await
@@ -139,10 +141,13 @@ async fn provisioning_changed(db: Db, case: &str, change: impl AsyncFnOnce(&Worl
 
 fault! {
     async fn fault_24_provisioning_key_revoked_or_of_another_account(db: Db) {
-        let revoked = provisioning_changed(db, "revoked", async |world| {
+        let revoked = provisioning_changed(db, "revoked", "provisioning_key_invalid", async |world, run| {
             assert!(world.openrouter.revoke_provisioning(&world.provisioning));
+            let out = world.rekeyd(&["runs", "watch", run]).await;
+            assert_eq!(out.status, 1, "{out:?}");
+            assert!(out.stderr.contains("provisioning key of account main"), "{}", out.stderr);
         });
-        let foreign = provisioning_changed(db, "another account's", async |world| {
+        let foreign = provisioning_changed(db, "another account's", "rotation_parked", async |world, _| {
             world.private("provisioning-key", &world.openrouter.new_provisioning_key_of("org-other"));
         });
         let (revoked, foreign) = tokio::join!(revoked, foreign);
