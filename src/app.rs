@@ -130,7 +130,7 @@ impl Adapters {
         clock: Arc<dyn Clock>,
         store: Store,
     ) -> anyhow::Result<Engine> {
-        let (instance, fingerprints) = prove(&store, &self.ring).await?;
+        let (instance, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
         Ok(Engine::new(Parts {
             store,
             ring: self.ring,
@@ -155,14 +155,14 @@ impl Adapters {
 
 /// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
 /// key refuses here, before anything is read or written with it.
-async fn prove(store: &Store, ring: &Ring) -> anyhow::Result<(String, Fingerprinter)> {
+async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result<(String, Fingerprinter)> {
     let instance = store.fact_once("instance", &new_id().replace('-', "")[20..]).await?;
     let sealed = ring.seal(&Fingerprinter::generate());
     let stored = store.fact_once("sealed:fingerprints", sealed.as_str()).await?;
     let key = ring.open(&Sealed::from_stored(stored)).map_err(|_| {
         Misconfigured::new(
             "[encryption] keys: none of the keys opens what this database holds; nothing was changed",
-            "set BYOK_ENCRYPTION_KEY to the key that this database was made with",
+            format!("put the key that this database was made with where [encryption] keys points: {source}"),
         )
     })?;
     Ok((instance, Fingerprinter::new(&key)))
