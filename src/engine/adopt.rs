@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::deliver::blank;
+use super::given::wrong_kind;
 use super::session::Session;
 use super::{EngineError, Place, Rotation};
 use crate::destination::{Delivery, Ledger, Standing};
@@ -38,12 +39,7 @@ impl Session<'_> {
         }
         let failed = self.list().await?;
         failed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {reason}",
-                self.account.name
-            )));
-        }
+        self.not_frozen().await?;
         let (remote, secret) = self.meant(adoption).await?;
         self.may_adopt(&remote, secret.as_ref()).await?;
         let stored = self.stored_key(&remote.hash).await?;
@@ -65,6 +61,7 @@ impl Session<'_> {
             },
             None => self.new_row(name, &key, &remote, secret.as_ref()),
         }];
+        changes.extend(remote.created_at.map(|at| Change::IssuedAt { id: id.clone(), at }));
         changes.extend(self.held_by(name, &rotation.policy.targets, &key, secret.as_ref()).await?);
         changes.push(Change::Promote { rotation: name.to_owned(), id: id.clone() });
         changes.push(Change::Adopted { rotation: name.to_owned() });
@@ -149,13 +146,25 @@ impl Session<'_> {
                 let secret = stored.as_ref().map(|row| self.engine.open(row)).transpose()?.flatten();
                 Ok((remote, secret))
             }
-            Adoption::Secret(secret) => {
-                let remote =
-                    in_listing(self, &secret.sha256_hex()).ok_or_else(|| not_listed(&self.account.name))?;
-                Ok((remote, Some(secret)))
-            }
+            Adoption::Secret(secret) => match in_listing(self, &secret.sha256_hex()) {
+                Some(remote) => Ok((remote, Some(secret))),
+                None => Err(self.stranger(&secret).await?),
+            },
             Adoption::Stored => self.stored_candidate().await,
         }
+    }
+
+    /// Why a key that the listing does not show cannot be adopted. Listings leave provisioning keys out.
+    async fn stranger(&mut self, secret: &Secret) -> Result<EngineError, EngineError> {
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.whoami(secret, deadline).await;
+        let kind = self.noting(called).map(|key| key.kind);
+        let own = secret.sha256_hex() == self.account.issuer.provisioning_hash();
+        Ok(match kind {
+            Ok(KeyKind::Provisioning) => wrong_kind(),
+            _ if own => wrong_kind(),
+            _ => not_listed(&self.account.name),
+        })
     }
 
     async fn stored_candidate(&mut self) -> Result<(RemoteKey, Option<Secret>), EngineError> {
@@ -189,10 +198,7 @@ impl Session<'_> {
 
     async fn may_adopt(&mut self, remote: &RemoteKey, secret: Option<&Secret>) -> Result<(), EngineError> {
         if remote.hash == self.account.issuer.provisioning_hash() {
-            return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production"
-                    .to_owned(),
-            ));
+            return Err(wrong_kind());
         }
         if remote.disabled {
             return Err(EngineError::Refused(format!(
@@ -207,10 +213,7 @@ impl Session<'_> {
             .noting(called)
             .map_err(|failure| EngineError::outside("the key could not be tested", failure))?;
         if key.kind == KeyKind::Provisioning {
-            return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production"
-                    .to_owned(),
-            ));
+            return Err(wrong_kind());
         }
         Ok(())
     }

@@ -74,6 +74,7 @@ async fn plan_shows_every_call_and_changes_nothing() {
     {
         assert!(calls.iter().any(|call| call.contains(expected)), "{expected} is missing: {calls:#?}");
     }
+    assert!(!calls.iter().any(|call| call.contains("/chat/completions")), "nothing is billed by default");
     assert_eq!(world.openrouter.keys(), before);
     assert!(plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("guardrails")));
 }
@@ -96,4 +97,96 @@ async fn a_key_in_use_is_never_disabled() {
         tokio::time::timeout(std::time::Duration::from_mins(1), child.wait()).await.unwrap().unwrap();
     assert!(status.success());
     assert!(!world.openrouter.use_key(&world.first, 0.01));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plan_shows_what_a_billed_probe_may_cost() {
+    let world = World::new(Db::Sqlite).await;
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    let billed = "every = \"30d\"\nprobe = { chat = \"acme/small\" }";
+    std::fs::write(world.path("rekeyd.toml"), text.replace("every = \"30d\"", billed)).unwrap();
+    world.adopt().await;
+    let plan = world.rekeyd(&["rotations", "plan", "production", "--json"]).await.ok().json();
+    let calls = plan["calls"].as_array().unwrap();
+    let chat = calls.iter().find(|call| call["call"] == "POST /chat/completions").unwrap();
+    let effect = chat["effect"].as_str().unwrap();
+    assert!(effect.contains("acme/small") && effect.contains("at most 5 tokens"), "{effect}");
+    // What the plan says is what the run does.
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    let billed =
+        world.openrouter.requests().into_iter().filter(|request| request.path.ends_with("/chat/completions"));
+    assert_eq!(billed.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_an_account_are_shown_in_dollars_and_rfc_3339() {
+    let world = World::new(Db::Sqlite).await;
+    assert!(world.openrouter.use_key(&world.first, 0.25));
+    let create = ["accounts", "keys", "main", "create", "--limit", "12.5"];
+    world.rekeyd(&create).await.ok();
+    let keys = world.rekeyd(&["accounts", "keys", "main", "--json"]).await.ok().json();
+    let of = |field: &str, value: serde_json::Value| {
+        keys.as_array()
+            .unwrap()
+            .iter()
+            .find(|key| key[field] == value)
+            .unwrap_or_else(|| panic!("{field}: {keys}"))
+    };
+    let limited = of("limit", json!(12.5));
+    assert_eq!(limited["limit_remaining"], json!(12.5));
+    let used = of("usage", json!(0.25));
+    for time in [&used["last_used_at"], &used["created_at"], &limited["created_at"]] {
+        let text = time.as_str().unwrap_or_else(|| panic!("a time is text: {keys}"));
+        assert!(chrono::DateTime::parse_from_rfc3339(text).is_ok() && text.ends_with('Z'), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_placeholder_is_stored_inactive_and_never_tested() {
+    let world = World::new(Db::Sqlite).await;
+    let out = world.rekeyd_with(&["keys", "add", "openai", "--json"], "your-api-key-here").await.ok();
+    assert!(out.stderr.contains("placeholder"), "{}", out.stderr);
+    let key = out.json();
+    assert_eq!((&key["is_active"], &key["status"]), (&json!(false), &json!("untested")), "{key}");
+    let tested = world.rekeyd(&["keys", "test", "--all", "--json"]).await.ok().json();
+    assert_eq!(tested, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistyped_names_and_priorities_are_usage_errors() {
+    let world = World::new(Db::Sqlite).await;
+    let out = world.rekeyd(&["keys", "list", "--provider", "opnrouter"]).await;
+    assert_eq!(out.status, 2, "{out:?}");
+    assert!(out.stderr.contains("the nearest name is openrouter"), "{}", out.stderr);
+    for priority in ["300", "101"] {
+        let add = ["keys", "add", "openai", "--no-test", "--priority", priority];
+        let out = world.rekeyd_with(&add, "sk-proj-not-a-key-0").await;
+        assert_eq!(out.status, 2, "{out:?}");
+        assert!(out.stderr.contains("100 is production"), "{}", out.stderr);
+    }
+    let check = world.rekeyd(&["config", "check"]).await.ok();
+    assert!(!check.stdout.contains("systemd"), "it has no credentials of systemd: {}", check.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adopted_key_is_as_old_as_its_provider_says() {
+    let world = World::new(Db::Sqlite).await;
+    let made = "2026-01-02T03:04:05.000Z";
+    let at = chrono::DateTime::parse_from_rfc3339(made).unwrap().to_utc();
+    world.openrouter.edit_key(&world.first_hash(), |key| key.created_at = at);
+    world.adopt().await;
+    assert_eq!(world.rotation().await["current"]["issued_at"], made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_encryption_key_is_looked_for_where_the_configuration_points() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    let other = world.private("other-key", rekeyd::crypto::fernet::generate_key().expose());
+    let reference = format!("file:{}", other.display());
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    std::fs::write(world.path("rekeyd.toml"), text.replace("env:BYOK_ENCRYPTION_KEY", &reference)).unwrap();
+    let out = world.rekeyd(&["keys", "list"]).await;
+    assert_eq!(out.status, 2, "{out:?}");
+    assert!(out.stderr.contains(&reference) && !out.stderr.contains("BYOK"), "{}", out.stderr);
 }
