@@ -15,8 +15,8 @@ use crate::store::{Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
 /// Which key is meant.
 #[derive(Debug)]
 pub enum Adoption {
-    /// A stored key that the account's listing knows.
-    Stored,
+    /// The stored or published key that the account's listing knows.
+    Known,
     /// The key itself.
     Secret(Secret),
     /// A key whose secret nobody has: it can be retired, not republished.
@@ -40,7 +40,7 @@ impl Session<'_> {
         let failed = self.list().await?;
         failed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
         self.not_frozen().await?;
-        let (remote, secret) = self.meant(adoption).await?;
+        let (remote, secret) = self.meant(&rotation, adoption).await?;
         self.may_adopt(&remote, secret.as_ref()).await?;
         let stored = self.stored_key(&remote.hash).await?;
         if let Some(owner) = stored.as_ref().and_then(|key| key.rotation.clone()) {
@@ -134,7 +134,11 @@ impl Session<'_> {
     }
 
     /// The key at the provider, and its secret where there is one.
-    async fn meant(&mut self, adoption: Adoption) -> Result<(RemoteKey, Option<Secret>), EngineError> {
+    async fn meant(
+        &mut self,
+        rotation: &Rotation,
+        adoption: Adoption,
+    ) -> Result<(RemoteKey, Option<Secret>), EngineError> {
         let in_listing = |session: &Self, hash: &str| {
             let listing = session.listing.as_ref();
             listing.and_then(|listing| listing.key(hash).cloned())
@@ -150,7 +154,7 @@ impl Session<'_> {
                 Some(remote) => Ok((remote, Some(secret))),
                 None => Err(self.stranger(&secret).await?),
             },
-            Adoption::Stored => self.stored_candidate().await,
+            Adoption::Known => self.known(rotation).await,
         }
     }
 
@@ -167,33 +171,61 @@ impl Session<'_> {
         })
     }
 
-    async fn stored_candidate(&mut self) -> Result<(RemoteKey, Option<Secret>), EngineError> {
-        let mut found = Vec::new();
-        for row in self.engine.parts.store.keys().await? {
-            if row.provider != self.account.provider || row.role != Role::Manual {
-                continue;
-            }
-            let Some(secret) = self.engine.open(&row)? else { continue };
-            if let Some(remote) = self.listing.as_ref().and_then(|l| l.key(&secret.sha256_hex()).cloned()) {
-                found.push((row.priority, remote, secret));
-            }
+    /// What production reads goes before what is stored, and of that the highest priority.
+    async fn known(&mut self, rotation: &Rotation) -> Result<(RemoteKey, Option<Secret>), EngineError> {
+        let published = self.published(rotation).await?.into_iter().map(|secret| (i64::MAX, secret));
+        let stored = self.stored().await?;
+        let mut found: Vec<(i64, RemoteKey, Secret)> = Vec::new();
+        for (priority, secret) in published.chain(stored) {
+            let hash = secret.sha256_hex();
+            let listed = self.listing.as_ref().and_then(|listing| listing.key(&hash).cloned());
+            let known = found.iter().any(|(_, remote, _)| remote.hash == hash);
+            found.extend(listed.filter(|_| !known).map(|remote| (priority, remote, secret)));
         }
         found.sort_by_key(|(priority, ..)| -priority);
         let best = found.first().map(|(priority, ..)| *priority);
         let several = found.iter().filter(|(priority, ..)| Some(*priority) == best).count() > 1;
         if several {
             return Err(EngineError::usage(
-                "several stored keys of this account could be meant",
+                "several keys of this account could be meant",
                 "say which one with --hash or --secret-stdin",
             ));
         }
         let first = found.into_iter().next();
         first.map(|(_, remote, secret)| (remote, Some(secret))).ok_or_else(|| {
             EngineError::usage(
-                format!("no stored key is one of account {}", self.account.name),
+                format!("no stored or readable published key is one of account {}", self.account.name),
                 "pipe the key that production uses: `rekeyd rotations adopt NAME --secret-stdin`",
             )
         })
+    }
+
+    /// Keys that a person stored, with their priorities.
+    async fn stored(&self) -> Result<Vec<(i64, Secret)>, EngineError> {
+        let rows = self.engine.parts.store.keys().await?;
+        let manual =
+            rows.iter().filter(|row| row.provider == self.account.provider && row.role == Role::Manual);
+        let open = |row: &KeyRow| Ok(self.engine.open(row)?.map(|secret| (row.priority, secret)));
+        manual.filter_map(|row| open(row).transpose()).collect()
+    }
+
+    /// What the destinations of a rotation hold, where they give it back.
+    async fn published(&mut self, rotation: &Rotation) -> Result<Vec<Secret>, EngineError> {
+        let mut held = Vec::new();
+        for target in &rotation.policy.targets {
+            let place = self.engine.place(&target.name)?.clone();
+            let deadline = self.deadline_for(&place).await?;
+            let read = match place.adapter.ledger() {
+                Some(ledger) => ledger.entries(deadline).await.map(|rows| {
+                    let own = rows.into_iter().find(|row| row.number == ledger.own_number());
+                    own.map(|row| row.secret)
+                }),
+                None => place.adapter.held(deadline).await,
+            };
+            let what = || format!("destination {} could not be read", target.name);
+            held.extend(read.map_err(|failure| EngineError::outside(what(), failure))?);
+        }
+        Ok(held)
     }
 
     async fn may_adopt(&mut self, remote: &RemoteKey, secret: Option<&Secret>) -> Result<(), EngineError> {

@@ -190,3 +190,37 @@ async fn a_wrong_encryption_key_is_looked_for_where_the_configuration_points() {
     assert_eq!(out.status, 2, "{out:?}");
     assert!(out.stderr.contains(&reference) && !out.stderr.contains("BYOK"), "{}", out.stderr);
 }
+
+on_both_databases! {
+    async fn adopt_finds_the_key_that_a_destination_holds(db: Db) {
+        let world = World::new(db).await;
+        // Stored as a backup, and not what production reads.
+        let backup = world.openrouter.new_regular_key("backup");
+        world.rekeyd_with(&["keys", "add", "openrouter"], &backup).await.ok();
+        world.rekeyd(&["rotations", "adopt", "production"]).await.ok();
+        let current = world.rotation().await["current"].clone();
+        assert_eq!(current["hash"], world.first_hash(), "{current}");
+        assert_eq!(current["generation"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adopt_does_not_guess() {
+    let world = World::new(Db::Sqlite).await;
+    world.private("agent.env", &format!("{SECRET}=sk-or-v1-of-nobody\n"));
+    let none = world.rekeyd(&["rotations", "adopt", "production"]).await;
+    assert_eq!(none.status, 2, "{none:?}");
+    // Two readable destinations that hold different keys of the account.
+    let other = world.openrouter.new_regular_key("other");
+    world.private("agent.env", &format!("{SECRET}={}\n", world.first));
+    let raw = world.private("raw", &other);
+    let more =
+        format!("[[destinations]]\nname = \"raw\"\ntype = \"file\"\npath = {raw:?}\nformat = \"raw\"\n");
+    world.configure_with(&more, r#"["agent-env", "raw"]"#);
+    let several = world.rekeyd(&["rotations", "adopt", "production"]).await;
+    assert_eq!(several.status, 2, "{several:?}");
+    assert!(several.stderr.contains("several keys"), "{}", several.stderr);
+    world.private("raw", &world.first);
+    world.rekeyd(&["rotations", "adopt", "production"]).await.ok();
+    assert_eq!(world.rotation().await["current"]["hash"], world.first_hash());
+}
