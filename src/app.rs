@@ -29,7 +29,7 @@ use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
-use crate::net::{Http, HttpOptions};
+use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
@@ -76,6 +76,15 @@ pub fn ring(settings: &Settings) -> anyhow::Result<Ring> {
         let hint = error.hint().map(str::to_owned);
         Misconfigured { text: format!("[encryption] keys: {error}"), hint }.into()
     })
+}
+
+/// Asks the provider of the first account what kind of key this is, before it is written anywhere.
+pub async fn kind_of(settings: &Settings, key: &Secret) -> anyhow::Result<Result<KeyKind, Failure>> {
+    let entry = settings.accounts.first().ok_or_else(|| anyhow!("the configuration has no account"))?;
+    let base = entry.base_url.as_ref().ok_or_else(|| anyhow!("account {} has no base_url", entry.name))?;
+    let issuer = OpenRouter::new(http(settings)?, base.url().clone(), None, key.clone());
+    let deadline = Deadline::after(settings.engine.call_timeout.to_std());
+    Ok(issuer.whoami_provisioning(deadline).await.map(|reply| reply.value.kind))
 }
 
 /// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the

@@ -163,7 +163,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve => serve::run(&context).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
-        Command::Init(flags) => init::run(&context, flags),
+        Command::Init(flags) => init::run(&context, flags).await,
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,
