@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Context;
 use super::drive::{Ending, drive, needs_a_person};
 use super::output::{or_dash, table};
+use crate::domain::rotation::ASKED;
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError, RunView};
@@ -179,9 +180,10 @@ pub(super) async fn finished(
     }
 }
 
-/// R9: what could not go on because the account froze was refused by a safety rule.
+/// R9: what could not go on because the account froze was refused by a safety rule; not so what a person ended.
 async fn not_frozen(engine: &Engine, id: &str) -> anyhow::Result<()> {
-    let Some(row) = engine.store().run(id).await? else { return Ok(()) };
+    let row = engine.store().run(id).await?;
+    let Some(row) = row.filter(|row| row.run.state.reason() != Some(ASKED)) else { return Ok(()) };
     match engine.freeze_of(&row.run.rotation).await? {
         Some(frozen) => Err(frozen.into()),
         None => Ok(()),
