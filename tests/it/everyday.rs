@@ -224,3 +224,43 @@ async fn adopt_does_not_guess() {
     world.rekeyd(&["rotations", "adopt", "production"]).await.ok();
     assert_eq!(world.rotation().await["current"]["hash"], world.first_hash());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentence_of_the_provider_ends_with_one_dot() {
+    let world = World::new(Db::Sqlite).await;
+    let backup = world.openrouter.new_regular_key("backup");
+    world.rekeyd_with(&["keys", "add", "openrouter"], &backup).await.ok();
+    let hash = rekeyd::domain::secret::Secret::new(backup).sha256_hex();
+    world.openrouter.edit_key(&hash, |key| key.deleted = true);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let detail = loop {
+        world.rekeyd(&["keys", "test", "openrouter"]).await;
+        let alerts = world.rekeyd(&["alerts", "list", "--json"]).await.ok().json();
+        if let Some(alert) = alerts.as_array().unwrap().iter().find(|alert| alert["kind"] == "key_invalid") {
+            break alert["detail"].as_str().unwrap().to_owned();
+        }
+        assert!(std::time::Instant::now() < deadline, "nobody was told: {alerts}");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    };
+    assert!(detail.contains("User not found. Replace it"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_parks_again_is_not_called_resumed() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.grace = "1h";
+    world.configure();
+    world.adopt().await;
+    let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+    let id = run["id"].as_str().unwrap();
+    // The configuration forgets a destination (R14): that parks, and goes on parking.
+    world.configure_with("", r#"["agent-env"]"#);
+    let parks = world.rekeyd(&["runs", "watch", id]).await;
+    assert_eq!(parks.status, 1, "{parks:?}");
+    let again = world.rekeyd(&["runs", "resume", id]).await;
+    assert_eq!(again.status, 1, "{again:?}");
+    assert!(again.stdout.contains("parked") && !again.stderr.contains("resumed"), "{again:?}");
+    world.configure();
+    let resumed = world.rekeyd(&["runs", "resume", id]).await.ok();
+    assert!(resumed.stderr.contains("resumed"), "{resumed:?}");
+}
