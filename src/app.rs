@@ -29,7 +29,7 @@ use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
-use crate::net::{Http, HttpOptions};
+use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
@@ -78,6 +78,15 @@ pub fn ring(settings: &Settings) -> anyhow::Result<Ring> {
         let hint = error.hint().map(str::to_owned);
         Misconfigured { text: format!("[encryption] keys: {error}"), hint }.into()
     })
+}
+
+/// Asks the provider of the first account what kind of key this is, before it is written anywhere.
+pub async fn kind_of(settings: &Settings, key: &Secret) -> anyhow::Result<Result<KeyKind, Failure>> {
+    let entry = settings.accounts.first().ok_or_else(|| anyhow!("the configuration has no account"))?;
+    let base = entry.base_url.as_ref().ok_or_else(|| anyhow!("account {} has no base_url", entry.name))?;
+    let issuer = OpenRouter::new(http(settings)?, base.url().clone(), None, key.clone());
+    let deadline = Deadline::after(settings.engine.call_timeout.to_std());
+    Ok(issuer.whoami_provisioning(deadline).await.map(|reply| reply.value.kind))
 }
 
 /// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the
@@ -132,7 +141,7 @@ impl Adapters {
         clock: Arc<dyn Clock>,
         store: Store,
     ) -> anyhow::Result<Engine> {
-        let (instance, fingerprints) = prove(&store, &self.ring).await?;
+        let (instance, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
         Ok(Engine::new(Parts {
             store,
             ring: self.ring,
@@ -157,14 +166,14 @@ impl Adapters {
 
 /// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
 /// key refuses here, before anything is read or written with it.
-async fn prove(store: &Store, ring: &Ring) -> anyhow::Result<(String, Fingerprinter)> {
+async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result<(String, Fingerprinter)> {
     let instance = store.fact_once("instance", &new_id().replace('-', "")[20..]).await?;
     let sealed = ring.seal(&Fingerprinter::generate());
     let stored = store.fact_once("sealed:fingerprints", sealed.as_str()).await?;
     let key = ring.open(&Sealed::from_stored(stored)).map_err(|_| {
         Misconfigured::new(
             "[encryption] keys: none of the keys opens what this database holds; nothing was changed",
-            "set BYOK_ENCRYPTION_KEY to the key that this database was made with",
+            format!("put the key that this database was made with where [encryption] keys points: {source}"),
         )
     })?;
     Ok((instance, Fingerprinter::new(&key)))

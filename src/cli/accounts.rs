@@ -1,5 +1,6 @@
 //! `accounts list | show | keys | thaw`.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
@@ -142,7 +143,8 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
         KeysCommand::List => {
             let keys = session.account_keys().await?;
             let headers = ["name", "label", "state", "limit", "used", "last used", "hash"];
-            context.out.rows(&keys, &headers, cells)
+            let rows: Vec<Row> = keys.iter().map(row).collect();
+            context.out.rows(&rows, &headers, cells)
         }
         KeysCommand::Create { limit } => {
             let key = session.create_by_hand(limit.map(MicroUsd::from_usd)).await?;
@@ -188,15 +190,53 @@ fn done(context: &Context, what: &str, hash: &str) -> anyhow::Result<()> {
     context.out.value(&json!({ what: hash }), |_| format!("{what} {hash}"))
 }
 
-fn cells(key: &RemoteKey) -> Vec<String> {
+/// A row of `accounts keys`. Money in USD, times RFC 3339 UTC, as everywhere in the interface.
+#[derive(Debug, Serialize)]
+struct Row {
+    hash: String,
+    name: String,
+    label: String,
+    disabled: bool,
+    limit: Option<f64>,
+    limit_remaining: Option<f64>,
+    limit_reset: Option<String>,
+    include_byok_in_limit: bool,
+    usage: f64,
+    byok_usage: f64,
+    last_used_at: Option<String>,
+    expires_at: Option<String>,
+    created_at: Option<String>,
+    workspace: Option<String>,
+}
+
+fn row(key: &RemoteKey) -> Row {
+    Row {
+        hash: key.hash.clone(),
+        name: key.name.clone(),
+        label: key.label.clone(),
+        disabled: key.disabled,
+        limit: key.limit.map(MicroUsd::usd),
+        limit_remaining: key.limit_remaining.map(MicroUsd::usd),
+        limit_reset: key.limit_reset.clone(),
+        include_byok_in_limit: key.include_byok_in_limit,
+        usage: key.usage.usd(),
+        byok_usage: key.byok_usage.usd(),
+        last_used_at: key.last_used_at.map(Timestamp::rfc3339),
+        expires_at: key.expires_at.map(Timestamp::rfc3339),
+        created_at: key.created_at.map(Timestamp::rfc3339),
+        workspace: key.workspace_id.clone(),
+    }
+}
+
+fn cells(row: &Row) -> Vec<String> {
     vec![
-        key.name.clone(),
-        key.label.clone(),
-        if key.disabled { "disabled" } else { "enabled" }.to_owned(),
-        key.limit.map_or_else(|| "-".to_owned(), |limit| format!("{:.2}", limit.usd())),
-        format!("{:.4}", key.usage.usd()),
-        key.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339),
-        key.hash.clone(),
+        row.name.clone(),
+        row.label.clone(),
+        if row.disabled { "disabled" } else { "enabled" }.to_owned(),
+        row.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}")),
+        format!("{:.4}", row.usage),
+        row.last_used_at.clone().unwrap_or_else(|| "never".to_owned()),
+        row.hash.clone(),
     ]
 }
 

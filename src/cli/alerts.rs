@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             let rows = engine.store().alerts(all).await?;
             context.out.rows(
                 &rows,
-                &["id", "severity", "kind", "subject", "opened", "acknowledged", "detail"],
+                &["id", "severity", "kind", "subject", "opened", "over", "acknowledged", "detail"],
                 |row| {
                     vec![
                         row.id.clone(),
@@ -59,6 +59,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
                         row.kind.clone(),
                         row.subject.clone(),
                         row.opened_at.clone(),
+                        or_dash(row.resolved_at.as_ref()),
                         or_dash(row.acked_by.as_ref()),
                         row.detail.clone(),
                     ]

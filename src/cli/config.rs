@@ -38,9 +38,11 @@ fn check(context: &Context) -> anyhow::Result<()> {
     }
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     context.out.value(&serde_json::json!({ "valid": true, "files": files }), |_| {
-        format!(
-            "valid: {}\nsystemd fixes credentials at start: after changing one, restart the service",
-            files.join(", ")
-        )
+        let fixed = if loaded.settings.has_credentials() {
+            "\nsystemd fixes credentials at start: after changing one, restart the service"
+        } else {
+            ""
+        };
+        format!("valid: {}{fixed}", files.join(", "))
     })
 }

@@ -74,14 +74,22 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
             Progress::Wait(until, blockers) => {
                 let left = until.since(engine.clock().now());
                 let state = engine.store().run(run).await?.map(|row| row.run.state);
-                let parked = matches!(state, Some(State::Parked { .. }));
-                if parked || (!wait && (left > SHORT_WAIT || state.is_some_and(|state| is_timed(&state)))) {
+                if needs_a_person(engine, run).await?
+                    || (!wait && (left > SHORT_WAIT || state.is_some_and(|state| is_timed(&state))))
+                {
                     return Ok(Ending::Waiting(until, blockers));
                 }
                 engine.clock().sleep(left.clamp(Span(100), Span::seconds(2))).await;
             }
         }
     }
+}
+
+/// Whether a run goes on only after somebody looked: it is parked, or its account is frozen.
+pub(super) async fn needs_a_person(engine: &Engine, run: &str) -> anyhow::Result<bool> {
+    let Some(row) = engine.store().run(run).await?.filter(|row| row.is_open) else { return Ok(false) };
+    let parked = matches!(row.run.state, State::Parked { .. });
+    Ok(parked || engine.freeze_of(&row.run.rotation).await?.is_some())
 }
 
 /// States whose waits are a matter of hours: the daemon's.

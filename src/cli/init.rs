@@ -15,8 +15,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Context;
-use crate::app::Misconfigured;
-use crate::config::load;
+use crate::app::{self, Misconfigured};
+use crate::config::{Settings, load};
+use crate::domain::key::KeyKind;
+use crate::domain::secret::Secret;
+use crate::engine::EngineError;
 use answers::Answers;
 use files::{Folder, Written};
 
@@ -73,7 +76,7 @@ struct Done {
     next: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
+pub(super) async fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
     let config = std::path::absolute(load::path(context.config.as_deref()))?;
     if config.exists() {
         return Err(Misconfigured {
@@ -87,13 +90,34 @@ pub(super) fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
     let answers = if context.out.asks() { answers::ask(flags)? } else { answers::of_flags(flags)? };
     let folder = Folder::of(&config);
     let text = text::configuration(&answers, &folder);
-    load::parse([(config.as_path(), text.as_str())])?;
+    let parsed = load::parse([(config.as_path(), text.as_str())])?;
+    if let Some(key) = &answers.provisioning_key {
+        prove_kind(&parsed.settings, key).await?;
+    }
     let files = write(&answers, &folder, &config, &text)?;
     let loaded = load(Some(&config))?;
     let missing = loaded.settings.check_references().iter().map(ToString::to_string).collect();
     let done = Done { next: next(&answers, &folder, &config), config, files, missing };
     context.out.value(&done, said)?;
     Ok(0)
+}
+
+/// The two kinds look alike: only the provider can tell (product.md). Without it `init` goes on and says so; what
+/// uses the key later proves it again.
+async fn prove_kind(settings: &Settings, key: &Secret) -> anyhow::Result<()> {
+    match app::kind_of(settings, key).await? {
+        Ok(KeyKind::Provisioning) => Ok(()),
+        Ok(KeyKind::Regular) => Err(EngineError::Refused(
+            "refused: this is a regular key: it calls models and cannot manage keys, so it is no provisioning key; \
+             nothing was written"
+                .to_owned(),
+        )
+        .into()),
+        Err(failure) => {
+            eprintln!("the provisioning key could not be proved: {failure}");
+            Ok(())
+        }
+    }
 }
 
 /// Credentials first, so that a configuration that is there never lacks what was answered.

@@ -228,6 +228,9 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
 
 async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {
     let engine = context.engine().await?;
+    if let Some(name) = provider {
+        engine.provider_of(name).await?;
+    }
     let keys = engine.store().keys().await?;
     let shown = keys.iter().filter(|key| key.role != Role::Dead);
     let rows: Vec<Row> =

@@ -113,11 +113,20 @@ impl Context {
 
     /// The engine, acting as the person at the keyboard.
     async fn engine(&self) -> anyhow::Result<Engine> {
-        let user = std::env::var("SUDO_USER")
-            .or_else(|_| std::env::var("USER"))
-            .unwrap_or_else(|_| "unknown".to_owned());
-        app::engine(&self.settings()?, &format!("cli:{user}")).await
+        app::engine(&self.settings()?, &format!("cli:{}", person())).await
     }
+}
+
+/// Who acts: the person behind sudo, else the login name, else the name or number of the user id.
+fn person() -> String {
+    let named = ["SUDO_USER", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    named.unwrap_or_else(|| {
+        let uid = nix::unistd::Uid::effective();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        user.map_or_else(|| uid.to_string(), |user| user.name)
+    })
 }
 
 /// Parses, runs, and reports. The only place where an error chain is printed.
@@ -154,7 +163,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve => serve::run(&context).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
-        Command::Init(flags) => init::run(&context, flags),
+        Command::Init(flags) => init::run(&context, flags).await,
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,

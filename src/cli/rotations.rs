@@ -242,10 +242,10 @@ async fn adopt(
         (Some(hash), _) => Adoption::Hash(hash),
         (None, true) => Adoption::Secret(secret("The key in use")?),
         (None, false) if !std::io::IsTerminal::is_terminal(&std::io::stdin()) => match piped()?.trim_end() {
-            "" => Adoption::Stored,
+            "" => Adoption::Known,
             text => Adoption::Secret(Secret::new(text.to_owned())),
         },
-        (None, false) => Adoption::Stored,
+        (None, false) => Adoption::Known,
     };
     let mut session = engine.session(&account, PATIENCE).await?;
     let adopted = session.adopt(name, adoption).await;

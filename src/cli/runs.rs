@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::Context;
-use super::drive::{Ending, drive};
+use super::drive::{Ending, drive, needs_a_person};
 use super::output::{or_dash, table};
-use crate::domain::rotation::State;
+use crate::domain::rotation::ASKED;
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError, RunView};
@@ -157,6 +157,9 @@ pub(super) async fn finished(
                 Some(error) if *state != "done" => format!("{state}: {error}"),
                 _ => (*state).to_owned(),
             })?;
+            if *state == "aborted" {
+                not_frozen(engine, id).await?;
+            }
             Ok(u8::from(*state != "done"))
         }
         Ending::Waiting(until, blockers) => {
@@ -170,14 +173,20 @@ pub(super) async fn finished(
                 }
                 text
             })?;
-            let parked = engine
-                .store()
-                .run(id)
-                .await?
-                .is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
-            Ok(u8::from(parked))
+            not_frozen(engine, id).await?;
+            Ok(u8::from(needs_a_person(engine, id).await?))
         }
         Ending::Interrupted => Ok(1),
+    }
+}
+
+/// R9: what could not go on because the account froze was refused by a safety rule; not so what a person ended.
+async fn not_frozen(engine: &Engine, id: &str) -> anyhow::Result<()> {
+    let row = engine.store().run(id).await?;
+    let Some(row) = row.filter(|row| row.run.state.reason() != Some(ASKED)) else { return Ok(()) };
+    match engine.freeze_of(&row.run.rotation).await? {
+        Some(frozen) => Err(frozen.into()),
+        None => Ok(()),
     }
 }
 
@@ -225,12 +234,13 @@ pub(super) async fn ask(
         }
     };
     session.close().await?;
-    if let Some(reason) = answer.strip_prefix("refused: ") {
-        return Err(EngineError::Usage { text: reason.to_owned(), hint: None }.into());
+    if answer.starts_with("refused: ") {
+        return Err(EngineError::Refused(answer).into());
     }
     let ending = drive(engine, &account, id, false).await?;
-    let parked =
-        engine.store().run(id).await?.is_some_and(|row| matches!(row.run.state, State::Parked { .. }));
-    eprintln!("{answer}");
-    finished(context, engine, id, &ending).await.map(|_| u8::from(parked))
+    let stuck = needs_a_person(engine, id).await?;
+    if !stuck {
+        eprintln!("{answer}");
+    }
+    finished(context, engine, id, &ending).await.map(|_| u8::from(stuck))
 }

@@ -23,8 +23,7 @@ enum Form {
 
 /// Starts logging: to the journal when systemd runs us, else to stderr.
 pub fn log(settings: &Log) -> Result<(), DaemonError> {
-    // The ticker's own lines say nothing that ours do not.
-    let filter = EnvFilter::try_new(&settings.filter)?.add_directive("tokio_cron_scheduler=warn".parse()?);
+    let filter = filter(&settings.filter)?;
     let form = form(settings.format, std::env::var("JOURNAL_STREAM").ok().as_deref(), stderr_stream());
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -43,6 +42,13 @@ pub fn log(settings: &Log) -> Result<(), DaemonError> {
         Form::Text { colours } => registry.with(stderr.with_ansi(colours)).try_init(),
     };
     started.map_err(|error: TryInitError| DaemonError::Log(error.to_string()))
+}
+
+/// The ticker's own lines say nothing that ours do not, and PostgreSQL's notices (a table that is there already)
+/// nothing at all unless the setting asks for them by name.
+fn filter(setting: &str) -> Result<EnvFilter, DaemonError> {
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{setting}"))?;
+    Ok(filter.add_directive("tokio_cron_scheduler=warn".parse()?))
 }
 
 /// `$JOURNAL_STREAM` names the device and inode of the stream that systemd connected; a redirected stderr is another.
@@ -66,6 +72,21 @@ fn stderr_stream() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shows_notices(setting: &str) -> bool {
+        let registry = tracing_subscriber::registry().with(filter(setting).unwrap());
+        tracing::subscriber::with_default(
+            registry,
+            || tracing::enabled!(target: "sqlx::postgres::notice", tracing::Level::INFO),
+        )
+    }
+
+    #[test]
+    fn notices_of_postgresql_are_shown_only_when_asked_for() {
+        assert!(!shows_notices("info"));
+        assert!(!shows_notices("debug"));
+        assert!(shows_notices("info,sqlx::postgres::notice=info"));
+    }
 
     #[test]
     fn the_journal_only_when_systemd_reads_our_stderr() {

@@ -108,6 +108,11 @@ impl Destination for File {
         blocking(deadline, move || spec.look(&delivery, &evidence)).await
     }
 
+    async fn held(&self, deadline: Deadline) -> Result<Option<Secret>, Failure> {
+        let spec = self.spec.clone();
+        blocking(deadline, move || spec.held()).await
+    }
+
     /// The write says what it finds: the file's own line of the preflight.
     async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
         let (warnings, seen): (Vec<String>, Vec<String>) =
@@ -139,26 +144,27 @@ impl Format {
         }
     }
 
-    fn holds(&self, content: &[u8], secret: &Secret) -> Result<Held, Failure> {
-        let same = |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| Secret::new(text) == *secret);
-        let values: Vec<bool> = match self {
+    /// What stands under our name; `None` for what cannot be a key.
+    fn values(&self, content: &[u8]) -> Result<Vec<Option<Secret>>, Failure> {
+        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(Secret::new);
+        Ok(match self {
             Self::Raw if content.is_empty() => Vec::new(),
             Self::Raw => {
                 let bare = content.strip_suffix(b"\n").unwrap_or(content);
-                vec![same(bare.strip_suffix(b"\r").filter(|_| bare.len() < content.len()).unwrap_or(bare))]
+                vec![text(bare.strip_suffix(b"\r").filter(|_| bare.len() < content.len()).unwrap_or(bare))]
             }
-            Self::Env { variable } => env::values(content, variable).into_iter().map(same).collect(),
+            Self::Env { variable } => env::values(content, variable).into_iter().map(text).collect(),
             Self::Json { variable } => {
-                let values = json::values(content, variable)?;
-                values
-                    .into_iter()
-                    .map(|value| value.is_some_and(|text| Secret::new(text) == *secret))
-                    .collect()
+                json::values(content, variable)?.into_iter().map(|value| value.map(Secret::new)).collect()
             }
-        };
+        })
+    }
+
+    fn holds(&self, content: &[u8], secret: &Secret) -> Result<Held, Failure> {
+        let values = self.values(content)?;
         Ok(match values.as_slice() {
             [] => Held::Nothing,
-            all if all.iter().all(|same| *same) => Held::Delivered,
+            all if all.iter().all(|value| value.as_ref() == Some(secret)) => Held::Delivered,
             _ => Held::Other,
         })
     }
@@ -255,6 +261,14 @@ impl FileSpec {
             Err(failure) if ours => keep(Standing::Drift(changed(&path, &found, &failure.message))),
             Err(failure) => Err(failure),
         }
+    }
+
+    fn held(&self) -> Result<Option<Secret>, Failure> {
+        let path = disk::resolve(&self.path)?;
+        let Some(found) = disk::read(&path)? else { return Ok(None) };
+        let mut values = self.format.values(&found.bytes).map_err(|failure| about(&path, failure))?;
+        values.dedup();
+        Ok(values.pop().flatten().filter(|_| values.is_empty()))
     }
 
     fn attributes(&self, found: Option<&Found>) -> Result<Attributes, Failure> {

@@ -105,6 +105,12 @@ pub trait Destination: Send + Sync {
     /// (`Value::Null` when there is none, e.g. for an adopted key).
     async fn look(&self, delivery: &Delivery, evidence: &Value, deadline: Deadline) -> Result<Look, Failure>;
 
+    /// The key that stands there now, for kinds that give it back as it is; `None` for all others, and where there is
+    /// not exactly one.
+    async fn held(&self, _deadline: Deadline) -> Result<Option<Secret>, Failure> {
+        Ok(None)
+    }
+
     /// The calls that a publish makes, for `plan`.
     fn plan(&self) -> Vec<PlannedCall>;
 

@@ -26,6 +26,11 @@ impl Secret {
         mask(self.expose())
     }
 
+    /// True for what examples and templates put where a key belongs, see [`is_placeholder`].
+    pub fn is_placeholder(&self) -> bool {
+        is_placeholder(self.expose())
+    }
+
     /// Lowercase hex SHA-256 of the whole text: OpenRouter's `hash` of a key (wire-facts.md).
     pub fn sha256_hex(&self) -> String {
         hex::encode(Sha256::digest(self.expose().as_bytes()))
@@ -46,6 +51,28 @@ impl PartialEq for Secret {
 }
 
 impl Eq for Secret {}
+
+/// `your-api-key-here`, `sk-...`, `changeme`, `<key>`, `${KEY}`, `sk-xxxxxxxx`: text that stands for a key. Words are
+/// sought only where no random key would have them by chance.
+fn is_placeholder(text: &str) -> bool {
+    const WORDS: [&str; 5] = ["changeme", "replaceme", "placeholder", "yourkey", "apikeyhere"];
+    const WHOLE: [&str; 8] = ["todo", "tbd", "none", "null", "secret", "apikey", "example", "dummy"];
+    let letters: String = text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    let yours = letters.starts_with("your") || letters.contains("your") && letters.ends_with("key");
+    let bracketed = [("<", ">"), ("${", "}"), ("{{", "}}")]
+        .iter()
+        .any(|(from, to)| text.starts_with(from) && text.ends_with(to));
+    let tail = text.rsplit(['-', '_']).next().unwrap_or_default();
+    let filler = tail.len() >= 3 && tail.chars().all(|c| tail.starts_with(c));
+    letters.is_empty()
+        || bracketed
+        || yours
+        || filler
+        || text.contains("...")
+        || text.contains('…')
+        || WHOLE.contains(&letters.as_str())
+        || WORDS.iter().any(|word| letters.contains(word))
+}
 
 /// First 7 and last 4 characters (`sk-or-v...1234`); only the last 4 of a secret shorter than 24
 /// characters; `...` alone below 12 (I11).
@@ -135,6 +162,44 @@ fn redact_lookalikes(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_for_a_key_is_not_one() {
+        for text in [
+            "your-api-key-here",
+            "YOUR_OPENAI_API_KEY",
+            "sk-your-key",
+            "sk-...",
+            "sk-or-v1-…",
+            "changeme",
+            "change-me",
+            "replace_me",
+            "<key>",
+            "${OPENAI_API_KEY}",
+            "{{key}}",
+            "sk-xxxxxxxxxxxx",
+            "***",
+            "TODO",
+            "null",
+            "insert-api-key-here",
+        ] {
+            assert!(is_placeholder(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_random_key_is_not_taken_for_a_placeholder() {
+        for text in [
+            "sk-or-v1-0123abcd",
+            "sk-proj-a1B2_c3D4-e5",
+            "AIzaSyD-9tSrke72PouQMnMX",
+            "gsk_Todo4None8null2",
+            "a",
+            "xy",
+        ] {
+            assert!(!is_placeholder(text), "{text}");
+        }
+    }
 
     #[test]
     fn masks_by_length() {

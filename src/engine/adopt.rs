@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::deliver::blank;
+use super::given::wrong_kind;
 use super::session::Session;
 use super::{EngineError, Place, Rotation};
 use crate::destination::{Delivery, Ledger, Standing};
@@ -14,8 +15,8 @@ use crate::store::{Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
 /// Which key is meant.
 #[derive(Debug)]
 pub enum Adoption {
-    /// A stored key that the account's listing knows.
-    Stored,
+    /// The stored or published key that the account's listing knows.
+    Known,
     /// The key itself.
     Secret(Secret),
     /// A key whose secret nobody has: it can be retired, not republished.
@@ -38,13 +39,8 @@ impl Session<'_> {
         }
         let failed = self.list().await?;
         failed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {reason}",
-                self.account.name
-            )));
-        }
-        let (remote, secret) = self.meant(adoption).await?;
+        self.not_frozen().await?;
+        let (remote, secret) = self.meant(&rotation, adoption).await?;
         self.may_adopt(&remote, secret.as_ref()).await?;
         let stored = self.stored_key(&remote.hash).await?;
         if let Some(owner) = stored.as_ref().and_then(|key| key.rotation.clone()) {
@@ -65,6 +61,7 @@ impl Session<'_> {
             },
             None => self.new_row(name, &key, &remote, secret.as_ref()),
         }];
+        changes.extend(remote.created_at.map(|at| Change::IssuedAt { id: id.clone(), at }));
         changes.extend(self.held_by(name, &rotation.policy.targets, &key, secret.as_ref()).await?);
         changes.push(Change::Promote { rotation: name.to_owned(), id: id.clone() });
         changes.push(Change::Adopted { rotation: name.to_owned() });
@@ -137,7 +134,11 @@ impl Session<'_> {
     }
 
     /// The key at the provider, and its secret where there is one.
-    async fn meant(&mut self, adoption: Adoption) -> Result<(RemoteKey, Option<Secret>), EngineError> {
+    async fn meant(
+        &mut self,
+        rotation: &Rotation,
+        adoption: Adoption,
+    ) -> Result<(RemoteKey, Option<Secret>), EngineError> {
         let in_listing = |session: &Self, hash: &str| {
             let listing = session.listing.as_ref();
             listing.and_then(|listing| listing.key(hash).cloned())
@@ -149,50 +150,87 @@ impl Session<'_> {
                 let secret = stored.as_ref().map(|row| self.engine.open(row)).transpose()?.flatten();
                 Ok((remote, secret))
             }
-            Adoption::Secret(secret) => {
-                let remote =
-                    in_listing(self, &secret.sha256_hex()).ok_or_else(|| not_listed(&self.account.name))?;
-                Ok((remote, Some(secret)))
-            }
-            Adoption::Stored => self.stored_candidate().await,
+            Adoption::Secret(secret) => match in_listing(self, &secret.sha256_hex()) {
+                Some(remote) => Ok((remote, Some(secret))),
+                None => Err(self.unknown_key(&secret).await?),
+            },
+            Adoption::Known => self.known(rotation).await,
         }
     }
 
-    async fn stored_candidate(&mut self) -> Result<(RemoteKey, Option<Secret>), EngineError> {
-        let mut found = Vec::new();
-        for row in self.engine.parts.store.keys().await? {
-            if row.provider != self.account.provider || row.role != Role::Manual {
-                continue;
-            }
-            let Some(secret) = self.engine.open(&row)? else { continue };
-            if let Some(remote) = self.listing.as_ref().and_then(|l| l.key(&secret.sha256_hex()).cloned()) {
-                found.push((row.priority, remote, secret));
-            }
+    /// Why a key that the listing does not show cannot be adopted. Listings leave provisioning keys out.
+    async fn unknown_key(&mut self, secret: &Secret) -> Result<EngineError, EngineError> {
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.whoami(secret, deadline).await;
+        let kind = self.noting(called).map(|key| key.kind);
+        let own = secret.sha256_hex() == self.account.issuer.provisioning_hash();
+        Ok(match kind {
+            Ok(KeyKind::Provisioning) => wrong_kind(),
+            _ if own => wrong_kind(),
+            _ => not_listed(&self.account.name),
+        })
+    }
+
+    /// What production reads goes before what is stored, and of that the highest priority.
+    async fn known(&mut self, rotation: &Rotation) -> Result<(RemoteKey, Option<Secret>), EngineError> {
+        let published = self.published(rotation).await?.into_iter().map(|secret| (i64::MAX, secret));
+        let stored = self.stored().await?;
+        let mut found: Vec<(i64, RemoteKey, Secret)> = Vec::new();
+        for (priority, secret) in published.chain(stored) {
+            let hash = secret.sha256_hex();
+            let listed = self.listing.as_ref().and_then(|listing| listing.key(&hash).cloned());
+            let known = found.iter().any(|(_, remote, _)| remote.hash == hash);
+            found.extend(listed.filter(|_| !known).map(|remote| (priority, remote, secret)));
         }
         found.sort_by_key(|(priority, ..)| -priority);
         let best = found.first().map(|(priority, ..)| *priority);
         let several = found.iter().filter(|(priority, ..)| Some(*priority) == best).count() > 1;
         if several {
             return Err(EngineError::usage(
-                "several stored keys of this account could be meant",
+                "several keys of this account could be meant",
                 "say which one with --hash or --secret-stdin",
             ));
         }
         let first = found.into_iter().next();
         first.map(|(_, remote, secret)| (remote, Some(secret))).ok_or_else(|| {
             EngineError::usage(
-                format!("no stored key is one of account {}", self.account.name),
+                format!("no stored or readable published key is one of account {}", self.account.name),
                 "pipe the key that production uses: `rekeyd rotations adopt NAME --secret-stdin`",
             )
         })
     }
 
+    /// Keys that a person stored, with their priorities.
+    async fn stored(&self) -> Result<Vec<(i64, Secret)>, EngineError> {
+        let rows = self.engine.parts.store.keys().await?;
+        let manual =
+            rows.iter().filter(|row| row.provider == self.account.provider && row.role == Role::Manual);
+        let open = |row: &KeyRow| Ok(self.engine.open(row)?.map(|secret| (row.priority, secret)));
+        manual.filter_map(|row| open(row).transpose()).collect()
+    }
+
+    /// What the destinations of a rotation hold, where they give it back.
+    async fn published(&mut self, rotation: &Rotation) -> Result<Vec<Secret>, EngineError> {
+        let mut held = Vec::new();
+        for target in &rotation.policy.targets {
+            let place = self.engine.place(&target.name)?.clone();
+            let deadline = self.deadline_for(&place).await?;
+            let read = match place.adapter.ledger() {
+                Some(ledger) => ledger.entries(deadline).await.map(|rows| {
+                    let own = rows.into_iter().find(|row| row.number == ledger.own_number());
+                    own.map(|row| row.secret)
+                }),
+                None => place.adapter.held(deadline).await,
+            };
+            let what = || format!("destination {} could not be read", target.name);
+            held.extend(read.map_err(|failure| EngineError::outside(what(), failure))?);
+        }
+        Ok(held)
+    }
+
     async fn may_adopt(&mut self, remote: &RemoteKey, secret: Option<&Secret>) -> Result<(), EngineError> {
         if remote.hash == self.account.issuer.provisioning_hash() {
-            return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production"
-                    .to_owned(),
-            ));
+            return Err(wrong_kind());
         }
         if remote.disabled {
             return Err(EngineError::Refused(format!(
@@ -207,10 +245,7 @@ impl Session<'_> {
             .noting(called)
             .map_err(|failure| EngineError::outside("the key could not be tested", failure))?;
         if key.kind == KeyKind::Provisioning {
-            return Err(EngineError::Refused(
-                "refused: this is a provisioning key: it cannot call models and must never reach production"
-                    .to_owned(),
-            ));
+            return Err(wrong_kind());
         }
         Ok(())
     }

@@ -12,6 +12,14 @@ pub enum EngineError {
     /// A safety rule says no.
     #[error("{0}")]
     Refused(String),
+    /// Nothing may be created, published or destroyed on this account until a person looked (R9).
+    #[error("refused: account {account} is frozen: {reason}")]
+    Frozen {
+        /// Name of its entry in the configuration.
+        account: String,
+        /// Why it froze.
+        reason: String,
+    },
     /// The guard says no.
     #[error(transparent)]
     Guard(#[from] Refusal),
@@ -45,14 +53,16 @@ pub enum EngineError {
     Illegal(#[from] IllegalEvent),
 }
 
+/// The name that is most like this one.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
+}
+
 impl EngineError {
     /// Something that is not in the configuration.
     pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Self {
         let known: Vec<&String> = known.collect();
-        let nearest = known
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-        let hint = nearest.map(|nearest| match known.len() {
+        let hint = nearest(name, known.iter().map(|name| name.as_str())).map(|nearest| match known.len() {
             1 => format!("there is one: {nearest}"),
             n => format!("there are {n}; the nearest name is {nearest}"),
         });
@@ -76,6 +86,9 @@ impl EngineError {
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),
+            Self::Frozen { account, .. } => {
+                Some(format!("read the alert, then `rekeyd accounts thaw {account}`"))
+            }
             Self::Guard(Refusal::LastRegularKey { .. }) => {
                 Some("issue another key first: `rekeyd rotations run NAME`".to_owned())
             }
@@ -93,7 +106,7 @@ impl EngineError {
     /// Exit status for people and scripts: 1 failed, 2 usage, 3 refused by a safety rule (interface.md §2).
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Guard(_) => 3,
+            Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) => 3,
             Self::Usage { .. } | Self::Crypto(_) => 2,
             _ => 1,
         }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::error::nearest;
 use super::record::Look;
 use super::{Engine, EngineError};
 use crate::domain::outcome::{Failure, FailureKind};
@@ -56,11 +57,26 @@ fn well_formed(secret: &Secret) -> Result<(), EngineError> {
     Err(EngineError::Usage { text: format!("this is not a key: {reason}"), hint: None })
 }
 
+/// 100 production, 50 to 90 backup, below 50 testing.
+fn in_range(priority: i64) -> Result<(), EngineError> {
+    if (0..=100).contains(&priority) {
+        return Ok(());
+    }
+    Err(EngineError::usage(
+        format!("there is no priority {priority}"),
+        "from 0 to 100: 100 is production, 50 to 90 backup, below 50 testing",
+    ))
+}
+
 impl Engine {
     /// Stores a key of any provider. A provisioning key is refused, always; a key that the provider refuses is
-    /// refused unless `test` is off. Where keys come in two kinds the kind is asked for even then (product.md).
-    pub async fn add_key(&self, add: AddKey) -> Result<Added, EngineError> {
+    /// refused unless `test` is off; a placeholder is stored inactive. Where keys come in two kinds the kind is asked for even then (product.md).
+    pub async fn add_key(&self, mut add: AddKey) -> Result<Added, EngineError> {
         well_formed(&add.secret)?;
+        in_range(add.priority)?;
+        if add.secret.is_placeholder() {
+            (add.is_active, add.test) = (false, false);
+        }
         let provider = self.provider_of(&add.provider).await?;
         let fingerprint = self.parts.fingerprints.of(&add.secret);
         let known = self.parts.store.keys().await?;
@@ -117,7 +133,7 @@ impl Engine {
     }
 
     /// The stored provider, or the row of the catalog with this name.
-    async fn provider_of(&self, name: &str) -> Result<ProviderRow, EngineError> {
+    pub async fn provider_of(&self, name: &str) -> Result<ProviderRow, EngineError> {
         let stored = self.parts.store.providers().await?;
         if let Some(row) = stored.into_iter().find(|row| row.name == name) {
             return Ok(row);
@@ -126,9 +142,10 @@ impl Engine {
         if kinds.contains(&name) {
             return Ok(ProviderRow { name: name.to_owned(), kind: name.to_owned(), base_url: None });
         }
+        let nearest = nearest(name, kinds.iter().copied()).unwrap_or_default();
         Err(EngineError::usage(
             format!("there is no provider {name:?}"),
-            format!("the catalog has {}", kinds.join(", ")),
+            format!("the nearest name is {nearest}; the catalog has {}", kinds.join(", ")),
         ))
     }
 
@@ -163,6 +180,11 @@ impl Engine {
         seen: Option<&Observation>,
     ) -> Option<String> {
         let mut said = Vec::new();
+        if add.secret.is_placeholder() {
+            return Some(
+                "this looks like a placeholder: stored inactive, never tested nor handed out".to_owned(),
+            );
+        }
         if let Some(form) = self.parts.tester.odd_form(&provider.kind, &add.secret) {
             said.push(format!("keys of provider {} usually look like this: {form}", provider.name));
         }
@@ -190,7 +212,8 @@ fn number_of(key: &KeyRow) -> String {
     key.number.map_or_else(|| "none".to_owned(), |number| number.to_string())
 }
 
-fn wrong_kind() -> EngineError {
+/// A provisioning key where a regular one belongs.
+pub(super) fn wrong_kind() -> EngineError {
     EngineError::Refused(
         "refused: this is a provisioning key: it manages keys and cannot call a model, so it is never stored as a \
          regular one; put it where accounts.provisioning_key points"

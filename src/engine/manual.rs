@@ -193,12 +193,7 @@ impl Session<'_> {
         self.list()
             .await?
             .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {reason}",
-                self.account.name
-            )));
-        }
+        self.not_frozen().await?;
         let name = format!("{}manual/{}", self.prefix(), self.engine.clock().nonce());
         let spec = KeySpec { limit, workspace: self.account.workspace.clone(), ..KeySpec::default() };
         let effect = NewEffect {

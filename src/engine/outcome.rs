@@ -2,7 +2,8 @@
 
 use super::session::Session;
 use crate::domain::alert::{Kind, NewAlert};
-use crate::domain::rotation::{Event, KeyRef, Retiree, Run, State, Trigger};
+use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger};
+use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::store::Change;
 
 impl Session<'_> {
@@ -10,7 +11,7 @@ impl Session<'_> {
     pub(super) fn consequences(&self, before: &Run, event: &Event, after: &Run) -> Vec<Change> {
         let mut changes = roles(before, event);
         changes.extend(answers(before, event));
-        changes.extend(alerts(before, event, after));
+        changes.extend(alerts(before, event, after, self.now()));
         if matches!(event, Event::PublishedEverywhere { .. }) {
             // A key that works was just proved.
             let subject = format!("account {}", self.account.name);
@@ -66,7 +67,7 @@ fn answers(run: &Run, event: &Event) -> Vec<Change> {
 }
 
 /// What the admins are told, and what is over.
-fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
+fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
     let subject = format!("rotation {}", run.rotation);
     let open = |kind: Kind, detail: String| {
         Change::Alert(NewAlert::new(kind, subject.clone(), detail).rotation(run.rotation.clone()))
@@ -92,7 +93,7 @@ fn alerts(run: &Run, event: &Event, after: &Run) -> Vec<Change> {
             Kind::RotationFailed,
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
         )],
-        Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run))],
+        Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run, now))],
         Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
         Event::Released { destination, .. } => released(destination, resolve(Kind::RotationParked)),
         Event::PublishedEverywhere { .. } => {
@@ -142,10 +143,89 @@ fn again(run: &Run) -> String {
     }
 }
 
-fn in_use(run: &Run) -> String {
+/// The old key outlives `max_overlap`: how much it is used, and since when.
+fn in_use(run: &Run, now: Stamp) -> String {
+    let since = match run.state.underlying() {
+        State::Grace { since, .. } => format!(" since {}", since.ours.rfc3339()),
+        _ => String::new(),
+    };
+    let keys: Vec<String> = run.retirees.iter().filter_map(|retiree| figures(retiree, now)).collect();
     format!(
-        "The old key of rotation {} is still used although every required destination holds the new one. It is not \
-         disabled while it is in use: `rekeyd why {}` says since when. Find the consumer that still holds it.",
-        run.rotation, run.rotation
+        "An old key of rotation {} is still needed, although every required destination holds the new one{since}. {} It \
+         is not disabled while it is in use, or while a destination may hold it. Find the consumer that still has it.",
+        run.rotation,
+        keys.join(" ")
     )
+}
+
+/// What the provider last showed of one key on its way out, in one sentence.
+fn figures(retiree: &Retiree, now: Stamp) -> Option<String> {
+    let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return None };
+    let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
+    let ago = Span(now.ours.since(since.ours).0.max(0) / 1000 * 1000);
+    Some(format!(
+        "Generation {}: last used {used}, {:.4} USD spent in all ({:.4} USD more with own vendor keys); these figures \
+         have stood since {}, {} ago.",
+        retiree.key.generation,
+        figures.usage.usd(),
+        figures.byok_usage.usd(),
+        since.ours.rfc3339(),
+        humantime::format_duration(ago.to_std())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::MicroUsd;
+    use crate::domain::rotation::{Figures, Policy, SpecPolicy};
+
+    fn at(seconds: i64) -> Stamp {
+        Stamp { ours: Timestamp(seconds * 1000), theirs: None }
+    }
+
+    fn run_in_grace(phase: Phase) -> Run {
+        let policy = Policy {
+            targets: Vec::new(),
+            grace: Span::ZERO,
+            quiet: Span::ZERO,
+            observe: Span::ZERO,
+            max_overlap: Span::ZERO,
+            propagation: Span::ZERO,
+            settle: Span::ZERO,
+            confirm_after: Span::ZERO,
+            spec: SpecPolicy::default(),
+            chat_model: None,
+        };
+        let mut run = Run::new("r".into(), "production".into(), "org:a".into(), Trigger::Manual, policy);
+        let key = KeyRef { id: "k".into(), generation: 4, hash: "h".into(), has_secret: true };
+        run.retirees = vec![Retiree { phase, ..Retiree::new(key, false, Span::ZERO) }];
+        run.state = State::Grace { since: at(60), overlap_told: false };
+        run
+    }
+
+    #[test]
+    fn a_key_that_is_still_used_is_told_with_its_figures() {
+        let figures = Figures {
+            usage: MicroUsd::from_usd(1.25),
+            byok_usage: MicroUsd(0),
+            last_used_at: Some(Timestamp(3_590_000)),
+        };
+        let told = in_use(&run_in_grace(Phase::Live { quiet: Some((figures, at(3_600))) }), at(3_660));
+        for said in [
+            "since 1970-01-01T00:01:00",
+            "Generation 4: last used 1970-01-01T00:59:50",
+            "1.2500 USD",
+            "have stood since 1970-01-01T01:00:00",
+            "1m ago",
+        ] {
+            assert!(told.contains(said), "{said}: {told}");
+        }
+        assert!(!told.contains("rekeyd why"), "{told}");
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_not_told_of() {
+        assert!(!in_use(&run_in_grace(Phase::Dead), at(3_660)).contains("Generation"));
+    }
 }

@@ -80,7 +80,10 @@ impl Session<'_> {
         let successor = self.start_emergency(Trigger::Heal, &run.rotation, None, &reason).await;
         match successor {
             Ok(run) => Ok(Performed { run, did: format!("{reason}: a healing run took over") }),
-            Err(EngineError::Usage { text, .. } | EngineError::Refused(text)) => {
+            Err(
+                refusal @ (EngineError::Usage { .. } | EngineError::Refused(_) | EngineError::Frozen { .. }),
+            ) => {
+                let text = refusal.to_string();
                 let event = Event::Parked { reason: format!("{reason}; {text}") };
                 Ok(Performed { run: self.record(run, &event, Vec::new()).await?, did: text })
             }

@@ -127,7 +127,7 @@ impl Session<'_> {
     /// # Errors
     /// Refused while the account is frozen, and for a key that was not just tested valid (R13).
     pub async fn publish_by_hand(&mut self, rotation: &str, name: &str) -> Result<String, EngineError> {
-        self.refuse_when_frozen().await?;
+        self.not_frozen().await?;
         let key = self.engine.current(rotation).await?.ok_or_else(|| {
             EngineError::usage(
                 format!("rotation {rotation} has no current key"),
@@ -138,23 +138,13 @@ impl Session<'_> {
         self.publish_current(rotation, &place, &key).await
     }
 
-    async fn refuse_when_frozen(&self) -> Result<(), EngineError> {
-        let account = self.engine.parts.store.account(&self.identity).await?;
-        match account.and_then(|account| account.frozen) {
-            None => Ok(()),
-            Some(why) => {
-                Err(EngineError::Refused(format!("refused: account {} is frozen: {why}", self.account.name)))
-            }
-        }
-    }
-
     /// The provisioning key for scripts, written again and proved.
     ///
     /// # Errors
     /// Refused while the account is frozen, when it is another account than the keys of the entry's rotations are on,
     /// and unless the key is proved to be a provisioning key.
     pub async fn publish_copy_by_hand(&mut self, name: &str) -> Result<String, EngineError> {
-        self.refuse_when_frozen().await?;
+        self.not_frozen().await?;
         let account = self.account;
         let place = account.provisioning_places.iter().find(|place| place.target.name == name);
         let place = place.ok_or_else(|| {

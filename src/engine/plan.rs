@@ -6,6 +6,7 @@ use super::view::{PlanView, PlannedStep};
 use crate::destination::PlannedCall;
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::{Level, Policy, Target};
+use crate::provider::CHAT_TOKENS;
 use crate::store::{KeyRow, Role};
 
 impl Session<'_> {
@@ -22,7 +23,7 @@ impl Session<'_> {
             .and_then(|hash| self.listing.as_ref().and_then(|listing| listing.key(hash).cloned()));
         let known = self.engine.parts.store.rotation(name).await?.and_then(|row| row.spec);
         let spec = policy.spec.resolve(remote.as_ref().map(RemoteKey::spec).or(known));
-        let mut calls = steps(None, issue_calls(&self.prefix(), name, &spec));
+        let mut calls = steps(None, issue_calls(&self.prefix(), name, &spec, policy.chat_model.as_deref()));
         let mut warnings = self.warnings(name, current, remote.as_ref()).await?;
         for target in &policy.targets {
             let (planned, said) = self.survey_place(target, &generations).await?;
@@ -103,15 +104,21 @@ fn call(call: impl Into<String>, effect: impl Into<String>) -> PlannedCall {
     PlannedCall { call: call.into(), effect: effect.into() }
 }
 
-fn issue_calls(prefix: &str, name: &str, spec: &KeySpec) -> Vec<PlannedCall> {
+fn issue_calls(prefix: &str, name: &str, spec: &KeySpec, chat_model: Option<&str>) -> Vec<PlannedCall> {
     let limit =
         spec.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {:.2} USD", limit.usd()));
     let reset = spec.limit_reset.as_ref().map(|reset| format!(", reset {reset}")).unwrap_or_default();
-    vec![
+    let mut calls = vec![
         call("GET /keys", "list the account, all pages: strays, unknown keys, at least one usable key"),
         call("POST /keys", format!("issue a key named {prefix}{name}/N-… with {limit}{reset}")),
         call("GET /key", "prove the new key with the bytes read back from the store"),
-    ]
+    ];
+    calls.extend(chat_model.map(|model| {
+        let bound =
+            format!("billed: one completion of {model} with the new key, at most {CHAT_TOKENS} tokens");
+        call("POST /chat/completions", format!("{bound}; again only while its answer proves nothing"))
+    }));
+    calls
 }
 
 fn retire_calls(key: &KeyRow, policy: &Policy) -> Vec<PlannedCall> {

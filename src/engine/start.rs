@@ -88,18 +88,18 @@ impl Session<'_> {
         living.find_map(|key| self.another_account(key.account.as_deref()?))
     }
 
-    async fn may_start(&self, row: &RotationRow) -> Result<(), EngineError> {
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {reason}",
-                self.account.name
-            )));
+    /// R9: refused while the account is frozen.
+    pub(super) async fn not_frozen(&self) -> Result<(), EngineError> {
+        match self.engine.parts.store.account(&self.identity).await?.and_then(|account| account.frozen) {
+            None => Ok(()),
+            Some(reason) => Err(EngineError::Frozen { account: self.account.name.clone(), reason }),
         }
+    }
+
+    async fn may_start(&self, row: &RotationRow) -> Result<(), EngineError> {
+        self.not_frozen().await?;
         if row.paused {
-            return Err(EngineError::Usage {
-                text: format!("rotation {} is paused", row.name),
-                hint: Some(format!("`rekeyd rotations resume {}`", row.name)),
-            });
+            return Err(paused(row));
         }
         wants_adopt(row)
     }
@@ -115,12 +115,7 @@ impl Session<'_> {
     ) -> Result<Run, EngineError> {
         let rotation = self.rotation_of_this_account(name)?.clone();
         let row = self.rotation_row(name).await?;
-        if let Some(frozen) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
-            return Err(EngineError::Refused(format!(
-                "refused: account {} is frozen: {frozen}",
-                self.account.name
-            )));
-        }
+        self.not_frozen().await?;
         let now = self.engine.clock().now();
         if trigger == Trigger::Heal {
             // After a thaw nobody but a person knows which key production uses.
@@ -230,6 +225,14 @@ fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
         run.state = State::Grace { since: now, overlap_told: true };
     }
     run
+}
+
+/// A person holds new runs.
+pub(super) fn paused(row: &RotationRow) -> EngineError {
+    let name = &row.name;
+    EngineError::Refused(format!(
+        "refused: rotation {name} is paused; `rekeyd rotations resume {name}` ends that"
+    ))
 }
 
 pub(super) fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {

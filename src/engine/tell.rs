@@ -90,7 +90,7 @@ fn named(row: &KeyRow) -> String {
 }
 
 fn told(row: &KeyRow, health: &Health, seen: &Observation, concern: Concern) -> String {
-    let said = &seen.detail;
+    let said = seen.detail.trim_end_matches('.');
     match concern {
         Concern::Invalid => {
             let todo = if row.rotation.is_some() {

@@ -155,9 +155,7 @@ impl Engine {
         let row = store.rotation(name).await?;
         let generations = store.generations(name).await?;
         let current = generations.iter().find(|key| key.role == Role::Current);
-        let previous = generations.iter().find(|key| {
-            key.generation < current.and_then(|current| current.generation) && key.role != Role::Current
-        });
+        let previous = previous(&generations, current);
         let open = store.open_run(name).await?;
         let holdings = store.holdings(name).await?;
         Ok(RotationView {
@@ -190,9 +188,7 @@ impl Engine {
     /// Frozen, parked, running, paused or idle, in this order.
     async fn state_word(&self, name: &str, open: Option<&RunRow>) -> Result<&'static str, EngineError> {
         let row = self.store().rotation(name).await?;
-        if let Some(account) = row.as_ref().and_then(|row| row.account.clone())
-            && self.store().account(&account).await?.is_some_and(|account| account.frozen.is_some())
-        {
+        if self.freeze_of(name).await?.is_some() {
             return Ok("frozen");
         }
         Ok(match open.map(|open| &open.run.state) {
@@ -201,6 +197,27 @@ impl Engine {
             None if row.is_some_and(|row| row.paused) => "paused",
             None => "idle",
         })
+    }
+
+    /// Why nothing may be changed on the account of a rotation; `None` while it is not frozen (R9).
+    pub async fn freeze_of(&self, name: &str) -> Result<Option<EngineError>, EngineError> {
+        let Some(identity) = self.store().rotation(name).await?.and_then(|row| row.account) else {
+            return Ok(None);
+        };
+        let frozen = self.store().account(&identity).await?.and_then(|account| account.frozen);
+        let account = self.rotation(name).map_or(identity, |rotation| rotation.account.clone());
+        Ok(frozen.map(|reason| EngineError::Frozen { account, reason }))
+    }
+
+    /// What keeps a rotation from a new run, apart from an open one.
+    async fn holds(&self, name: &str) -> Result<Vec<String>, EngineError> {
+        let row = self.store().rotation(name).await?;
+        let paused = row.as_ref().filter(|row| row.paused).map(super::start::paused);
+        let unsure = row.as_ref().and_then(|row| super::start::wants_adopt(row).err());
+        let holds = [self.freeze_of(name).await?, paused, unsure].into_iter().flatten();
+        Ok(holds
+            .map(|why| why.hint().map_or_else(|| why.to_string(), |hint| format!("{why} ({hint})")))
+            .collect())
     }
 
     /// One run with its journal.
@@ -237,7 +254,8 @@ impl Engine {
             let newest = holdings.iter().find(|row| row.fact.address == target.address);
             proved.push(said_of_destination(&target.name, target.required, newest, &generations));
         }
-        let mut blockers = open.as_ref().map(|open| open.blockers.clone()).unwrap_or_default();
+        let mut blockers = self.holds(name).await?;
+        blockers.extend(open.iter().flat_map(|open| open.blockers.clone()));
         if let Some(open) = &open {
             blockers.extend(open.run.patience.reason.clone().filter(|reason| !blockers.contains(reason)));
             blockers.extend(
@@ -250,12 +268,22 @@ impl Engine {
         }
         Ok(WhyView {
             rotation: name.to_owned(),
-            state: open.as_ref().map_or("idle", |open| open.run.state.word()),
+            state: match &open {
+                Some(open) => open.run.state.word(),
+                None => self.state_word(name, None).await?,
+            },
             run: open.map(|open| open.run.id),
             proved,
             blockers,
         })
     }
+}
+
+/// The one before the current; while a rollback is under way, the one that is on its way out again.
+fn previous<'k>(generations: &'k [KeyRow], current: Option<&KeyRow>) -> Option<&'k KeyRow> {
+    let before = |key: &&KeyRow| key.generation < current.and_then(|current| current.generation);
+    let retiring = generations.iter().find(|key| key.role == Role::Retiring);
+    retiring.or_else(|| generations.iter().filter(|key| key.role != Role::Current).find(before))
 }
 
 fn previous_state(key: &KeyRow, open: Option<&RunRow>) -> String {

@@ -19,6 +19,9 @@ use crate::domain::time::Span;
 use crate::domain::verdict::Observation;
 use crate::net::Deadline;
 
+/// Most tokens of the completion that proves a new key, where a policy asks for one.
+pub const CHAT_TOKENS: u32 = 5;
+
 /// A key that was just issued: the only moment its secret is ever shown.
 #[derive(Debug)]
 pub struct IssuedKey {
@@ -80,7 +83,7 @@ pub trait Issuer: Send + Sync {
     /// The account's credits.
     async fn credits(&self, deadline: Deadline) -> Called<Credits>;
 
-    /// One completion of at most 5 tokens with `key`, for `probe = { chat = "model" }`.
+    /// One completion of at most [`CHAT_TOKENS`] with `key`, for `probe = { chat = "model" }`.
     async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()>;
 }
 

@@ -19,14 +19,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::refusal::{Asked, refusal};
-use super::{Credits, IssuedKey, Issuer};
+use super::{CHAT_TOKENS, Credits, IssuedKey, Issuer};
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::{Called, Failure, FailureKind, Reply};
 use crate::domain::secret::Secret;
 use crate::net::{Answer, Deadline, Http, secret_header};
-
-/// Most tokens of the completion that proves a key, where a policy asks for one.
-const CHAT_TOKENS: u32 = 5;
 
 /// An OpenRouter account, by its provisioning key.
 #[derive(Debug, Clone)]

@@ -77,6 +77,7 @@ async fn plan_shows_every_call_and_changes_nothing() {
     {
         assert!(calls.iter().any(|call| call.contains(expected)), "{expected} is missing: {calls:#?}");
     }
+    assert!(!calls.iter().any(|call| call.contains("/chat/completions")), "nothing is billed by default");
     assert_eq!(world.openrouter.keys(), before);
     assert!(plan["warnings"].as_array().unwrap().iter().any(|w| w.as_str().unwrap().contains("guardrails")));
 }
@@ -129,4 +130,170 @@ async fn a_demo_that_is_ended_leaves_nothing_behind() {
             assert!(answer.is_err(), "{signal}: its database still answers at {url}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plan_shows_what_a_billed_probe_may_cost() {
+    let world = World::new(Db::Sqlite).await;
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    let billed = "every = \"30d\"\nprobe = { chat = \"acme/small\" }";
+    std::fs::write(world.path("rekeyd.toml"), text.replace("every = \"30d\"", billed)).unwrap();
+    world.adopt().await;
+    let plan = world.rekeyd(&["rotations", "plan", "production", "--json"]).await.ok().json();
+    let calls = plan["calls"].as_array().unwrap();
+    let chat = calls.iter().find(|call| call["call"] == "POST /chat/completions").unwrap();
+    let effect = chat["effect"].as_str().unwrap();
+    assert!(effect.contains("acme/small") && effect.contains("at most 5 tokens"), "{effect}");
+    // What the plan says is what the run does.
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    let billed =
+        world.openrouter.requests().into_iter().filter(|request| request.path.ends_with("/chat/completions"));
+    assert_eq!(billed.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_an_account_are_shown_in_dollars_and_rfc_3339() {
+    let world = World::new(Db::Sqlite).await;
+    assert!(world.openrouter.use_key(&world.first, 0.25));
+    let create = ["accounts", "keys", "main", "create", "--limit", "12.5"];
+    world.rekeyd(&create).await.ok();
+    let keys = world.rekeyd(&["accounts", "keys", "main", "--json"]).await.ok().json();
+    let of = |field: &str, value: serde_json::Value| {
+        keys.as_array()
+            .unwrap()
+            .iter()
+            .find(|key| key[field] == value)
+            .unwrap_or_else(|| panic!("{field}: {keys}"))
+    };
+    let limited = of("limit", json!(12.5));
+    assert_eq!(limited["limit_remaining"], json!(12.5));
+    let used = of("usage", json!(0.25));
+    for time in [&used["last_used_at"], &used["created_at"], &limited["created_at"]] {
+        let text = time.as_str().unwrap_or_else(|| panic!("a time is text: {keys}"));
+        assert!(chrono::DateTime::parse_from_rfc3339(text).is_ok() && text.ends_with('Z'), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_placeholder_is_stored_inactive_and_never_tested() {
+    let world = World::new(Db::Sqlite).await;
+    let out = world.rekeyd_with(&["keys", "add", "openai", "--json"], "your-api-key-here").await.ok();
+    assert!(out.stderr.contains("placeholder"), "{}", out.stderr);
+    let key = out.json();
+    assert_eq!((&key["is_active"], &key["status"]), (&json!(false), &json!("untested")), "{key}");
+    let tested = world.rekeyd(&["keys", "test", "--all", "--json"]).await.ok().json();
+    assert_eq!(tested, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistyped_names_and_priorities_are_usage_errors() {
+    let world = World::new(Db::Sqlite).await;
+    let out = world.rekeyd(&["keys", "list", "--provider", "opnrouter"]).await;
+    assert_eq!(out.status, 2, "{out:?}");
+    assert!(out.stderr.contains("the nearest name is openrouter"), "{}", out.stderr);
+    for priority in ["300", "101"] {
+        let add = ["keys", "add", "openai", "--no-test", "--priority", priority];
+        let out = world.rekeyd_with(&add, "sk-proj-not-a-key-0").await;
+        assert_eq!(out.status, 2, "{out:?}");
+        assert!(out.stderr.contains("100 is production"), "{}", out.stderr);
+    }
+    let check = world.rekeyd(&["config", "check"]).await.ok();
+    assert!(!check.stdout.contains("systemd"), "it has no credentials of systemd: {}", check.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adopted_key_is_as_old_as_its_provider_says() {
+    let world = World::new(Db::Sqlite).await;
+    let made = "2026-01-02T03:04:05.000Z";
+    let at = chrono::DateTime::parse_from_rfc3339(made).unwrap().to_utc();
+    world.openrouter.edit_key(&world.first_hash(), |key| key.created_at = at);
+    world.adopt().await;
+    assert_eq!(world.rotation().await["current"]["issued_at"], made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_encryption_key_is_looked_for_where_the_configuration_points() {
+    let world = World::new(Db::Sqlite).await;
+    world.adopt().await;
+    let other = world.private("other-key", rekeyd::crypto::fernet::generate_key().expose());
+    let reference = format!("file:{}", other.display());
+    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+    std::fs::write(world.path("rekeyd.toml"), text.replace("env:BYOK_ENCRYPTION_KEY", &reference)).unwrap();
+    let out = world.rekeyd(&["keys", "list"]).await;
+    assert_eq!(out.status, 2, "{out:?}");
+    assert!(out.stderr.contains(&reference) && !out.stderr.contains("BYOK"), "{}", out.stderr);
+}
+
+on_both_databases! {
+    async fn adopt_finds_the_key_that_a_destination_holds(db: Db) {
+        let world = World::new(db).await;
+        // Stored as a backup, and not what production reads.
+        let backup = world.openrouter.new_regular_key("backup");
+        world.rekeyd_with(&["keys", "add", "openrouter"], &backup).await.ok();
+        world.rekeyd(&["rotations", "adopt", "production"]).await.ok();
+        let current = world.rotation().await["current"].clone();
+        assert_eq!(current["hash"], world.first_hash(), "{current}");
+        assert_eq!(current["generation"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adopt_does_not_guess() {
+    let world = World::new(Db::Sqlite).await;
+    world.private("agent.env", &format!("{SECRET}=sk-or-v1-of-nobody\n"));
+    let none = world.rekeyd(&["rotations", "adopt", "production"]).await;
+    assert_eq!(none.status, 2, "{none:?}");
+    // Two readable destinations that hold different keys of the account.
+    let other = world.openrouter.new_regular_key("other");
+    world.private("agent.env", &format!("{SECRET}={}\n", world.first));
+    let raw = world.private("raw", &other);
+    let more =
+        format!("[[destinations]]\nname = \"raw\"\ntype = \"file\"\npath = {raw:?}\nformat = \"raw\"\n");
+    world.configure_with(&more, r#"["agent-env", "raw"]"#);
+    let several = world.rekeyd(&["rotations", "adopt", "production"]).await;
+    assert_eq!(several.status, 2, "{several:?}");
+    assert!(several.stderr.contains("several keys"), "{}", several.stderr);
+    world.private("raw", &world.first);
+    world.rekeyd(&["rotations", "adopt", "production"]).await.ok();
+    assert_eq!(world.rotation().await["current"]["hash"], world.first_hash());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentence_of_the_provider_ends_with_one_dot() {
+    let world = World::new(Db::Sqlite).await;
+    let backup = world.openrouter.new_regular_key("backup");
+    world.rekeyd_with(&["keys", "add", "openrouter"], &backup).await.ok();
+    let hash = rekeyd::domain::secret::Secret::new(backup).sha256_hex();
+    world.openrouter.edit_key(&hash, |key| key.deleted = true);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    let detail = loop {
+        world.rekeyd(&["keys", "test", "openrouter"]).await;
+        let alerts = world.rekeyd(&["alerts", "list", "--json"]).await.ok().json();
+        if let Some(alert) = alerts.as_array().unwrap().iter().find(|alert| alert["kind"] == "key_invalid") {
+            break alert["detail"].as_str().unwrap().to_owned();
+        }
+        assert!(std::time::Instant::now() < deadline, "nobody was told: {alerts}");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    };
+    assert!(detail.contains("User not found. Replace it"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_parks_again_is_not_called_resumed() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.grace = "1h";
+    world.configure();
+    world.adopt().await;
+    let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+    let id = run["id"].as_str().unwrap();
+    // The configuration forgets a destination (R14): that parks, and goes on parking.
+    world.configure_with("", r#"["agent-env"]"#);
+    let parks = world.rekeyd(&["runs", "watch", id]).await;
+    assert_eq!(parks.status, 1, "{parks:?}");
+    let again = world.rekeyd(&["runs", "resume", id]).await;
+    assert_eq!(again.status, 1, "{again:?}");
+    assert!(again.stdout.contains("parked") && !again.stderr.contains("resumed"), "{again:?}");
+    world.configure();
+    let resumed = world.rekeyd(&["runs", "resume", id]).await.ok();
+    assert!(resumed.stderr.contains("resumed"), "{resumed:?}");
 }

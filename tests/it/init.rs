@@ -31,6 +31,10 @@ fn init(folder: &Path, more: &[&str]) -> Output {
     args.extend(["--github-repository", "acme/app", "--github-token-file", &t]);
     args.extend(["--smtp", "smtp://mailer@mail.example.com:587", "--smtp-password-file", &m]);
     args.extend(["--from", "rekeyd@example.com", "--to", "ops@example.com"]);
+    if !more.contains(&"--base-url") {
+        // Nobody answers there.
+        args.extend(["--base-url", "http://127.0.0.1:1/api/v1"]);
+    }
     args.extend(more);
     rekeyd(&args)
 }
@@ -70,6 +74,33 @@ fn it_writes_a_valid_configuration_that_others_cannot_read() {
     let config = etc.join("rekeyd.toml").display().to_string();
     let check = rekeyd(&["config", "check", "--config", &config]);
     assert!(check.status.success(), "{}", printed(&check));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_regular_key_is_refused_where_the_provisioning_key_belongs() {
+    let openrouter = rekeyd::sim::openrouter::OpenRouter::start().await;
+    let base = openrouter.base_url();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (config, key) = (path("etc/rekeyd.toml"), path("key"));
+    let args = ["init", "--yes", "--config", &config, "--provisioning-key-file", &key, "--base-url", &base];
+    std::fs::write(&key, openrouter.new_regular_key("production")).unwrap();
+    let refused = rekeyd(&args);
+    assert_eq!(refused.status.code(), Some(3), "{}", printed(&refused));
+    assert!(printed(&refused).contains("is a regular key"), "{}", printed(&refused));
+    assert!(!folder.path().join("etc").exists(), "it left something behind");
+    std::fs::write(&key, openrouter.new_provisioning_key()).unwrap();
+    let done = rekeyd(&args);
+    assert!(done.status.success(), "{}", printed(&done));
+    assert!(!printed(&done).contains("could not be proved"), "{}", printed(&done));
+}
+
+#[test]
+fn it_goes_on_without_the_provider_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = init(folder.path(), &[]);
+    assert!(out.status.success(), "{}", printed(&out));
+    assert!(printed(&out).contains("the provisioning key could not be proved"), "{}", printed(&out));
 }
 
 #[test]

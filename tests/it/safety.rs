@@ -73,17 +73,19 @@ async fn the_wrong_kind_of_key_is_refused_everywhere() {
     for args in
         [&["keys", "add", "openrouter"][..], &["rotations", "adopt", "production", "--secret-stdin"][..]]
     {
-        let out = world.rekeyd_with(args, &world.provisioning).await;
-        assert_ne!(out.status, 0, "{out:?}");
+        let second = world.openrouter.new_provisioning_key();
+        for key in [&world.provisioning, &second] {
+            let out = world.rekeyd_with(args, key).await;
+            assert_eq!(out.status, 3, "{out:?}");
+            let explained =
+                out.stderr.contains("is a provisioning key") && out.stderr.contains("cannot call a model");
+            assert!(explained, "{}", out.stderr);
+        }
     }
-    let second = world.openrouter.new_provisioning_key();
-    let out = world.rekeyd_with(&["keys", "add", "openrouter"], &second).await;
-    assert_eq!(out.status, 3, "{out:?}");
-    assert!(
-        out.stderr.contains("provisioning key") && out.stderr.contains("cannot call a model"),
-        "{}",
-        out.stderr
-    );
+    // A regular key of another account is a mistake, not a danger.
+    let stranger =
+        world.rekeyd_with(&["rotations", "adopt", "production", "--secret-stdin"], "sk-or-v1-stranger").await;
+    assert_eq!(stranger.status, 2, "{stranger:?}");
     // A regular key as a provisioning one.
     world.private("provisioning-key", &world.first);
     let out = world.rekeyd(&["rotations", "run", "production"]).await;
@@ -178,6 +180,17 @@ async fn nonsense(label: &'static str, act: Act) {
     }
 }
 
+/// Without a login name in the environment it is the user id's name that is written down.
+async fn acknowledged_by_uid(world: &World) {
+    let alerts = world.rekeyd(&["alerts", "list", "--json"]).await.ok().json();
+    let frozen = alerts.as_array().unwrap().iter().find(|alert| alert["kind"] == "account_frozen").unwrap();
+    let mut ack = world.command(&["alerts", "ack", frozen["id"].as_str().unwrap(), "--json"]);
+    let out = ack.env_remove("USER").output().await.unwrap();
+    let row: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
+    assert_eq!(row["acked_by"], format!("cli:{}", user.name));
+}
+
 on_both_databases! {
     async fn a_key_of_ours_that_the_journal_does_not_know_freezes(db: Db) {
         let world = World::new(db).await;
@@ -188,13 +201,55 @@ on_both_databases! {
         let (stem, _) = ours.rsplit_once('/').unwrap();
         world.openrouter.new_regular_key(&format!("{stem}/9-0123456789abcdef"));
         let out = world.rekeyd(&["rotations", "run", "production", "--wait"]).await;
-        assert_ne!(out.status, 0, "{out:?}");
+        assert_eq!(out.status, 3, "the run that finds it is refused by the rule: {out:?}");
+        assert!(out.stderr.contains("rekeyd accounts thaw main"), "{}", out.stderr);
         assert_eq!(world.rotation().await["state"], "frozen");
+        let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+        for said in ["account main is frozen", &format!("{stem}/9-"), "rekeyd accounts thaw main"] {
+            assert!(why.contains(said), "{said}: {why}");
+        }
         assert_eq!(world.living().len(), 2);
+        acknowledged_by_uid(&world).await;
         world.rekeyd(&["accounts", "thaw", "main", "--yes"]).await.ok();
+        let over = world.rekeyd(&["alerts", "list", "--all"]).await.ok().stdout;
+        assert!(over.contains("OVER"), "{over}");
         let refused = world.rekeyd(&["rotations", "run", "production"]).await;
         assert_eq!(refused.status, 2, "{refused:?}");
+        let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+        assert!(why.contains("rekeyd rotations adopt production"), "{why}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_asks_against_the_rules_is_refused() {
+    let mut world = World::new(Db::Sqlite).await;
+    world.waits.grace = "1h";
+    world.configure();
+    let hash = world.first_hash();
+    world.rekeyd(&["rotations", "adopt", "production", "--hash", &hash]).await.ok();
+    world.rekeyd(&["rotations", "pause", "production"]).await.ok();
+    let paused = world.rekeyd(&["rotations", "run", "production"]).await;
+    assert_eq!(paused.status, 3, "{paused:?}");
+    assert!(paused.stderr.contains("rekeyd rotations resume production"), "{}", paused.stderr);
+    world.rekeyd(&["rotations", "resume", "production"]).await.ok();
+    let none = world.rekeyd(&["rotations", "rollback", "production"]).await;
+    assert_eq!(none.status, 2, "no run is open: {none:?}");
+    let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();
+    let id = run["id"].as_str().unwrap().to_owned();
+    let published = world.rekeyd(&["runs", "abort", &id]).await;
+    assert_eq!(published.status, 3, "{published:?}");
+    assert!(published.stderr.contains("use rollback"), "{}", published.stderr);
+    let lost = world.rekeyd(&["rotations", "rollback", "production"]).await;
+    assert_eq!(lost.status, 3, "{lost:?}");
+    assert!(lost.stderr.contains("nobody has its secret"), "{}", lost.stderr);
+    assert_untouched(&world);
+    // The new key leaks: the way back ends there.
+    world.rekeyd(&["rotations", "run", "production", "--leaked"]).await.ok();
+    let leaked = world.rekeyd(&["rotations", "rollback", "production"]).await;
+    assert_eq!(leaked.status, 3, "{leaked:?}");
+    assert!(leaked.stderr.contains("leaked") || leaked.stderr.contains("deleted"), "{}", leaked.stderr);
+    let over = world.rekeyd(&["runs", "resume", &id]).await;
+    assert_eq!(over.status, 2, "the run is over: {over:?}");
 }
 
 on_both_databases! {
@@ -215,7 +270,9 @@ on_both_databases! {
         assert!(!world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled);
         assert!(world.at_github().as_deref() == Some(world.first.as_str()), "GitHub holds the old key again");
         assert!(world.in_file().as_deref() == Some(world.first.as_str()), "the file holds the old key again");
-        assert_eq!(world.rotation().await["current"]["generation"], 1);
+        let rotation = world.rotation().await;
+        assert_eq!(rotation["current"]["generation"], 1);
+        assert_eq!(rotation["previous"]["generation"], 2, "the one on its way out: {rotation}");
         world.assert_destinations_work("after the rollback");
     }
 }

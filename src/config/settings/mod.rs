@@ -69,6 +69,11 @@ impl Settings {
         self.origins.check_references()
     }
 
+    /// Whether any secret is a credential, which systemd hands over at start.
+    pub fn has_credentials(&self) -> bool {
+        self.origins.has_credentials()
+    }
+
     /// The accounts whose provider is not among `known`.
     pub fn check_providers(&self, known: &[&str]) -> Vec<Problem> {
         self.origins.check_providers(known)

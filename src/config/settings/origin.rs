@@ -65,6 +65,10 @@ impl Origins {
         problems
     }
 
+    pub(super) fn has_credentials(&self) -> bool {
+        self.references.iter().any(|(_, reference, _)| matches!(reference, SecretRef::Credential(_)))
+    }
+
     pub(super) fn check_providers(&self, known: &[&str]) -> Vec<Problem> {
         let unknown = self.providers.iter().filter(|(_, name)| !known.contains(&name.as_str()));
         let problem = |(place, name): &(Problem, Name)| Problem {
