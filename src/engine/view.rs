@@ -215,9 +215,12 @@ impl Engine {
         let paused = row.as_ref().filter(|row| row.paused).map(super::start::paused);
         let unsure = row.as_ref().and_then(|row| super::start::wants_adopt(row).err());
         let holds = [self.freeze_of(name).await?, paused, unsure].into_iter().flatten();
-        Ok(holds
-            .map(|why| why.hint().map_or_else(|| why.to_string(), |hint| format!("{why} ({hint})")))
-            .collect())
+        let said = |why: EngineError| {
+            let text = why.to_string();
+            let reason = text.trim_start_matches("refused: ");
+            why.hint().map_or_else(|| reason.to_owned(), |hint| format!("{reason} ({hint})"))
+        };
+        Ok(holds.map(said).collect())
     }
 
     /// One run with its journal.
