@@ -61,7 +61,6 @@ impl Session<'_> {
             },
             None => self.new_row(name, &key, &remote, secret.as_ref()),
         }];
-        changes.extend(remote.created_at.map(|at| Change::IssuedAt { id: id.clone(), at }));
         changes.extend(self.held_by(name, &rotation.policy.targets, &key, secret.as_ref()).await?);
         changes.push(Change::Promote { rotation: name.to_owned(), id: id.clone() });
         changes.push(Change::Adopted { rotation: name.to_owned() });

@@ -37,8 +37,6 @@ pub enum Change {
     NewKey { provider: NewProvider, key: Box<NewKey> },
     /// A stored key joins a rotation.
     Adopt { id: String, rotation: String, generation: i64, account: String, hash: String },
-    /// When the provider made an adopted key, which may be long before it was stored here.
-    IssuedAt { id: String, at: Timestamp },
     /// A generation becomes current; whoever was is retiring.
     Promote { rotation: String, id: String },
     /// The provider no longer has it.
@@ -259,7 +257,6 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Adopt { id, rotation, generation, account, hash } => {
             lives::adopt(tx, id, (rotation, *generation), (account, hash)).await
         }
-        Change::IssuedAt { id, at } => lives::issued_at(tx, id, *at).await,
         Change::Promote { rotation, id } => lives::promote(tx, rotation, id).await,
         Change::Bury { id } => lives::bury(tx, id).await,
         Change::Tested { id, facts, health, seen } => lives::tested(tx, id, facts, health, seen).await,

@@ -6,7 +6,6 @@ use super::keys::{NewKey, NewProvider, TestColumn};
 use super::pool::Tx;
 use super::{StoreError, to_json};
 use crate::domain::rotation::facts::KeyFacts;
-use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Health, Observation};
 
 /// Makes the provider when it is not there.
@@ -86,16 +85,6 @@ pub(super) async fn adopt(
     .bind(id)
     .execute(&mut *tx.inner)
     .await?;
-    Ok(())
-}
-
-/// When the provider made it.
-pub(super) async fn issued_at(tx: &mut Tx, id: &str, at: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE keys SET created_at = $1 WHERE id = $2")
-        .bind(at.0)
-        .bind(id)
-        .execute(&mut *tx.inner)
-        .await?;
     Ok(())
 }
 

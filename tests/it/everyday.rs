@@ -202,16 +202,6 @@ async fn mistyped_names_and_priorities_are_usage_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_adopted_key_is_as_old_as_its_provider_says() {
-    let world = World::new(Db::Sqlite).await;
-    let made = "2026-01-02T03:04:05.000Z";
-    let at = chrono::DateTime::parse_from_rfc3339(made).unwrap().to_utc();
-    world.openrouter.edit_key(&world.first_hash(), |key| key.created_at = at);
-    world.adopt().await;
-    assert_eq!(world.rotation().await["current"]["issued_at"], made);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_encryption_key_is_looked_for_where_the_configuration_points() {
     let world = World::new(Db::Sqlite).await;
     world.adopt().await;
