@@ -8,7 +8,7 @@
 #   tests/run.sh faults          the 34 faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh defences [FAULT | WORD…]
 #                                takes each defence of tests/defences.toml away and demands that its test fails; not
-#                                part of all of it: XX minutes on two cores
+#                                part of all of it: it takes about 35 minutes on two cores
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python

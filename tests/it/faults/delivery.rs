@@ -138,6 +138,8 @@ async fn edited(db: Db, tests: &'static str, grace: &'static str) -> Proof {
     assert_old_alive(&world, "drift");
     assert_eq!(world.at_github().as_deref(), Some(other.as_str()), "it is not written over");
     world.rekeyd(&["destinations", "publish", "github-production"]).await.ok();
+    // Else it looks again within five minutes.
+    resume(&world, &run).await;
     until("done", async || runs_in(&world, &["done"]).await == 1).await;
     stop(daemon).await;
     assert_eq!(world.at_github(), world.in_file());

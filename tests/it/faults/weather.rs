@@ -63,7 +63,7 @@ fault! {
         let (current, keys) = (world.at_github(), world.openrouter.keys());
         // The clone runs beside the original.
         let mut clone = world.command(&["rotations", "run", "production", "--wait"]);
-        let out = clone.env("REKEYD_DATABASE_URL", &copy).output().await.unwrap();
+        let out = ended(clone.env("REKEYD_DATABASE_URL", &copy).spawn().unwrap()).await;
         assert!(!out.status.success(), "{out:?}");
         assert_eq!((world.at_github(), world.openrouter.keys()), (current.clone(), keys), "it changed nothing");
         assert_eq!(rotate(&world).await["outcome"], "done", "the original goes on");
