@@ -63,7 +63,7 @@ fn is_placeholder(text: &str) -> bool {
         .iter()
         .any(|(from, to)| text.starts_with(from) && text.ends_with(to));
     let tail = text.rsplit(['-', '_']).next().unwrap_or_default();
-    let filler = tail.len() >= 3 && tail.chars().all(|c| tail.starts_with(c));
+    let filler = tail.len() >= 3 && tail.chars().all(|c| matches!(c, 'x' | 'X' | '*'));
     letters.is_empty()
         || bracketed
         || yours
@@ -194,6 +194,7 @@ mod tests {
             "sk-proj-a1B2_c3D4-e5",
             "AIzaSyD-9tSrke72PouQMnMX",
             "gsk_Todo4None8null2",
+            "sk-false-000000000000",
             "a",
             "xy",
         ] {
