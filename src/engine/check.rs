@@ -104,12 +104,7 @@ impl Engine {
         let Some(lease) = self.queue(scope.why).await? else {
             return Ok(CheckReport { busy: true, ..CheckReport::default() });
         };
-        let report = tokio::select! {
-            report = self.pass(scope, asked_at, &lease, stop) => report,
-            error = self.keep(&lease) => Err(error),
-        };
-        self.parts.store.release(&lease).await?;
-        report
+        self.while_held(&lease, self.pass(scope, asked_at, &lease, stop)).await
     }
 
     async fn pass(
@@ -295,8 +290,22 @@ impl Engine {
         }
     }
 
+    /// Does the work of a pass while its lease is renewed, then gives the lease back. Ends early when it is lost.
+    pub(super) async fn while_held<T>(
+        &self,
+        lease: &Lease,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let done = tokio::select! {
+            done = work => done,
+            error = self.keep(lease) => Err(error),
+        };
+        self.parts.store.release(lease).await?;
+        done
+    }
+
     /// Renews the lease until it is lost.
-    pub(super) async fn keep(&self, lease: &Lease) -> EngineError {
+    async fn keep(&self, lease: &Lease) -> EngineError {
         loop {
             self.clock().sleep(Span(self.parts.lease.0 / 3)).await;
             if let Err(error) = self.parts.store.renew(lease, self.parts.lease).await {

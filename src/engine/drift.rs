@@ -41,12 +41,7 @@ impl Engine {
         }
         let lease = self.parts.store.acquire(QUEUE, &self.parts.owner, self.parts.lease).await?;
         let Some(lease) = lease else { return Ok(()) };
-        let done = tokio::select! {
-            done = self.drift_pass(&lease, stop) => done,
-            error = self.keep(&lease) => Err(error),
-        };
-        self.parts.store.release(&lease).await?;
-        done
+        self.while_held(&lease, self.drift_pass(&lease, stop)).await
     }
 
     async fn marks(&self) -> Result<Marks, EngineError> {
@@ -143,7 +138,7 @@ impl Session<'_> {
         else {
             return Ok(());
         };
-        let frozen = engine.parts.store.account(&self.identity).await?.is_some_and(|it| it.frozen.is_some());
+        let frozen = engine.parts.store.freeze_of(&self.identity).await?.is_some();
         for target in &rotation.policy.targets {
             if stop.is_cancelled() {
                 break;

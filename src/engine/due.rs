@@ -141,8 +141,7 @@ fn overdue_text(rotation: &Rotation, ledger: &Ledger, issued: Timestamp) -> Stri
 impl Session<'_> {
     /// Starts runs of this account that are due, a few at most, the one that waits longest first. Returns their ids.
     pub async fn start_due(&mut self) -> Result<Vec<String>, EngineError> {
-        let account = self.engine.parts.store.account(&self.identity).await?;
-        if account.is_some_and(|account| account.frozen.is_some()) {
+        if self.engine.parts.store.freeze_of(&self.identity).await?.is_some() {
             return Ok(Vec::new());
         }
         // Again, under the lease: another process may have started them meanwhile.

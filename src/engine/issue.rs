@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::EngineError;
+use super::deliver::with_hint;
 use super::session::Session;
 use super::step::Performed;
 use crate::domain::alert::{Kind, NewAlert};
@@ -49,7 +50,7 @@ impl Session<'_> {
         if let Err(failure) = self.reconcile(run.trigger.is_emergency()).await? {
             return Ok(Some(format!("the account could not be listed: {failure}")));
         }
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
+        if let Some(reason) = self.engine.parts.store.freeze_of(&self.identity).await? {
             return Ok(Some(format!("the account is frozen: {reason}")));
         }
         let canary = self.engine.parts.ring.seal(&Secret::new("canary"));
@@ -72,8 +73,7 @@ impl Session<'_> {
             let deadline = self.deadline().await?;
             let place = self.engine.place(&target.name)?;
             if let Err(failure) = place.adapter.preflight(deadline).await {
-                let hint = failure.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                return Ok(Some(format!("destination {}: {failure}{hint}", target.name)));
+                return Ok(Some(format!("destination {}: {}", target.name, with_hint(&failure))));
             }
         }
         Ok(None)
@@ -124,23 +124,13 @@ impl Session<'_> {
         let key = KeyRef { id: new_id(), generation, hash: issued.remote.hash.clone(), has_secret: true };
         let row = NewKey {
             id: key.id.clone(),
-            provider: self.account.provider.clone(),
             name: run.rotation.clone(),
             priority: 100,
-            is_active: true,
-            settings: json!({}),
-            secret: Some(self.engine.parts.ring.seal(&issued.secret).as_str().to_owned()),
-            api_secret: None,
-            fingerprint: Some(self.engine.parts.fingerprints.of(&issued.secret)),
-            mask: issued.secret.mask(),
-            hash: Some(key.hash.clone()),
-            account: Some(self.identity.clone()),
             rotation: Some(run.rotation.clone()),
             generation: Some(generation),
             role: Role::Candidate,
-            origin: Origin::Created,
-            issued_name: Some(name.to_owned()),
             numbered: false,
+            ..self.issued_row(name, &issued)
         };
         let mask = row.mask.clone();
         let extra = vec![
@@ -154,6 +144,30 @@ impl Session<'_> {
         let event = Event::Created { key, at: self.now() };
         let after = self.record(run, &event, extra).await?;
         Ok(Performed { run: after, did: format!("issued generation {generation} ({mask})") })
+    }
+
+    /// The row of a key that this account just issued under a name, of no rotation and with a number.
+    pub(super) fn issued_row(&self, name: &str, issued: &IssuedKey) -> NewKey {
+        NewKey {
+            id: new_id(),
+            provider: self.account.provider.clone(),
+            name: "manual".to_owned(),
+            priority: 50,
+            is_active: true,
+            settings: json!({}),
+            secret: Some(self.engine.parts.ring.seal(&issued.secret).as_str().to_owned()),
+            api_secret: None,
+            fingerprint: Some(self.engine.parts.fingerprints.of(&issued.secret)),
+            mask: issued.secret.mask(),
+            hash: Some(issued.remote.hash.clone()),
+            account: Some(self.identity.clone()),
+            rotation: None,
+            generation: None,
+            role: Role::Manual,
+            origin: Origin::Created,
+            issued_name: Some(name.to_owned()),
+            numbered: true,
+        }
     }
 
     /// The provider row that this account's keys belong to.

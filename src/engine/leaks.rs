@@ -100,12 +100,7 @@ impl Engine {
         }
         let lease = self.parts.store.acquire(QUEUE, &self.parts.owner, self.parts.lease).await?;
         let Some(lease) = lease else { return Ok(()) };
-        let looked = tokio::select! {
-            looked = self.leak_pass(watch, &lease, stop) => looked,
-            error = self.keep(&lease) => Err(error),
-        };
-        self.parts.store.release(&lease).await?;
-        looked
+        self.while_held(&lease, self.leak_pass(watch, &lease, stop)).await
     }
 
     /// Never looked, a time of the schedule came since, or the clock went back.

@@ -9,7 +9,7 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::{Remote, Request};
-use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, NewKey, Origin, Role, new_id};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, new_id};
 
 impl Engine {
     /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
@@ -226,27 +226,8 @@ impl Session<'_> {
         name: &str,
         issued: crate::provider::IssuedKey,
     ) -> Result<KeyRow, EngineError> {
-        let id = new_id();
-        let row = NewKey {
-            id: id.clone(),
-            provider: self.account.provider.clone(),
-            name: "manual".to_owned(),
-            priority: 50,
-            is_active: true,
-            settings: json!({}),
-            secret: Some(self.engine.parts.ring.seal(&issued.secret).as_str().to_owned()),
-            api_secret: None,
-            fingerprint: Some(self.engine.parts.fingerprints.of(&issued.secret)),
-            mask: issued.secret.mask(),
-            hash: Some(issued.remote.hash.clone()),
-            account: Some(self.identity.clone()),
-            rotation: None,
-            generation: None,
-            role: Role::Manual,
-            origin: Origin::Created,
-            issued_name: Some(name.to_owned()),
-            numbered: true,
-        };
+        let row = self.issued_row(name, &issued);
+        let id = row.id.clone();
         let evidence = json!({ "hash": issued.remote.hash, "key": row.mask });
         self.commit(&[
             Change::NewKey { provider: self.provider_row(), key: Box::new(row) },

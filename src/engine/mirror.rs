@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::{Plan, Seen, Wanted, Wish, Write, plan, status};
+use super::deliver::with_hint;
 use super::record::Look;
 use super::{Engine, EngineError, Place};
 use crate::destination::{Entry, Ledger};
@@ -176,7 +177,7 @@ impl Engine {
     /// R9: nothing of a frozen account is published.
     async fn is_frozen(&self, row: &KeyRow) -> Result<bool, EngineError> {
         let Some(identity) = &row.account else { return Ok(false) };
-        Ok(self.parts.store.account(identity).await?.is_some_and(|account| account.frozen.is_some()))
+        Ok(self.parts.store.freeze_of(identity).await?.is_some())
     }
 
     /// R13: a valid test at most five minutes old, made now when there is none.
@@ -230,8 +231,7 @@ impl Engine {
                 memory.attempts += 1;
                 let wait = failure.retry_after.unwrap_or_else(|| self.backoff(memory.attempts));
                 memory.not_before = Some(self.clock().now().plus(wait));
-                let hint = failure.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                let error = format!("{failure}{hint}");
+                let error = with_hint(&failure);
                 if failure.is_permanent() || memory.attempts >= 3 {
                     let what = "does not follow the store, so its application may be handed a dead key";
                     changes

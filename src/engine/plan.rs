@@ -1,6 +1,7 @@
 //! `rotations plan`: every call that a rotation would make, in order, with what it would replace.
 
 use super::EngineError;
+use super::deliver::with_hint;
 use super::session::Session;
 use super::view::{PlanView, PlannedStep};
 use crate::destination::PlannedCall;
@@ -44,10 +45,7 @@ impl Session<'_> {
         let deadline = self.deadline_for(&place).await?;
         let (calls, mut said) = match place.adapter.survey(deadline).await {
             Ok(survey) => (survey.calls, survey.warnings),
-            Err(failure) => {
-                let hint = failure.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                (place.adapter.plan(), vec![format!("{failure}{hint}")])
-            }
+            Err(failure) => (place.adapter.plan(), vec![with_hint(&failure)]),
         };
         let rows = self.engine.parts.store.holdings_at(&target.address).await?;
         match rows.iter().find(|row| row.fact.level > Level::Pending) {
@@ -73,7 +71,7 @@ impl Session<'_> {
         remote: Option<&RemoteKey>,
     ) -> Result<Vec<String>, EngineError> {
         let mut warnings = Vec::new();
-        if let Some(reason) = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen) {
+        if let Some(reason) = self.engine.parts.store.freeze_of(&self.identity).await? {
             warnings.push(format!("the account is frozen: {reason}"));
         }
         match (current, remote) {

@@ -52,7 +52,7 @@ fn copy_delivery(account: &Account, row: &CopyRow) -> Delivery {
 impl Session<'_> {
     /// Brings every copy up to date.
     pub(super) async fn publish_provisioning(&mut self) -> Result<(), EngineError> {
-        let frozen = self.engine.parts.store.account(&self.identity).await?.and_then(|a| a.frozen).is_some();
+        let frozen = self.engine.parts.store.freeze_of(&self.identity).await?.is_some();
         if frozen {
             return Ok(());
         }

@@ -90,7 +90,7 @@ impl Session<'_> {
 
     /// R9: refused while the account is frozen.
     pub(super) async fn not_frozen(&self) -> Result<(), EngineError> {
-        match self.engine.parts.store.account(&self.identity).await?.and_then(|account| account.frozen) {
+        match self.engine.parts.store.freeze_of(&self.identity).await? {
             None => Ok(()),
             Some(reason) => Err(EngineError::Frozen { account: self.account.name.clone(), reason }),
         }

@@ -133,7 +133,7 @@ impl Session<'_> {
         let holdings = store.holdings(&run.rotation).await?;
         Ok(Facts {
             now: self.now(),
-            frozen: store.account(&self.identity).await?.is_some_and(|account| account.frozen.is_some()),
+            frozen: store.freeze_of(&self.identity).await?.is_some(),
             paused: rotation.is_some_and(|rotation| rotation.paused),
             detached: self.another_account(&run.account).or_else(|| self.engine.detached(run)),
             dropped: self.engine.dropped(run),

@@ -98,9 +98,7 @@ impl Session<'_> {
     }
 
     async fn freeze(&self, names: &str) -> Result<(), EngineError> {
-        let already =
-            self.engine.parts.store.account(&self.identity).await?.is_some_and(|a| a.frozen.is_some());
-        if already {
+        if self.engine.parts.store.freeze_of(&self.identity).await?.is_some() {
             return Ok(());
         }
         let reason = format!(

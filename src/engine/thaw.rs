@@ -15,8 +15,7 @@ use crate::store::Change;
 impl Session<'_> {
     /// Ends the freeze. Answers the keys that are foreign from now on.
     pub async fn thaw(&mut self) -> Result<Vec<RemoteKey>, EngineError> {
-        let frozen =
-            self.engine.parts.store.account(&self.identity).await?.and_then(|account| account.frozen);
+        let frozen = self.engine.parts.store.freeze_of(&self.identity).await?;
         if frozen.is_none() {
             return Err(EngineError::Usage {
                 text: format!("account {} is not frozen", self.account.name),

@@ -204,7 +204,7 @@ impl Engine {
         let Some(identity) = self.store().rotation(name).await?.and_then(|row| row.account) else {
             return Ok(None);
         };
-        let frozen = self.store().account(&identity).await?.and_then(|account| account.frozen);
+        let frozen = self.store().freeze_of(&identity).await?;
         let account = self.rotation(name).map_or(identity, |rotation| rotation.account.clone());
         Ok(frozen.map(|reason| EngineError::Frozen { account, reason }))
     }

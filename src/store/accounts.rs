@@ -34,6 +34,11 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
+    /// Why an account is frozen; `None` while it is not (R9).
+    pub async fn freeze_of(&self, identity: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.account(identity).await?.and_then(|account| account.frozen))
+    }
+
     /// An account by identity.
     pub async fn account(&self, identity: &str) -> Result<Option<AccountRow>, StoreError> {
         let row = sqlx::query("SELECT identity, frozen, frozen_reason FROM accounts WHERE identity = $1")
