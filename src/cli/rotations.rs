@@ -40,7 +40,8 @@ pub(super) enum Command {
         #[arg(long)]
         wait: bool,
     },
-    /// Take the key that production uses into the rotation, without rotating it
+    /// Take the key that production uses into the rotation, without rotating it: the one given, else the one that a
+    /// destination shows or that is stored
     Adopt {
         /// Name of the rotation
         name: String,

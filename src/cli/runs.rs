@@ -38,7 +38,7 @@ pub(super) enum Command {
         /// Id of the run
         id: String,
     },
-    /// Say that a destination no longer counts for this run
+    /// Say that a destination no longer counts for this run: an optional one, or one that left the configuration
     Release {
         /// Id of the run
         id: String,
