@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::service::{Live, Service};
 use crate::domain::time::Span;
-use crate::engine::{EngineError, Opened, Progress, Session};
+use crate::engine::{self, EngineError, Opened, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
@@ -122,7 +122,9 @@ impl Service {
         if self.stop.is_cancelled() {
             return Ok(());
         }
-        let Opened::Ready(mut session) = live.engine.open_session(account).await? else { return Ok(()) };
+        let Opened::Ready(mut session) = engine::open_session(&live.engine, account).await? else {
+            return Ok(());
+        };
         let worked = self.work(live, &mut session, account).await;
         session.close().await?;
         worked
@@ -134,15 +136,15 @@ impl Service {
         if self.stop.is_cancelled() {
             return Ok(());
         }
-        session.start_due().await?;
-        for run in live.engine.runs_awake(account).await? {
+        passes::start_due(session).await?;
+        for run in passes::runs_awake(&live.engine, account).await? {
             let mut go_on = true;
             while go_on {
                 let over = live.engine.clock().monotonic().0 - begun.0 > TURN.0;
                 if over || self.stop.is_cancelled() {
                     return Ok(());
                 }
-                go_on = match session.step(&run).await {
+                go_on = match engine::step(session, &run).await {
                     Ok(report) => report.progress == Progress::Again,
                     Err(error) if concerns_all(&error) => return Err(error),
                     Err(error) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ticker::PASSES;
 use crate::clock::Clock;
 use crate::domain::time::Span;
-use crate::engine::Engine;
+use crate::engine::{Engine, commands};
 use crate::store::StoreError;
 
 /// The store answers within this, or it is away.
@@ -114,7 +114,7 @@ async fn look_at_store(engine: &Engine) -> Option<NotReady> {
         Ok(Err(error)) => return not_ready("database", in_public(&error)),
         Ok(Ok(_)) => {}
     }
-    match tokio::time::timeout(PATIENCE, engine.prove_writable()).await {
+    match tokio::time::timeout(PATIENCE, commands::prove_writable(engine)).await {
         Err(_) => not_ready("leases", "the database does not take writes in time"),
         Ok(Err(error)) => not_ready("leases", in_public(&error)),
         Ok(Ok(())) => None,

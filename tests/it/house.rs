@@ -40,6 +40,24 @@ fn rooms_import_only_what_lies_below_them() {
 }
 
 #[test]
+fn files_of_the_engine_form_no_circle() {
+    none(&walls::circles(&everything()));
+}
+
+#[test]
+fn planted_circles_are_seen() {
+    let planted = |path: &[&str], source: &str| Module::parse(path, &path.join("/"), source);
+    let one = planted(&["engine", "run", "step"], "use super::perform;");
+    let two = planted(&["engine", "run", "perform"], "fn f() { crate::engine::run::issue::g(); }");
+    let three = planted(&["engine", "run", "issue"], "use super::step::Report;");
+    let aside = planted(&["engine", "run", "verify"], "use super::step::Report;");
+    assert_eq!(walls::circles(&[one, two, aside]).len(), 0);
+    let one = planted(&["engine", "run", "step"], "use super::perform;");
+    let two = planted(&["engine", "run", "perform"], "fn f() { crate::engine::run::issue::g(); }");
+    assert_eq!(walls::circles(&[one, two, three]).len(), 3);
+}
+
+#[test]
 fn every_room_has_a_place_in_the_table() {
     let modules = library(&root().join("src"));
     let homeless =
@@ -80,6 +98,16 @@ fn planted_breaches_are_seen() {
         (&["cli", "keys"], "use crate::sim::World;", "only cli/demo may import sim"),
         (&["sim", "wire"], "use crate::domain::time::Span;", "sim imports nothing of ours"),
         (&["cli"], "use crate::attic::Trunk;", "attic is no room"),
+        (&["cli", "runs"], "use crate::engine::step;", "calls engine/commands"),
+        (&["http"], "use crate::engine::passes::check_keys;", "calls engine/commands"),
+        (&["engine", "session"], "use super::run::step;", "session may not import run: it is a later step"),
+        (
+            &["engine", "retire", "kill"],
+            "use crate::engine::commands::adopt;",
+            "retire may not import commands",
+        ),
+        (&["engine", "parts"], "use super::session::Session;", "parts may not import session"),
+        (&["engine", "run", "step"], "use crate::engine::Session;", "import it from the folder"),
     ];
     for (path, source, expected) in cases {
         let found = breaches_of(path, source);
@@ -93,7 +121,15 @@ fn what_is_allowed_is_not_taken_for_a_breach() {
     let cases: &[(&[&str], &str)] = &[
         (&["config", "origin"], "use crate::{crypto::SecretRef, domain::name::Name};"),
         (&["engine"], "use crate::provider::{self, Issuer}; use crate::destination::Destination;"),
-        (&["engine", "kill"], "use super::session::Session; use super::super::store::Store;"),
+        (&["engine", "kill"], "use super::super::store::Store;"),
+        (
+            &["engine", "retire", "kill"],
+            "use crate::engine::{Engine, lease}; use super::super::session::Session;",
+        ),
+        (
+            &["cli", "runs"],
+            "use crate::engine::{Engine, EngineError, commands}; use crate::engine::commands::step;",
+        ),
         (&["app"], "use crate::provider::openrouter::OpenRouter; use crate::config::Settings;"),
         (&["cli", "demo"], "use crate::sim::World;"),
         (&["cli", "demo", "story"], "use crate::sim::{github, openrouter};"),
