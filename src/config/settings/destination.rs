@@ -167,7 +167,7 @@ fn read_postgres(file: &file::Postgres, at: &At<'_>) -> Read<DestinationKind> {
     if file.mirror && Name::parse(&provider_name).is_err() {
         return Err(field.problem(
             format!("{provider_name:?} cannot be a provider of ours, so there is nothing to mirror"),
-            "with mirror = true write the name that `rekeyd providers list` shows",
+            "with mirror = true write the provider that its keys are stored under, as `rekeyd keys list` shows it",
         ));
     }
     Ok(DestinationKind::Postgres {

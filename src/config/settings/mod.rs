@@ -23,7 +23,7 @@ pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, W
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
-pub use values::{BadValue, BaseUrl, Cidr, CronExpr};
+pub use values::{BadValue, BaseUrl, CronExpr};
 
 use super::problem::Problem;
 
@@ -59,7 +59,7 @@ pub struct Settings {
     /// `[log]`
     pub log: Log,
     /// Where all of this came from.
-    pub origins: Origins,
+    origins: Origins,
 }
 
 impl Settings {
