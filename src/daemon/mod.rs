@@ -25,7 +25,7 @@ mod ticker;
 
 pub use health::NotReady;
 pub use heartbeat::Heartbeat;
-pub use lifecycle::{Reload, run};
+pub use lifecycle::{Reload, Signals, run};
 pub use logging::log;
 pub use service::{Live, Service};
 pub use ticker::{PASSES, Pass};
