@@ -109,13 +109,13 @@ impl Level {
     }
 }
 
-/// What to do when somebody else changed a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What happens when somebody else changed a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDrift {
-    /// Leave it and tell the admins.
+    /// It is left alone, and an alert opens.
     Hold,
-    /// Write over it.
+    /// The key is written again.
     Overwrite,
 }
 
