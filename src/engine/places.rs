@@ -49,7 +49,7 @@ impl Engine {
     pub async fn check_place(&self, name: &str) -> Result<Checked, EngineError> {
         let (place, account) = self.any_place(name)?;
         let (mut ok, mut seen) = match place.adapter.preflight(self.deadline()).await {
-            Ok(lines) => (true, lines),
+            Ok(found) => (true, found.iter().map(ToString::to_string).collect()),
             Err(failure) => (false, vec![with_hint(&failure)]),
         };
         let standing = match account {
