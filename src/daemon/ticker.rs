@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::DaemonError;
-use super::service::{Live, Service};
+use super::live::Live;
+use super::service::Service;
 use crate::domain::time::Span;
 use crate::engine::{EngineError, passes};
 use crate::store::StoreError;
@@ -39,7 +40,7 @@ pub struct Pass {
     /// A look that takes longer hangs: it makes us unready, and the watchdog kills us. Beyond this come the calls
     /// of a look: every one of them has its own end.
     pub longest: Span,
-    /// The look. Long work on accounts goes to `Service::accounts`, so that the pass comes to its end.
+    /// The look. Long work on accounts goes to [`super::accounts`], so that the pass comes to its end.
     pub look: fn(Arc<Service>, Arc<Live>) -> Passing,
 }
 
@@ -92,7 +93,7 @@ pub static PASSES: &[Pass] = &[
 /// Moves due times, and visits accounts that have a run to start.
 async fn due(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     for account in passes::look_at_schedules(&live.engine).await? {
-        service.visit(&live, &account);
+        service.accounts.visit(&live, &service.stop, &account);
     }
     Ok(())
 }
@@ -100,7 +101,7 @@ async fn due(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> 
 /// Visits accounts with a run that is awake.
 async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     for account in passes::accounts_awake(&live.engine).await? {
-        service.visit(&live, &account);
+        service.accounts.visit(&live, &service.stop, &account);
     }
     Ok(())
 }
@@ -142,6 +143,7 @@ impl Ticker {
         let scheduler = JobScheduler::new().await?;
         let mut tasks = JoinSet::new();
         for pass in PASSES {
+            service.health.watch(pass.name, pass.longest);
             let bell = Arc::new(Notify::new());
             let rings = Arc::clone(&bell);
             scheduler

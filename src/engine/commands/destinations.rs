@@ -46,7 +46,7 @@ pub fn any_place<'e>(
 pub async fn check_place(engine: &Engine, name: &str) -> Result<Checked, EngineError> {
     let (place, account) = any_place(engine, name)?;
     let (mut ok, mut seen) = match place.adapter.preflight(engine.deadline()).await {
-        Ok(lines) => (true, lines),
+        Ok(found) => (true, found.iter().map(ToString::to_string).collect()),
         Err(failure) => (false, vec![address::with_hint(&failure)]),
     };
     let standing = match account {
