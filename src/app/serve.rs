@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{engine, http, rebuilt, resolve};
 use crate::config::{self, Settings, settings};
-use crate::daemon::{self, Heartbeat, Live, Reload, Service};
+use crate::daemon::{self, Heartbeat, Live, Reload, Service, Signals};
 use crate::http::{Listener, Readiness, Unready, router};
 
 /// Who the daemon is in the audit trail.
@@ -16,20 +16,32 @@ const ACTOR: &str = "daemon";
 /// Runs the daemon until a signal stops it. Ready only when the store is migrated, the encryption key proved and
 /// the listener bound.
 pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let settings = config::load(path)?.settings;
     daemon::log(&settings.log)?;
-    let live = Live { engine: engine(&settings, ACTOR).await?, heartbeat: heartbeat(&settings)? };
+    let (service, listener) = tokio::select! {
+        started = start(&settings) => started?,
+        () = signals.asked_to_stop() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
+    let answers = router(Arc::new(Ready(Arc::clone(&service))));
+    let answering = tokio::spawn(listener.serve(answers, service.stopping()));
+    daemon::run(service, reload(path.map(Path::to_owned), settings), signals).await?;
+    answering.await?;
+    Ok(())
+}
+
+/// All that can refuse: the store, the encryption key, the listener.
+async fn start(settings: &Settings) -> anyhow::Result<(Arc<Service>, Listener)> {
+    let live = Live { engine: engine(settings, ACTOR).await?, heartbeat: heartbeat(settings)? };
     let listener = match &settings.server.listen {
         settings::Listen::Tcp(address) => Listener::tcp(*address).await?,
         settings::Listen::Unix(path) => Listener::unix(path).await?,
     };
     tracing::info!(address = listener.address(), "listening");
-    let service = Service::new(live);
-    let answers = router(Arc::new(Ready(Arc::clone(&service))));
-    let answering = tokio::spawn(listener.serve(answers, service.stopping()));
-    daemon::run(service, reload(path.map(Path::to_owned), settings)).await?;
-    answering.await?;
-    Ok(())
+    Ok((Service::new(live), listener))
 }
 
 /// The daemon's health in the words of the HTTP room.
@@ -68,12 +80,12 @@ fn needs_restart(started: &Settings, now: &Settings) -> Vec<String> {
     parts.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
 }
 
-fn heartbeat(settings: &Settings) -> anyhow::Result<Option<Heartbeat>> {
+fn heartbeat(settings: &Settings) -> anyhow::Result<Option<Arc<Heartbeat>>> {
     let Some(entry) = &settings.heartbeat else { return Ok(None) };
     let secret = resolve(&entry.url, "[heartbeat] url")?;
     let url = settings::values::parse_secret_url(&secret).map_err(|error| super::Misconfigured {
         text: format!("[heartbeat] url: {error}"),
         hint: error.hint,
     })?;
-    Ok(Some(Heartbeat { http: http(settings)?, url, every: entry.every }))
+    Ok(Some(Arc::new(Heartbeat { http: http(settings)?, url, every: entry.every })))
 }

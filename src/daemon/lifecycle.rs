@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Live, Service};
+use super::live::Live;
+use super::service::Service;
 use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
 use crate::domain::alert::{Kind, NewAlert};
@@ -33,15 +34,52 @@ pub type Reload = Box<
         + Sync,
 >;
 
+/// The signals that steer the daemon. Until somebody listens, each of them simply ends the process: so they are
+/// listened for before anything else is done, and what comes before the daemon is ready is not lost.
+pub struct Signals {
+    hangup: Signal,
+    stop: StopSignals,
+}
+
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, DaemonError> {
+        let stop = StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
+    }
+
+    /// Ends when one of them says stop.
+    pub async fn asked_to_stop(&mut self) {
+        self.stop.next().await;
+    }
+}
+
+impl StopSignals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Runs until a signal says stop. Everything that can refuse has been done: store, key, listener.
-pub async fn run(service: Arc<Service>, reload: Reload) -> Result<(), DaemonError> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let hard = listen_for_stop(&service)?;
+pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Result<(), DaemonError> {
+    let Signals { mut hangup, stop: stopping } = signals;
+    let hard = heed_stop(&service, stopping);
     let ticker = Ticker::start(&service).await?;
     let mut companions = JoinSet::new();
     companions.spawn(systemd::keep_status(Arc::clone(&service)));
     companions.spawn(systemd::feed_watchdog(Arc::clone(&service)));
-    companions.spawn(heartbeat::keep(Arc::clone(&service)));
+    companions.spawn(keep_heartbeat(Arc::clone(&service)));
     systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(&service).await)]);
     tracing::info!(database = service.live().engine.store().kind().word(), "ready");
     resolve_rejection(&service).await;
@@ -67,28 +105,25 @@ pub async fn run(service: Arc<Service>, reload: Reload) -> Result<(), DaemonErro
     Ok(())
 }
 
+async fn keep_heartbeat(service: Arc<Service>) {
+    let live = service.live();
+    let current = || service.live().heartbeat.clone();
+    heartbeat::keep(current, &service.health, live.engine.clock(), &service.stop).await;
+}
+
 /// The first signal asks to stop, the second does not ask. Returns the second.
-fn listen_for_stop(service: &Arc<Service>) -> Result<CancellationToken, DaemonError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+fn heed_stop(service: &Arc<Service>, mut signals: StopSignals) -> CancellationToken {
     let (soft, hard) = (service.stop.clone(), CancellationToken::new());
     let told = hard.clone();
     tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
+        signals.next().await;
         tracing::info!("stopping: the call in flight is finished first");
         soft.cancel();
-        either(&mut terminate, &mut interrupt).await;
+        signals.next().await;
         tracing::warn!("stopping at once: the next start asks what became of the call in flight");
         told.cancel();
     });
-    Ok(hard)
-}
-
-async fn either(a: &mut Signal, b: &mut Signal) {
-    tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {}
-    }
+    hard
 }
 
 async fn stop(service: &Service, ticker: Ticker, hard: &CancellationToken) {

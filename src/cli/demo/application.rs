@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use tokio::task::JoinHandle;
 
+use super::guard::Guard;
 use crate::clock::Clock;
 use crate::domain::time::Span;
 
@@ -27,19 +28,29 @@ pub(super) struct Application {
 
 impl Application {
     /// Starts a server on a free loopback port; `None` where no programs are installed, or none would run.
-    pub(super) fn start() -> anyhow::Result<Option<Self>> {
+    pub(super) fn start(guard: &mut Guard) -> anyhow::Result<Option<Self>> {
         let Some(programs) = programs() else { return Ok(None) };
         let made = as_server(Path::new("mktemp"), &["-d", "/tmp/rekeyd-demo-db-XXXXXX"])?;
         let folder = PathBuf::from(String::from_utf8(made.stdout)?.trim());
-        let data = folder.join("data").display().to_string();
-        let initdb = ["-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
-        as_server(&programs.join("initdb"), &initdb)?;
+        let data = folder.join("data");
+        guard.server(&data)?;
+        guard.folder(&folder)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        // From here on, whatever fails removes the folder.
+        let server = Self { folder, programs, url, held: Arc::default(), reader: None };
+        server.serve(&data.display().to_string(), port)?;
+        Ok(Some(server))
+    }
+
+    fn serve(&self, data: &str, port: u16) -> anyhow::Result<()> {
+        let Self { folder, programs, .. } = self;
+        let initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
+        as_server(&programs.join("initdb"), &initdb)?;
         let options = format!("-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off", folder.display());
         let log = folder.join("log").display().to_string();
-        as_server(&programs.join("pg_ctl"), &["start", "-w", "-D", &data, "-o", &options, "-l", &log])?;
-        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        Ok(Some(Self { folder, programs, url, held: Arc::default(), reader: None }))
+        as_server(&programs.join("pg_ctl"), &["start", "-w", "-D", data, "-o", &options, "-l", &log])?;
+        Ok(())
     }
 
     pub(super) fn url(&self) -> &str {

@@ -3,16 +3,18 @@
 //! - [`stage`]: simulators of OpenRouter, GitHub, Vercel and a mail server on loopback, a temporary folder, and
 //!   the real daemon, started as a process of its own: nothing in it knows that this is a demo
 //! - [`application`]: an application's PostgreSQL, a real one, where this machine has the programs
+//! - [`guard`]: ends all of it when the demo was killed
 //! - [`agents`]: production: programs that call the provider with the key that they were given
 //! - [`story`]: what happens, and what each step has to prove
 
 mod agents;
 mod application;
+mod guard;
 mod stage;
 mod story;
 
 use stage::Stage;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{line, table};
 
@@ -31,19 +33,30 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
+    // Before anything is there that could be left behind: nobody listening, a signal ends a process on the spot.
+    let mut ending = Ending::listen()?;
     let port = if args.once { 0 } else { args.port };
     let stage = Stage::open(port).await?;
     introduce(&stage);
     if !args.once {
-        return stay(stage).await;
+        let stayed = tokio::select! {
+            stayed = stay(&stage) => stayed,
+            () = ending.asked_for() => Ok(()),
+        };
+        stage.close().await;
+        return stayed.map(|()| 0);
     }
     let played = tokio::select! {
         proofs = story::play(&stage) => Some(proofs),
-        () = asked_to_stop() => None,
+        () = ending.asked_for() => None,
     };
     let log = stage.close().await;
     let Some(proofs) = played else { return Ok(STOPPED) };
-    let proofs = proofs.inspect_err(|_| eprintln!("the daemon's last words:\n{log}"))?;
+    tell(&proofs.inspect_err(|_| eprintln!("the daemon's last words:\n{log}"))?, &log)
+}
+
+/// Prints what was proved. Answers the exit status.
+fn tell(proofs: &[story::Proof], log: &str) -> anyhow::Result<u8> {
     let rows = proofs.iter().map(|proof| {
         let mark = if proof.proved { "proved" } else { "NOT PROVED" };
         vec![mark.to_owned(), proof.what.to_owned(), proof.how.clone(), format!("{:.1} s", proof.seconds)]
@@ -59,16 +72,23 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 /// Ctrl-C, or whoever else ends us: without this a closed terminal would leave daemon, database and files behind.
-async fn asked_to_stop() {
-    let (Ok(mut terminated), Ok(mut hung_up)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
-        _ = hung_up.recv() => {}
+struct Ending([Signal; 3]);
+
+impl Ending {
+    /// From now on none of these signals is lost.
+    fn listen() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn asked_for(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 }
 
@@ -94,9 +114,9 @@ fn introduce(stage: &Stage) {
     );
 }
 
-/// Lets a newcomer play: shows mails as they arrive, until Ctrl-C.
-async fn stay(stage: Stage) -> anyhow::Result<u8> {
-    story::adopt(&stage).await?;
+/// Lets a newcomer play: shows mails as they arrive, for as long as it is let.
+async fn stay(stage: &Stage) -> anyhow::Result<()> {
+    story::adopt(stage).await?;
     let command = format!("{} --config {}", stage::program().display(), stage.config().display());
     eprintln!("\nproduction's key is adopted. In another terminal:\n");
     for (args, what) in [
@@ -110,17 +130,11 @@ async fn stay(stage: Stage) -> anyhow::Result<u8> {
     }
     eprintln!("\nCtrl-C ends the demo and removes everything.\n");
     let mut shown = 0;
-    let mut asked = std::pin::pin!(asked_to_stop());
     loop {
-        tokio::select! {
-            () = &mut asked => break,
-            () = stage.pause(500) => {}
-        }
+        stage.pause(500).await;
         for mail in stage.mailbox.mails().iter().skip(shown) {
             eprintln!("mail to {}: {}\n{}\n", mail.to.join(", "), mail.subject(), mail.text());
             shown += 1;
         }
     }
-    stage.close().await;
-    Ok(0)
 }

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::agents::{Agents, key_in};
 use super::application::Application;
+use super::guard::Guard;
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::fernet;
 use crate::domain::time::Span;
@@ -36,6 +37,8 @@ pub(super) struct Said {
 
 /// Everything that the story plays on.
 pub(super) struct Stage {
+    // First: what it writes goes after it has ended.
+    daemon: Child,
     folder: tempfile::TempDir,
     clock: Arc<dyn Clock>,
     pub(super) openrouter: OpenRouter,
@@ -47,13 +50,16 @@ pub(super) struct Stage {
     pub(super) application: Option<Application>,
     /// The key that production uses when the story begins.
     pub(super) first: String,
-    daemon: Child,
+    // Last: until everything else has ended.
+    _guard: Guard,
 }
 
 impl Stage {
     /// Raises the curtain: everything runs when this returns.
     pub(super) async fn open(port: u16) -> anyhow::Result<Self> {
+        let mut guard = Guard::start()?;
         let folder = tempfile::Builder::new().prefix("rekeyd-demo-").tempdir()?;
+        guard.folder(folder.path())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let openrouter = OpenRouter::start().await;
         let github = GitHub::start().await;
@@ -72,7 +78,7 @@ impl Stage {
         }
         production(&folder, &github, &vercel, &first)?;
         // A PostgreSQL that does not start here is no reason to show nothing.
-        let application = Application::start().unwrap_or_else(|error| {
+        let application = Application::start(&mut guard).unwrap_or_else(|error| {
             eprintln!("PostgreSQL does not start: {error:#}");
             None
         });
@@ -91,10 +97,24 @@ impl Stage {
         }
         std::fs::write(folder.path().join("rekeyd.toml"), config)?;
         let agents = Agents::start(&clock, &openrouter, &folder.path().join("agent.env"));
-        let daemon = start_daemon(folder.path())?;
-        let mut stage =
-            Self { folder, clock, openrouter, github, vercel, mailbox, agents, application, first, daemon };
-        stage.prepare_application().await?;
+        let daemon = start_daemon(folder.path(), &mut guard)?;
+        let mut stage = Self {
+            daemon,
+            folder,
+            clock,
+            openrouter,
+            github,
+            vercel,
+            mailbox,
+            agents,
+            application,
+            first,
+            _guard: guard,
+        };
+        if let Err(error) = stage.prepare_application().await {
+            stage.close().await;
+            return Err(error);
+        }
         Ok(stage)
     }
 
@@ -219,12 +239,14 @@ fn private(path: &Path, content: &str) -> anyhow::Result<()> {
     Ok(file.write_all(content.as_bytes())?)
 }
 
-fn start_daemon(folder: &Path) -> anyhow::Result<Child> {
+fn start_daemon(folder: &Path, guard: &mut Guard) -> anyhow::Result<Child> {
     let log = std::fs::File::create(folder.join("serve.log"))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--config").arg(folder.join("rekeyd.toml")).arg("serve");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log)).kill_on_drop(true);
-    command.spawn().context("the daemon could not be started")
+    let daemon = command.spawn().context("the daemon could not be started")?;
+    daemon.id().map_or(Ok(()), |id| guard.process(id))?;
+    Ok(daemon)
 }
 
 /// An ordinary configuration, with waits of seconds instead of days.

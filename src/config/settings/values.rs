@@ -3,6 +3,7 @@
 //! Errors here say what is wrong with the value and carry the hint; where it stands, the caller adds.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{TimeZone, Utc};
@@ -194,6 +195,35 @@ pub fn parse_secret_url(secret: &Secret) -> Result<Url, BadValue> {
         return Ok(url);
     }
     Err(BadValue::new("not an https URL", HINT))
+}
+
+/// Which database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL; it may carry a password.
+    Postgres(Secret),
+}
+
+impl DatabaseAddress {
+    /// Reads `sqlite:path` or `postgres://…`. Repeats nothing of it: it may hold a password.
+    pub fn parse(secret: &Secret) -> Result<Self, BadValue> {
+        const HINT: &str = "write \"sqlite:/var/lib/rekeyd/rekeyd.db\", \"postgres://user@host/database\" or a secret reference";
+        let text = secret.expose();
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
+                return Err(BadValue::new("not the path of a SQLite file", HINT));
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path)));
+        }
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if postgres && Url::parse(text).is_ok() {
+            return Ok(Self::Postgres(secret.clone()));
+        }
+        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::refusals::private_key;
 use super::tests::{delivery, repository, spec};
 use super::*;
-use crate::destination::Standing;
+use crate::destination::{Standing, shown};
 use crate::domain::secret::Secret;
 use crate::net::testing::{client, soon};
 use crate::sim::fault::{Act, When};
@@ -69,7 +69,7 @@ async fn every_place_takes_holds_and_proves_a_key() {
         let proof = Timestamp::parse_rfc3339(look.evidence["updated_at"].as_str().unwrap());
         assert_eq!(proof, Some(Timestamp(kept)), "{row}");
         assert!(!look.evidence.to_string().contains("sk-or"), "{row}");
-        let seen = github.preflight(soon()).await.unwrap().join("\n");
+        let seen = shown(&github.preflight(soon()).await.unwrap());
         assert!(seen.contains("OPENROUTER_API_KEY exists since 20"), "{row}: {seen}");
 
         assert_eq!(github.look(&delivery(1), &look.evidence, soon()).await.unwrap(), look, "{row}");
@@ -223,7 +223,7 @@ async fn an_app_logs_in_once_and_again_when_refused() {
     let auth = Auth::App { id: app.app_id, installation: app.installation_id, private_key: private_key() };
     let spec = |auth| GithubSpec { auth, ..spec(&world.enterprise_api_url(), repository()) };
     let github = Github::new(spec(auth), &client()).unwrap();
-    let seen = github.preflight(soon()).await.unwrap().join("\n");
+    let seen = shown(&github.preflight(soon()).await.unwrap());
     assert!(seen.contains("installation has secrets: write"), "{seen}");
     assert_eq!(published(&github, 1).await.standing, Standing::Confirmed);
     let logins = |world: &sim::GitHub| labels(world).iter().filter(|label| *label == "access_token").count();
