@@ -8,11 +8,10 @@ use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
 use super::keys::{self, KeyRow, NewKey, NewProvider};
 use super::leases::{self, Lease};
-use super::observations;
 use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, key_writes, rotations};
+use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
 use crate::domain::alert::{Kind, NewAlert};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
@@ -43,8 +42,8 @@ pub enum Change {
     Bury { id: String },
     /// A test of a key.
     Tested { id: String, facts: KeyFacts, health: Box<Health>, seen: Box<Observation> },
-    /// What tests remember of a provider or of a provisioning key.
-    ProviderHealth { subject: String, doc: serde_json::Value },
+    /// What is remembered from one pass to the next: [`Store::memory`].
+    Remember { subject: String, doc: serde_json::Value },
     /// What is known of a published provisioning key.
     ProvisioningCopy(Box<CopyRow>),
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
@@ -260,7 +259,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
         Change::Tested { id, facts, health, seen } => key_writes::tested(tx, id, facts, health, seen).await,
-        Change::ProviderHealth { subject, doc } => observations::remember(tx, subject, doc).await,
+        Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,

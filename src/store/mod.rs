@@ -14,6 +14,7 @@ mod holdings;
 mod key_writes;
 mod keys;
 mod leases;
+mod memory;
 mod meta;
 mod observations;
 mod outbox;
