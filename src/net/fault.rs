@@ -97,7 +97,7 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
 /// True when the peer of another client (a database's driver) did not prove itself: a certificate that is not believed
 /// comes as an error of the socket.
 pub fn is_distrust(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<rustls::Error>())
+    causes(error).any(<dyn Error>::is::<rustls::Error>)
 }
 
 fn cause_kind(error: &(dyn Error + 'static)) -> Option<FaultKind> {
