@@ -25,7 +25,7 @@ use crate::destination::{Destination, Rollout};
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
-use crate::domain::rotation::{Level, OnDrift, Policy, SpecPolicy, Target};
+use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{Account, Engine, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
@@ -235,9 +235,7 @@ fn provisioning_places(
 ) -> anyhow::Result<Vec<Place>> {
     let find = |name: &Name| {
         let found = settings.destinations.iter().find(|destination| destination.name == *name);
-        found.filter(|it| {
-            it.holds == KeyKind::Provisioning && matches!(it.kind, DestinationKind::Github { .. })
-        })
+        found.filter(|it| it.holds == KeyKind::Provisioning && matches!(it.kind, DestinationKind::Github(_)))
     };
     let places = entry.provisioning_destinations.iter().map(|name| {
         let destination = find(name).ok_or_else(|| {
@@ -276,10 +274,7 @@ fn place(settings: &Settings, entry: &settings::Destination, http: &Http) -> any
         address: adapter.address(),
         required: entry.required,
         needs: if effective { Level::Effective } else { Level::Confirmed },
-        on_drift: match entry.on_drift {
-            settings::OnDrift::Hold => OnDrift::Hold,
-            settings::OnDrift::Overwrite => OnDrift::Overwrite,
-        },
+        on_drift: entry.on_drift,
     };
     Ok((name, Place { target, kind, adapter }))
 }
@@ -291,29 +286,14 @@ fn adapter(
     http: &Http,
 ) -> anyhow::Result<(&'static str, Arc<dyn Destination>)> {
     match kind {
-        DestinationKind::Github { .. } => Ok(("github", Arc::new(github(name, kind, http)?))),
-        DestinationKind::File { path, format, variable, mode, owner, group } => {
-            let variable = variable.clone().unwrap_or_default();
-            let format = match format {
-                settings::FileFormat::Env => Format::Env { variable },
-                settings::FileFormat::Raw => Format::Raw,
-                settings::FileFormat::Json => Format::Json { variable },
-            };
-            let spec = FileSpec {
-                path: path.clone(),
-                format,
-                mode: *mode,
-                owner: owner.clone(),
-                group: group.clone(),
-            };
-            Ok(("file", Arc::new(File::new(spec))))
-        }
-        DestinationKind::Vercel { .. } => Ok(("vercel", Arc::new(vercel(name, kind, http)?))),
-        DestinationKind::Command { command, timeout } => {
-            let spec = CommandSpec { command: command.clone(), timeout: *timeout };
+        DestinationKind::Github(entry) => Ok(("github", Arc::new(github(name, entry, http)?))),
+        DestinationKind::File(entry) => Ok(("file", Arc::new(File::new(file_spec(entry))))),
+        DestinationKind::Vercel(entry) => Ok(("vercel", Arc::new(vercel(name, entry, http)?))),
+        DestinationKind::Command(entry) => {
+            let spec = CommandSpec { command: entry.command.clone(), timeout: entry.timeout };
             Ok(("command", Arc::new(Command::new(spec).map_err(|failure| misconfigured(name, failure))?)))
         }
-        DestinationKind::Postgres { .. } => Ok(("postgres", Arc::new(postgres(settings, name, kind)?))),
+        DestinationKind::Postgres(entry) => Ok(("postgres", Arc::new(postgres(settings, name, entry)?))),
     }
 }
 
@@ -321,46 +301,50 @@ fn misconfigured(name: &str, failure: Failure) -> Misconfigured {
     Misconfigured { text: format!("destination {name}: {failure}"), hint: failure.hint }
 }
 
-fn vercel(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Vercel> {
-    let DestinationKind::Vercel { project, team, variable, targets, sensitive, token, api_url, redeploy } =
-        kind
-    else {
-        return Err(anyhow!("destination {name} is not a Vercel variable"));
-    };
+fn file_spec(entry: &settings::File) -> FileSpec {
+    let variable = entry.variable.clone().unwrap_or_default();
+    FileSpec {
+        path: entry.path.clone(),
+        format: match entry.format {
+            settings::FileFormat::Env => Format::Env { variable },
+            settings::FileFormat::Raw => Format::Raw,
+            settings::FileFormat::Json => Format::Json { variable },
+        },
+        mode: entry.mode,
+        owner: entry.owner.clone(),
+        group: entry.group.clone(),
+    }
+}
+
+fn vercel(name: &str, entry: &settings::Vercel, http: &Http) -> anyhow::Result<Vercel> {
     let spec = VercelSpec {
-        project: project.clone(),
-        team: team.clone(),
-        variable: variable.clone(),
-        targets: targets.iter().map(|target| target.as_str().to_owned()).collect(),
+        project: entry.project.clone(),
+        team: entry.team.clone(),
+        variable: entry.variable.clone(),
+        targets: entry.targets.iter().map(|target| target.as_str().to_owned()).collect(),
         git_branch: None,
-        sensitive: *sensitive,
-        redeploy: *redeploy,
-        token: resolve(token, &format!("destination {name}: token"))?,
-        api_url: api_url.as_str().to_owned(),
+        sensitive: entry.sensitive,
+        redeploy: entry.redeploy,
+        token: resolve(&entry.token, &format!("destination {name}: token"))?,
+        api_url: entry.api_url.as_str().to_owned(),
     };
     Ok(Vercel::new(spec, http).map_err(|failure| misconfigured(name, failure))?)
 }
 
-fn postgres(settings: &Settings, name: &str, kind: &DestinationKind) -> anyhow::Result<Postgres> {
-    let DestinationKind::Postgres { url, provider_name, key_number, mirror } = kind else {
-        return Err(anyhow!("destination {name} is not a PostgreSQL row"));
-    };
+fn postgres(settings: &Settings, name: &str, entry: &settings::Postgres) -> anyhow::Result<Postgres> {
     let spec = PostgresSpec {
         name: name.to_owned(),
-        url: resolve(url, &format!("destination {name}: url"))?,
-        provider_name: provider_name.clone(),
-        key_number: i32::try_from(*key_number)?,
-        mirror: *mirror,
+        url: resolve(&entry.url, &format!("destination {name}: url"))?,
+        provider_name: entry.provider_name.clone(),
+        key_number: i32::try_from(entry.key_number)?,
+        mirror: entry.mirror,
         ca_file: settings.network.ca_file.clone(),
     };
     Ok(Postgres::new(spec).map_err(|failure| misconfigured(name, failure))?)
 }
 
-fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Github> {
-    let DestinationKind::Github { scope, store, secret, auth, api_url, dispatch } = kind else {
-        return Err(anyhow!("destination {name} is not a GitHub secret"));
-    };
-    let auth = match auth {
+fn github(name: &str, entry: &settings::Github, http: &Http) -> anyhow::Result<Github> {
+    let auth = match &entry.auth {
         GithubAuth::Token(token) => Auth::Token(resolve(token, &format!("destination {name}: token"))?),
         GithubAuth::App(app) => Auth::App {
             id: app.id,
@@ -369,15 +353,15 @@ fn github(name: &str, kind: &DestinationKind, http: &Http) -> anyhow::Result<Git
         },
     };
     let spec = GithubSpec {
-        scope: github_scope(scope),
-        store: match store {
+        scope: github_scope(&entry.scope),
+        store: match entry.store {
             settings::GithubStore::Actions => GithubStore::Actions,
             settings::GithubStore::Dependabot => GithubStore::Dependabot,
             settings::GithubStore::Codespaces => GithubStore::Codespaces,
         },
-        secret: secret.clone(),
-        api_url: api_url.as_str().to_owned(),
-        dispatch: dispatch.clone(),
+        secret: entry.secret.clone(),
+        api_url: entry.api_url.as_str().to_owned(),
+        dispatch: entry.dispatch.clone(),
         auth,
     };
     Ok(Github::new(spec, http).map_err(|failure| misconfigured(name, failure))?)

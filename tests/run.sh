@@ -179,9 +179,18 @@ install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# The compiler of rust-toolchain.toml may be there under another name only: then it is not downloaded again.
+use_pinned_rust() {
+    local pinned
+    pinned=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+    has rustup && ! rustup which --toolchain "$pinned" rustc >/dev/null 2>&1 || return 0
+    [[ $(RUSTUP_TOOLCHAIN=stable rustc --version 2>/dev/null) != "rustc $pinned "* ]] || export RUSTUP_TOOLCHAIN=stable
+}
+
 need_rust() {
     has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     has cargo || die "cargo is missing: install Rust first"
+    use_pinned_rust
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         has rustup || die "rustfmt or clippy is missing"
         rustup component add rustfmt clippy

@@ -80,12 +80,12 @@ fn needs_restart(started: &Settings, now: &Settings) -> Vec<String> {
     parts.iter().filter(|(_, changed)| *changed).map(|(name, _)| (*name).to_owned()).collect()
 }
 
-fn heartbeat(settings: &Settings) -> anyhow::Result<Option<Heartbeat>> {
+fn heartbeat(settings: &Settings) -> anyhow::Result<Option<Arc<Heartbeat>>> {
     let Some(entry) = &settings.heartbeat else { return Ok(None) };
     let secret = resolve(&entry.url, "[heartbeat] url")?;
     let url = settings::values::parse_secret_url(&secret).map_err(|error| super::Misconfigured {
         text: format!("[heartbeat] url: {error}"),
         hint: error.hint,
     })?;
-    Ok(Some(Heartbeat { http: http(settings)?, url, every: entry.every }))
+    Ok(Some(Arc::new(Heartbeat { http: http(settings)?, url, every: entry.every })))
 }

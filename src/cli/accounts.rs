@@ -8,7 +8,8 @@ use super::output::or_dash;
 use crate::domain::guard::Kill;
 use crate::domain::key::{MicroUsd, RemoteKey};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::{Engine, EngineError, Session};
+use crate::engine::commands::Session;
+use crate::engine::{Engine, EngineError, commands};
 
 /// How long a command waits for another process to let go of the account.
 pub(super) const PATIENCE: Span = Span::seconds(60);
@@ -92,7 +93,7 @@ async fn with_session(
     account: &str,
     work: impl AsyncFnOnce(&mut Session<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut session = engine.session(account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, account, PATIENCE).await?;
     let outcome = work(&mut session).await;
     session.close().await?;
     outcome
@@ -116,8 +117,8 @@ async fn list(context: &Context, engine: &Engine) -> anyhow::Result<()> {
 }
 
 async fn show(context: &Context, name: &str, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let keys = session.account_keys().await?;
-    let credits = session.account_credits().await?;
+    let keys = commands::account_keys(session).await?;
+    let credits = commands::account_credits(session).await?;
     let value = json!({
         "name": name,
         "identity": session.identity(),
@@ -141,13 +142,13 @@ async fn show(context: &Context, name: &str, session: &mut Session<'_>) -> anyho
 async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand) -> anyhow::Result<()> {
     match command {
         KeysCommand::List => {
-            let keys = session.account_keys().await?;
+            let keys = commands::account_keys(session).await?;
             let headers = ["name", "label", "state", "limit", "used", "last used", "hash"];
             let rows: Vec<Row> = keys.iter().map(row).collect();
             context.out.rows(&rows, &headers, cells)
         }
         KeysCommand::Create { limit } => {
-            let key = session.create_by_hand(limit.map(MicroUsd::from_usd)).await?;
+            let key = commands::create_by_hand(session, limit.map(MicroUsd::from_usd)).await?;
             let value =
                 json!({ "id": key.id, "number": key.number, "masked_key": key.mask, "hash": key.hash });
             context.out.value(&value, |_| {
@@ -160,7 +161,7 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
             })
         }
         KeysCommand::Disable { hash } => {
-            session.kill_by_hand(&hash, Kill::Disable).await?;
+            commands::kill_by_hand(session, &hash, Kill::Disable).await?;
             done(context, "disabled", &hash)
         }
         KeysCommand::Delete { hash } => {
@@ -171,16 +172,16 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
                 eprintln!("nothing was deleted");
                 return Ok(());
             }
-            session.kill_by_hand(&hash, Kill::Delete).await?;
+            commands::kill_by_hand(session, &hash, Kill::Delete).await?;
             done(context, "deleted", &hash)
         }
         KeysCommand::Enable { hash } => {
-            session.enable_by_hand(&hash).await?;
+            commands::enable_by_hand(session, &hash).await?;
             done(context, "enabled", &hash)
         }
         KeysCommand::Limit { hash, usd } => {
             let limit = (usd > 0.0).then(|| MicroUsd::from_usd(usd));
-            session.limit_by_hand(&hash, limit).await?;
+            commands::limit_by_hand(session, &hash, limit).await?;
             done(context, "limited", &hash)
         }
     }
@@ -246,7 +247,7 @@ async fn thaw(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
         return Err(EngineError::Refused("still frozen".to_owned()).into());
     }
     with_session(engine, name, async |session| {
-        let foreign = session.thaw().await?;
+        let foreign = commands::thaw(session).await?;
         let names: Vec<&str> = foreign.iter().map(|key| key.name.as_str()).collect();
         context.out.value(&json!({ "thawed": name, "foreign": names }), |_| {
             format!(

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::or_dash;
+use crate::engine::commands;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -67,13 +68,13 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             )?;
         }
         Command::Ack { id } => {
-            let row = engine.acknowledge(&id).await?;
+            let row = commands::acknowledge(&engine, &id).await?;
             context.out.value(&row, |row| {
                 format!("acknowledged by {}: {} {}", or_dash(row.acked_by.as_ref()), row.subject, row.kind)
             })?;
         }
         Command::TestEmail => {
-            let trials = engine.test_email().await?;
+            let trials = commands::test_email(&engine).await?;
             context.out.rows(&trials, &["to", "sent", "the server said"], |trial| {
                 let sent = if trial.sent { "yes" } else { "no" };
                 vec![trial.recipient.clone(), sent.to_owned(), trial.answer.clone()]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::accounts::PATIENCE;
-use crate::engine::Engine;
+use crate::engine::{Engine, commands};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         }
         Command::Check { name, migrate } => {
             if let Some(name) = name.as_ref().filter(|_| migrate) {
-                for line in engine.migrate_place(name).await? {
+                for line in commands::migrate_place(&engine, name).await? {
                     eprintln!("{name}: {line}");
                 }
             }
@@ -65,10 +65,10 @@ fn shown(value: &Value) -> String {
 
 async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
     let mut rows = Vec::new();
-    for (place, account) in engine.all_places() {
-        let rotation = engine.rotation_of_place(&place.target.name);
+    for (place, account) in commands::all_places(engine) {
+        let rotation = commands::rotation_of_place(engine, &place.target.name);
         let view = match rotation {
-            Some(rotation) => Some(engine.rotation_view(&rotation.name).await?),
+            Some(rotation) => Some(commands::rotation_view(engine, &rotation.name).await?),
             None => None,
         };
         let destination = view.and_then(|v| v.destinations.into_iter().find(|d| d.name == place.target.name));
@@ -90,13 +90,13 @@ async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
 
 async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyhow::Result<u8> {
     let names: Vec<String> = match name {
-        Some(name) => vec![engine.any_place(&name)?.0.target.name.clone()],
-        None => engine.all_places().map(|(place, _)| place.target.name.clone()).collect(),
+        Some(name) => vec![commands::any_place(engine, &name)?.0.target.name.clone()],
+        None => commands::all_places(engine).map(|(place, _)| place.target.name.clone()).collect(),
     };
     let mut rows = Vec::new();
     let mut healthy = true;
     for name in names {
-        let checked = engine.check_place(&name).await?;
+        let checked = commands::check_place(engine, &name).await?;
         healthy &= checked.ok;
         rows.push(checked);
     }
@@ -112,21 +112,21 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
 }
 
 async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    if let (_, Some(account)) = engine.any_place(name)? {
-        let mut session = engine.session(&account.name, PATIENCE).await?;
-        let outcome = session.publish_copy_by_hand(name).await;
+    if let (_, Some(account)) = commands::any_place(engine, name)? {
+        let mut session = commands::wait_for_session(engine, &account.name, PATIENCE).await?;
+        let outcome = commands::publish_copy_by_hand(&mut session, name).await;
         session.close().await?;
         return said(context, name, &outcome?);
     }
     let mut did = Vec::new();
-    if let Some(rotation) = engine.rotation_of_place(name) {
-        let mut session = engine.session(&rotation.account, PATIENCE).await?;
-        let outcome = session.publish_by_hand(&rotation.name, name).await;
+    if let Some(rotation) = commands::rotation_of_place(engine, name) {
+        let mut session = commands::wait_for_session(engine, &rotation.account, PATIENCE).await?;
+        let outcome = commands::publish_by_hand(&mut session, &rotation.name, name).await;
         session.close().await?;
         did.push(outcome?);
     }
-    if did.is_empty() || engine.mirrors(name) {
-        did.push(engine.mirror_by_hand(name, PATIENCE).await?);
+    if did.is_empty() || commands::mirrors(engine, name) {
+        did.push(commands::mirror_by_hand(engine, name, PATIENCE).await?);
     }
     said(context, name, &did.join("; "))
 }

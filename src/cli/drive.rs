@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::rotation::{Rollback, State};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::{Engine, Opened, Progress};
+use crate::engine::commands::{Opened, Progress};
+use crate::engine::{Engine, commands};
 
 /// Longer waits than this are the daemon's.
 const SHORT_WAIT: Span = Span::seconds(20);
@@ -57,7 +58,7 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
         if interrupt.is_set() {
             return Ok(Ending::Interrupted);
         }
-        let progress = match engine.open_session(account).await? {
+        let progress = match commands::open_session(engine, account).await? {
             Opened::Busy => follow(engine, run, &mut last).await?,
             Opened::Ready(mut session) => {
                 let progress = steps(&mut session, run, &interrupt, &mut last).await;
@@ -89,7 +90,7 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
 pub(super) async fn needs_a_person(engine: &Engine, run: &str) -> anyhow::Result<bool> {
     let Some(row) = engine.store().run(run).await?.filter(|row| row.is_open) else { return Ok(false) };
     let parked = matches!(row.run.state, State::Parked { .. });
-    Ok(parked || engine.freeze_of(&row.run.rotation).await?.is_some())
+    Ok(parked || commands::freeze_of(engine, &row.run.rotation).await?.is_some())
 }
 
 /// States whose waits are a matter of hours: the daemon's.
@@ -99,13 +100,13 @@ fn is_timed(state: &State) -> bool {
 }
 
 async fn steps(
-    session: &mut crate::engine::Session<'_>,
+    session: &mut crate::engine::commands::Session<'_>,
     run: &str,
     interrupt: &Interrupt,
     last: &mut Option<&'static str>,
 ) -> anyhow::Result<Progress> {
     loop {
-        let report = session.step(run).await?;
+        let report = commands::step(session, run).await?;
         show(report.state, report.did.as_deref());
         *last = Some(report.state);
         match report.progress {

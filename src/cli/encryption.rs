@@ -4,7 +4,7 @@ use super::Context;
 use super::output::line;
 use crate::app;
 use crate::crypto::{Sealed, fernet};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -33,7 +33,7 @@ async fn reencrypt(context: &Context) -> anyhow::Result<()> {
         let secret = ring.open(&sealed).map_err(EngineError::Crypto)?;
         Ok(Some(ring.seal(&secret).as_str().to_owned()))
     };
-    let changed = engine.reseal(seal).await?;
+    let changed = commands::reseal(&engine, seal).await?;
     context.out.value(&serde_json::json!({ "resealed": changed }), |_| {
         format!("{changed} secrets sealed with the first key; the others may go once every replica has the new list")
     })

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::output::{or_dash, secret, table};
 use crate::domain::secret::Secret;
-use crate::engine::{AddKey, Scope, Which, Why};
+use crate::engine::commands;
+use crate::engine::commands::AddKey;
+use crate::engine::commands::{Scope, Which, Why};
 use crate::store::{KeyRow, Role};
 
 #[derive(Debug, clap::Subcommand)]
@@ -126,7 +128,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::List { provider } => list(context, provider.as_deref()).await?,
         Command::Show { provider, number } => {
             let engine = context.engine().await?;
-            let key = engine.numbered(&provider, number).await?;
+            let key = commands::numbered(&engine, &provider, number).await?;
             context.out.value(&row(&key), one)?;
         }
         Command::Test { provider, number, all: _ } => return test(context, provider, number).await,
@@ -164,7 +166,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
                 is_active: !inactive,
                 test: !no_test,
             };
-            let added = context.engine().await?.add_key(add).await?;
+            let added = commands::add_key(&context.engine().await?, add).await?;
             if let Some(warning) = &added.warning {
                 eprintln!("warning: {warning}");
             }
@@ -196,11 +198,14 @@ fn parse_settings(text: &str) -> anyhow::Result<Value> {
 async fn test(context: &Context, provider: Option<String>, number: Option<i64>) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     let which = match (provider, number) {
-        (Some(provider), Some(number)) => Which::Key(engine.numbered(&provider, number).await?.id),
+        (Some(provider), Some(number)) => {
+            Which::Key(commands::numbered(&engine, &provider, number).await?.id)
+        }
         (Some(provider), None) => Which::Provider(provider),
         (None, _) => Which::All,
     };
-    let report = engine.check_keys(&Scope { which, why: Why::Person }, &CancellationToken::new()).await?;
+    let report =
+        commands::check_keys(&engine, &Scope { which, why: Why::Person }, &CancellationToken::new()).await?;
     if report.busy {
         anyhow::bail!("another rekeyd process has been testing keys for a minute; try again");
     }
@@ -229,7 +234,7 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
 async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {
     let engine = context.engine().await?;
     if let Some(name) = provider {
-        engine.provider_of(name).await?;
+        commands::provider_of(&engine, name).await?;
     }
     let keys = engine.store().keys().await?;
     let shown = keys.iter().filter(|key| key.role != Role::Dead);
@@ -286,13 +291,13 @@ fn one(row: &Row) -> String {
 
 async fn delete(context: &Context, provider: &str, number: i64, at_provider: bool) -> anyhow::Result<()> {
     let engine = context.engine().await?;
-    let key = engine.numbered(provider, number).await?;
+    let key = commands::numbered(&engine, provider, number).await?;
     let place = if at_provider { "from the store and at the provider" } else { "from the store" };
     if !context.out.confirm(&format!("Delete {provider} key number {number} ({}) {place}?", key.mask))? {
         eprintln!("nothing was deleted");
         return Ok(());
     }
-    let key = engine.delete_key(provider, number, at_provider).await?;
+    let key = commands::delete_key(&engine, provider, number, at_provider).await?;
     context.out.value(&serde_json::json!({ "deleted": number, "at_provider": at_provider }), |_| {
         if at_provider {
             format!("deleted {} from the store and at the provider", key.mask)

@@ -10,7 +10,8 @@ use super::runs::{ask, finished};
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
-use crate::engine::{Adoption, Engine, EngineError, PlanView, RotationView, Start, WhyView};
+use crate::engine::commands::{Adoption, PlanView, RotationView, Start, WhyView};
+use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -74,7 +75,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     match command {
         Command::List => list(context, &engine).await,
         Command::Show { name } => {
-            context.out.value(&engine.rotation_view(&name).await?, show)?;
+            context.out.value(&commands::rotation_view(&engine, &name).await?, show)?;
             Ok(0)
         }
         Command::Plan { name } => plan(context, &engine, &name).await,
@@ -93,7 +94,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 async fn list(context: &Context, engine: &Engine) -> anyhow::Result<u8> {
     let mut rows = Vec::new();
     for rotation in engine.rotations() {
-        rows.push(engine.rotation_view(&rotation.name).await?);
+        rows.push(commands::rotation_view(engine, &rotation.name).await?);
     }
     let headers = ["name", "account", "state", "generation", "key", "verdict", "next due", "last run"];
     context.out.rows(&rows, &headers, |row| {
@@ -155,7 +156,7 @@ fn show(view: &RotationView) -> String {
 /// `rekeyd why ROTATION`.
 pub(super) async fn why(context: &Context, name: &str) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
-    context.out.value(&engine.why(name).await?, said)?;
+    context.out.value(&commands::why(&engine, name).await?, said)?;
     Ok(0)
 }
 
@@ -179,8 +180,8 @@ fn said(why: &WhyView) -> String {
 
 async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
     let account = engine.rotation(name)?.account.clone();
-    let mut session = engine.session(&account, PATIENCE).await?;
-    let plan = session.plan(name).await;
+    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
+    let plan = commands::plan(&mut session, name).await;
     session.close().await?;
     context.out.value(&plan?, planned)?;
     Ok(0)
@@ -219,10 +220,13 @@ async fn rotate(
         eprintln!("hint: follow it with `rekeyd runs watch {}`", open.run.id);
         return Ok(1);
     }
-    let mut session = engine.session(&account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
     let started = match leaked {
-        Some(leak) => session.start_emergency(Trigger::Leak, name, leak.generation, "a person says so").await,
-        None => session.start_run(name, Start::Manual).await,
+        Some(leak) => {
+            commands::start_emergency(&mut session, Trigger::Leak, name, leak.generation, "a person says so")
+                .await
+        }
+        None => commands::start_run(&mut session, name, Start::Manual).await,
     };
     session.close().await?;
     let run = started?;
@@ -248,8 +252,8 @@ async fn adopt(
         },
         (None, false) => Adoption::Known,
     };
-    let mut session = engine.session(&account, PATIENCE).await?;
-    let adopted = session.adopt(name, adoption).await;
+    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
+    let adopted = commands::adopt(&mut session, name, adoption).await;
     session.close().await?;
     let key = adopted?;
     let value =
@@ -274,7 +278,7 @@ async fn rollback(context: &Context, engine: &Engine, name: &str) -> anyhow::Res
 }
 
 async fn pause(context: &Context, engine: &Engine, name: &str, paused: bool) -> anyhow::Result<u8> {
-    engine.pause(name, paused).await?;
+    commands::pause(engine, name, paused).await?;
     let word = if paused { "paused: no new run, no key is disabled or deleted" } else { "resumed" };
     context.out.value(&json!({ "rotation": name, "paused": paused }), |_| format!("{name} is {word}"))?;
     Ok(0)

@@ -8,7 +8,8 @@ use super::output::{or_dash, table};
 use crate::domain::rotation::ASKED;
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::{Engine, EngineError, RunView};
+use crate::engine::commands::RunView;
+use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -64,7 +65,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     match command {
         Command::List { limit } => list(context, &engine, limit).await,
         Command::Show { id } => {
-            context.out.value(&engine.run_view(&id).await?, text)?;
+            context.out.value(&commands::run_view(&engine, &id).await?, text)?;
             Ok(0)
         }
         Command::Watch { id } => watch(context, &engine, &id).await,
@@ -153,7 +154,7 @@ pub(super) async fn finished(
 ) -> anyhow::Result<u8> {
     match ending {
         Ending::Finished(state) => {
-            context.out.value(&engine.run_view(id).await?, |run| match &run.error {
+            context.out.value(&commands::run_view(engine, id).await?, |run| match &run.error {
                 Some(error) if *state != "done" => format!("{state}: {error}"),
                 _ => (*state).to_owned(),
             })?;
@@ -163,7 +164,7 @@ pub(super) async fn finished(
             Ok(u8::from(*state != "done"))
         }
         Ending::Waiting(until, blockers) => {
-            context.out.value(&engine.run_view(id).await?, |run| {
+            context.out.value(&commands::run_view(engine, id).await?, |run| {
                 let mut text = match run.state {
                     "parked" => format!("parked: when it is settled, `rekeyd runs resume {id}`"),
                     state => format!("{state}: the daemon goes on at {}", until.rfc3339()),
@@ -184,7 +185,7 @@ pub(super) async fn finished(
 async fn not_frozen(engine: &Engine, id: &str) -> anyhow::Result<()> {
     let row = engine.store().run(id).await?;
     let Some(row) = row.filter(|row| row.run.state.reason() != Some(ASKED)) else { return Ok(()) };
-    match engine.freeze_of(&row.run.rotation).await? {
+    match commands::freeze_of(engine, &row.run.rotation).await? {
         Some(frozen) => Err(frozen.into()),
         None => Ok(()),
     }
@@ -221,14 +222,14 @@ pub(super) async fn ask(
         let state = row.run.state.word();
         return Err(EngineError::Usage { text: format!("run {id} is over: {state}"), hint: None }.into());
     }
-    let ticket = engine.ask(id, &request).await?;
+    let ticket = commands::ask(engine, id, &request).await?;
     let until = engine.clock().monotonic().0 + Span::seconds(60).0;
-    let mut session = engine.session(&account, Span::seconds(60)).await?;
+    let mut session = commands::wait_for_session(engine, &account, Span::seconds(60)).await?;
     let answer = loop {
         if let Some(answer) = engine.store().request_answer(&ticket).await? {
             break answer;
         }
-        session.step(id).await?;
+        commands::step(&mut session, id).await?;
         if engine.clock().monotonic().0 > until {
             break "noted; the daemon will act on it".to_owned();
         }

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::service::{Live, Service};
-use crate::domain::time::Span;
-use crate::engine::{EngineError, Opened, Progress, Session};
+use super::live::Live;
+use crate::domain::time::{Span, backoff};
+use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
@@ -70,14 +71,31 @@ impl Accounts {
                 *seat = Seat { taken: seat.taken, ..Seat::default() };
             }
             Err(error) => {
-                let wait = FIRST_WAIT.0.saturating_mul(1 << seat.failures.min(10)).min(LONGEST_WAIT.0);
+                let wait = backoff(FIRST_WAIT, LONGEST_WAIT, seat.failures);
                 seat.failures += 1;
-                seat.not_before = Span(now.0 + wait);
+                seat.not_before = Span(now.0 + wait.0);
                 if seat.trouble.as_ref() != Some(&error) {
                     tracing::warn!(account, error, "the account cannot be worked on; it is tried again");
                 }
                 seat.trouble = Some(error);
             }
+        });
+    }
+
+    /// Begins a visit to an account, unless one is on its way or the account has just failed.
+    pub(super) fn visit(self: &Arc<Self>, live: &Arc<Live>, stop: &CancellationToken, account: &str) {
+        let now = live.engine.clock().monotonic();
+        if stop.is_cancelled() || !self.take(account, now) {
+            return;
+        }
+        let taken = Taken { accounts: Arc::clone(self), account: account.to_owned() };
+        let (live, stop) = (Arc::clone(live), stop.clone());
+        self.tasks.spawn(async move {
+            let accounts = Arc::clone(&taken.accounts);
+            let Ok(_place) = Arc::clone(&accounts.places).acquire_owned().await else { return };
+            let outcome = call_on(&live.engine, &stop, &taken.account).await;
+            let now = live.engine.clock().monotonic();
+            accounts.note(&taken.account, now, outcome.map_err(|error| error.to_string()));
         });
     }
 
@@ -90,70 +108,56 @@ impl Accounts {
 
 /// Gives the seat back, also when the visit breaks off.
 struct Taken {
-    service: Arc<Service>,
+    accounts: Arc<Accounts>,
     account: String,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.service.accounts.with(&self.account, |seat| seat.taken = false);
+        self.accounts.with(&self.account, |seat| seat.taken = false);
     }
 }
 
-impl Service {
-    /// Begins a visit to an account, unless one is on its way or the account has just failed.
-    pub(super) fn visit(self: &Arc<Self>, live: &Arc<Live>, account: &str) {
-        let now = live.engine.clock().monotonic();
-        if self.stop.is_cancelled() || !self.accounts.take(account, now) {
-            return;
-        }
-        let taken = Taken { service: Arc::clone(self), account: account.to_owned() };
-        let live = Arc::clone(live);
-        self.accounts.tasks.spawn(async move {
-            let service = Arc::clone(&taken.service);
-            let Ok(_place) = Arc::clone(&service.accounts.places).acquire_owned().await else { return };
-            let outcome = service.call_on(&live, &taken.account).await;
-            let now = live.engine.clock().monotonic();
-            service.accounts.note(&taken.account, now, outcome.map_err(|error| error.to_string()));
-        });
+async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Result<(), EngineError> {
+    if stop.is_cancelled() {
+        return Ok(());
     }
+    let Opened::Ready(mut session) = engine::open_session(engine, account).await? else { return Ok(()) };
+    let worked = work(engine, stop, &mut session, account).await;
+    session.close().await?;
+    worked
+}
 
-    async fn call_on(&self, live: &Live, account: &str) -> Result<(), EngineError> {
-        if self.stop.is_cancelled() {
-            return Ok(());
-        }
-        let Opened::Ready(mut session) = live.engine.open_session(account).await? else { return Ok(()) };
-        let worked = self.work(live, &mut session, account).await;
-        session.close().await?;
-        worked
+/// Starts what is due, then works what is awake.
+async fn work(
+    engine: &Engine,
+    stop: &CancellationToken,
+    session: &mut Session<'_>,
+    account: &str,
+) -> Result<(), EngineError> {
+    let begun = engine.clock().monotonic();
+    if stop.is_cancelled() {
+        return Ok(());
     }
-
-    /// Starts what is due, then works what is awake.
-    async fn work(&self, live: &Live, session: &mut Session<'_>, account: &str) -> Result<(), EngineError> {
-        let begun = live.engine.clock().monotonic();
-        if self.stop.is_cancelled() {
-            return Ok(());
-        }
-        session.start_due().await?;
-        for run in live.engine.runs_awake(account).await? {
-            let mut go_on = true;
-            while go_on {
-                let over = live.engine.clock().monotonic().0 - begun.0 > TURN.0;
-                if over || self.stop.is_cancelled() {
-                    return Ok(());
-                }
-                go_on = match session.step(&run).await {
-                    Ok(report) => report.progress == Progress::Again,
-                    Err(error) if concerns_all(&error) => return Err(error),
-                    Err(error) => {
-                        tracing::warn!(run, %error, "step");
-                        false
-                    }
-                };
+    passes::start_due(session).await?;
+    for run in passes::runs_awake(engine, account).await? {
+        let mut go_on = true;
+        while go_on {
+            let over = engine.clock().monotonic().0 - begun.0 > TURN.0;
+            if over || stop.is_cancelled() {
+                return Ok(());
             }
+            go_on = match engine::step(session, &run).await {
+                Ok(report) => report.progress == Progress::Again,
+                Err(error) if concerns_all(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(run, %error, "step");
+                    false
+                }
+            };
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A failure of the store is one of every run.

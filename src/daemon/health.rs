@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::ticker::PASSES;
 use crate::clock::Clock;
 use crate::domain::time::Span;
-use crate::engine::Engine;
+use crate::engine::{Engine, commands};
 use crate::store::StoreError;
 
 /// The store answers within this, or it is away.
@@ -43,12 +42,14 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let now = clock.monotonic();
-        let beats = PASSES
-            .iter()
-            .map(|pass| (pass.name, Beat { tried: now, done: now, longest: pass.longest }))
-            .collect();
-        Self { clock, beats: Mutex::new(beats), store: tokio::sync::Mutex::default() }
+        Self { clock, beats: Mutex::default(), store: tokio::sync::Mutex::default() }
+    }
+
+    /// From now on this pass must come to its end within `longest`, again and again.
+    pub(super) fn watch(&self, pass: &'static str, longest: Span) {
+        let now = self.clock.monotonic();
+        let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.insert(pass, Beat { tried: now, done: now, longest });
     }
 
     /// A pass came to its end.
@@ -114,7 +115,7 @@ async fn look_at_store(engine: &Engine) -> Option<NotReady> {
         Ok(Err(error)) => return not_ready("database", in_public(&error)),
         Ok(Ok(_)) => {}
     }
-    match tokio::time::timeout(PATIENCE, engine.prove_writable()).await {
+    match tokio::time::timeout(PATIENCE, commands::prove_writable(engine)).await {
         Err(_) => not_ready("leases", "the database does not take writes in time"),
         Ok(Err(error)) => not_ready("leases", in_public(&error)),
         Ok(Ok(())) => None,
@@ -136,6 +137,7 @@ fn in_public(error: &StoreError) -> &'static str {
 mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
+    use super::super::ticker::PASSES;
     use super::*;
     use crate::domain::time::Timestamp;
 
@@ -159,10 +161,18 @@ mod tests {
         }
     }
 
+    fn watched(clock: &Arc<Hands>) -> Health {
+        let health = Health::new(Arc::clone(clock) as Arc<dyn Clock>);
+        for pass in PASSES {
+            health.watch(pass.name, pass.longest);
+        }
+        health
+    }
+
     #[test]
     fn failing_passes_feed_the_watchdog_but_not_readiness() {
         let clock = Arc::new(Hands::default());
-        let health = Health::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let health = watched(&clock);
         let note_all = |done| PASSES.iter().for_each(|pass| health.note(pass.name, done));
         assert!(health.progresses() && health.turns());
         clock.0.store(61_000, Ordering::SeqCst);
@@ -181,7 +191,7 @@ mod tests {
     #[test]
     fn a_silent_mail_server_and_slow_providers_are_no_hang() {
         let clock = Arc::new(Hands::default());
-        let health = Health::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let health = watched(&clock);
         clock.0.store(600_000, Ordering::SeqCst);
         for pass in ["due", "runs"] {
             health.note(pass, true);

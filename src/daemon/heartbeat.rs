@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::service::Service;
+use super::health::Health;
+use crate::clock::Clock;
 use crate::domain::time::Span;
 use crate::net::{Deadline, Http};
 
@@ -36,24 +38,27 @@ impl Heartbeat {
     }
 }
 
-/// Calls for as long as the daemon lives; follows reloads.
-pub(super) async fn keep(service: Arc<Service>) {
+/// Calls for as long as the daemon lives; `current` follows reloads.
+pub(super) async fn keep(
+    current: impl Fn() -> Option<Arc<Heartbeat>>,
+    health: &Health,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+) {
     let mut last: Option<Span> = None;
     let mut trouble = None;
-    while !service.stop.is_cancelled() {
-        let live = service.live();
-        let clock = live.engine.clock();
+    while !stop.is_cancelled() {
         let now = clock.monotonic();
-        if let Some(heartbeat) = &live.heartbeat {
+        if let Some(heartbeat) = current() {
             let due = last.is_none_or(|last| now.0 - last.0 >= heartbeat.every.0);
-            if due && service.health.progresses() {
+            if due && health.progresses() {
                 last = Some(now);
                 let outcome = heartbeat.beat().await.err();
                 tell(&mut trouble, outcome);
             }
         }
         tokio::select! {
-            () = service.stop.cancelled() => {}
+            () = stop.cancelled() => {}
             () = clock.sleep(LOOK) => {}
         }
     }

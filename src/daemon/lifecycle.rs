@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Live, Service};
+use super::live::Live;
+use super::service::Service;
 use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
 use crate::domain::alert::{Kind, NewAlert};
@@ -78,7 +79,7 @@ pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Res
     let mut companions = JoinSet::new();
     companions.spawn(systemd::keep_status(Arc::clone(&service)));
     companions.spawn(systemd::feed_watchdog(Arc::clone(&service)));
-    companions.spawn(heartbeat::keep(Arc::clone(&service)));
+    companions.spawn(keep_heartbeat(Arc::clone(&service)));
     systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(&service).await)]);
     tracing::info!(database = service.live().engine.store().kind().word(), "ready");
     resolve_rejection(&service).await;
@@ -102,6 +103,12 @@ pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Res
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn keep_heartbeat(service: Arc<Service>) {
+    let live = service.live();
+    let current = || service.live().heartbeat.clone();
+    heartbeat::keep(current, &service.health, live.engine.clock(), &service.stop).await;
 }
 
 /// The first signal asks to stop, the second does not ask. Returns the second.

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! logging     where lines go: the journal with fields, JSON, text
-//! service     what all tasks share: the engine of the present configuration, health, the stop signal
-//! ticker      tokio-cron-scheduler wakes the passes; the list of passes
-//! accounts    visits: one task an account, each alone on its account, none waiting for another
 //! health      do passes progress, can the store be written: /readyz, the watchdog
 //! heartbeat   tells an outside monitor that passes progress
+//! live        what one configuration makes: the engine and its companions
+//! accounts    visits: one task an account, each alone on its account, none waiting for another
+//! service     all of these, for the tasks below: swapped by a reload, asked to stop
+//! ticker      tokio-cron-scheduler wakes the passes; the list of passes
 //! systemd     READY, STATUS, WATCHDOG, RELOADING, STOPPING
 //! lifecycle   from ready to stopped: signals, reload, the soft and the hard stop
 //! ```
@@ -18,6 +19,7 @@ mod accounts;
 mod health;
 mod heartbeat;
 mod lifecycle;
+mod live;
 mod logging;
 mod service;
 mod systemd;
@@ -26,8 +28,9 @@ mod ticker;
 pub use health::NotReady;
 pub use heartbeat::Heartbeat;
 pub use lifecycle::{Reload, Signals, run};
+pub use live::Live;
 pub use logging::log;
-pub use service::{Live, Service};
+pub use service::Service;
 pub use ticker::{PASSES, Pass};
 
 /// Why the daemon could not start, or did not go on.

@@ -7,16 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::health::{Health, NotReady};
-use super::heartbeat::Heartbeat;
-use crate::engine::Engine;
-
-/// What one configuration makes: swapped as a whole by a reload, between passes.
-pub struct Live {
-    /// The engine.
-    pub engine: Engine,
-    /// Who is told that passes progress.
-    pub heartbeat: Option<Heartbeat>,
-}
+use super::live::Live;
 
 /// The daemon, as its tasks and the HTTP room see it.
 pub struct Service {
@@ -24,7 +15,7 @@ pub struct Service {
     /// Whether passes progress.
     pub(super) health: Health,
     /// Who works on which account.
-    pub(super) accounts: Accounts,
+    pub(super) accounts: Arc<Accounts>,
     /// Asked to stop: finish the call in flight, begin nothing.
     pub(super) stop: CancellationToken,
     outdated: AtomicBool,
@@ -37,7 +28,7 @@ impl Service {
         Arc::new(Self {
             live: RwLock::new(Arc::new(live)),
             health: Health::new(clock),
-            accounts: Accounts::default(),
+            accounts: Arc::default(),
             stop: CancellationToken::new(),
             outdated: AtomicBool::new(false),
         })

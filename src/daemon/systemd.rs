@@ -6,6 +6,7 @@ use sd_notify::NotifyState;
 
 use super::service::Service;
 use crate::domain::time::Span;
+use crate::engine::commands;
 
 /// Between two looks at what `STATUS=` should say.
 const LOOK: Span = Span::seconds(3);
@@ -19,7 +20,7 @@ pub(super) fn tell(states: &[NotifyState<'_>]) {
 
 /// One line of prose about the present.
 pub(super) async fn status(service: &Service) -> String {
-    match service.live().engine.outlook().await {
+    match commands::outlook(&service.live().engine).await {
         Ok(outlook) => outlook.to_string(),
         Err(_) => "the database is away; nothing runs until it is back".to_owned(),
     }

@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::DaemonError;
-use super::service::{Live, Service};
+use super::live::Live;
+use super::service::Service;
 use crate::domain::time::Span;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, passes};
 use crate::store::StoreError;
 
 /// Longest silence of a pass.
@@ -39,7 +40,7 @@ pub struct Pass {
     /// A look that takes longer hangs: it makes us unready, and the watchdog kills us. Beyond this come the calls
     /// of a look: every one of them has its own end.
     pub longest: Span,
-    /// The look. Long work on accounts goes to `Service::accounts`, so that the pass comes to its end.
+    /// The look. Long work on accounts goes to [`super::accounts`], so that the pass comes to its end.
     pub look: fn(Arc<Service>, Arc<Live>) -> Passing,
 }
 
@@ -91,43 +92,43 @@ pub static PASSES: &[Pass] = &[
 
 /// Moves due times, and visits accounts that have a run to start.
 async fn due(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    for account in live.engine.look_at_schedules().await? {
-        service.visit(&live, &account);
+    for account in passes::look_at_schedules(&live.engine).await? {
+        service.accounts.visit(&live, &service.stop, &account);
     }
     Ok(())
 }
 
 /// Visits accounts with a run that is awake.
 async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    for account in live.engine.accounts_awake().await? {
-        service.visit(&live, &account);
+    for account in passes::accounts_awake(&live.engine).await? {
+        service.accounts.visit(&live, &service.stop, &account);
     }
     Ok(())
 }
 
 /// Tests the keys when their schedule says so, and the second looks that are due.
 async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.check_tick(&service.stop).await.map(drop)
+    passes::check_tick(&live.engine, &service.stop).await.map(drop)
 }
 
 /// Asks for leaked keys when their schedule says so. The emergencies that it starts are worked by `runs`.
 async fn leaks(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.look_for_leaks(&service.stop).await
+    passes::look_for_leaks(&live.engine, &service.stop).await
 }
 
 /// Tells people what there is to tell. Its own pass: a mail server that is silent holds up nothing else.
 async fn notices(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.deliver_notices(&service.stop).await.map(drop)
+    passes::deliver_notices(&live.engine, &service.stop).await.map(drop)
 }
 
 /// Carries verdicts and mirrored keys over to the tables of applications.
 async fn mirror(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.mirror(&service.stop).await
+    passes::mirror(&live.engine, &service.stop).await
 }
 
 /// Looks whether somebody else changed a destination. Its own pass: a silent destination holds up nothing else.
 async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    live.engine.drift_tick(&service.stop).await
+    passes::drift_tick(&live.engine, &service.stop).await
 }
 
 /// The scheduler and the tasks that it wakes.
@@ -142,6 +143,7 @@ impl Ticker {
         let scheduler = JobScheduler::new().await?;
         let mut tasks = JoinSet::new();
         for pass in PASSES {
+            service.health.watch(pass.name, pass.longest);
             let bell = Arc::new(Notify::new());
             let rings = Arc::clone(&bell);
             scheduler

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command as Program};
 use tokio::time::timeout;
 
-use super::{Delivery, Destination, Look, PlannedCall, Standing};
+use super::{Delivery, Destination, Look, PlannedCall, Remark, Standing};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::{Secret, redact};
 use crate::domain::time::Span;
@@ -132,13 +132,13 @@ impl Destination for Command {
         format!("command:{}", self.line())
     }
 
-    async fn preflight(&self, _deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn preflight(&self, _deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         let path = self.executable()?;
-        Ok(vec![format!(
+        Ok(vec![Remark::plain(format!(
             "{} is executable for user {}; it is not run before a publish",
             path.display(),
             own_name()
-        )])
+        ))])
     }
 
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::disk::{Attributes, Found};
-use super::{Delivery, Destination, Look, PlannedCall, Standing, Survey, WARNING};
+use super::{Delivery, Destination, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -93,7 +93,7 @@ impl Destination for File {
         self.address.clone()
     }
 
-    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         let spec = self.spec.clone();
         blocking(deadline, move || spec.preflight()).await
     }
@@ -115,14 +115,12 @@ impl Destination for File {
 
     /// The write says what it finds: the file's own line of the preflight.
     async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
-        let (warnings, seen): (Vec<String>, Vec<String>) =
-            self.preflight(deadline).await?.into_iter().partition(|line| line.starts_with(WARNING));
+        let seen = self.preflight(deadline).await?;
         let mut calls = self.plan();
-        if let (Some(write), Some(found)) = (calls.last_mut(), seen.last()) {
+        if let (Some(write), Some(found)) = (calls.last_mut(), seen.iter().rfind(|line| !line.is_warning)) {
             write.effect = format!("{}; {found}", write.effect);
         }
-        let warnings = warnings.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
-        Ok(Survey { calls, warnings: warnings.collect() })
+        Ok(Survey::new(calls, seen))
     }
 
     fn plan(&self) -> Vec<PlannedCall> {
@@ -201,23 +199,22 @@ impl Format {
 }
 
 impl FileSpec {
-    fn preflight(&self) -> Result<Vec<String>, Failure> {
+    fn preflight(&self) -> Result<Vec<Remark>, Failure> {
         self.format.check_name()?;
         let path = disk::resolve(&self.path)?;
         let folder = disk::check_folder(&path)?;
-        let mut seen = vec![format!("{} is writable for {}", folder.display(), disk::who())];
+        let writable = format!("{} is writable for {}", folder.display(), disk::who());
         let found = disk::read(&path)?;
         let attributes = self.attributes(found.as_ref())?;
         disk::check_owners(&path, attributes)?;
-        seen.push(match &found {
+        let described = match &found {
             Some(found) => self.describe(&path, found)?,
             None => format!("{} does not exist yet", path.display()),
-        });
+        };
+        let mut seen = vec![Remark::plain(writable), Remark::plain(described)];
         if attributes.mode & 0o007 != 0 {
-            seen.push(format!(
-                "warning: mode {:04o} lets every user of this system at the key",
-                attributes.mode
-            ));
+            let text = format!("mode {:04o} lets every user of this system at the key", attributes.mode);
+            seen.push(Remark::warning(text));
         }
         Ok(seen)
     }

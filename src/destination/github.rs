@@ -30,7 +30,7 @@ pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
 pub use self::scanning::Scanning;
-use super::{Delivery, Destination, Look, PlannedCall, Rollout, Survey, WARNING};
+use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::{Span, Timestamp};
 use crate::net::{Deadline, Http};
@@ -101,6 +101,38 @@ impl Github {
         }
     }
 
+    /// The calls of a publish; `write` says what the write does.
+    fn calls(&self, write: String) -> Vec<PlannedCall> {
+        let call = |method: &str, path: &str, effect: String| PlannedCall {
+            call: format!("{method} {}", self.url(path)),
+            effect,
+        };
+        let secret = &self.place.secret;
+        let mut calls =
+            vec![call("GET", &self.place.secret_path(), format!("reads when {secret} was last changed"))];
+        if let Scope::Organization { organization, repositories, .. } = &self.place.scope {
+            let path = self.place.repositories_path();
+            calls.push(call(
+                "GET",
+                &path,
+                "reads which repositories see it, when they are selected".to_owned(),
+            ));
+            for name in repositories {
+                let path = format!("/repos/{organization}/{name}");
+                calls.push(call("GET", &path, "reads the repository's id".to_owned()));
+            }
+        }
+        let path = self.place.public_key_path();
+        calls.push(call("GET", &path, "fetches the key to encrypt for".to_owned()));
+        calls.push(call("PUT", &self.place.secret_path(), write));
+        calls.push(call("GET", &self.place.secret_path(), "proves the write by its time".to_owned()));
+        if let (Some(event), Some((owner, repo))) = (&self.dispatch, self.place.repository()) {
+            let path = format!("/repos/{owner}/{repo}/dispatches");
+            calls.push(call("POST", &path, format!("starts the workflows that wait for `{event}`")));
+        }
+        calls
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api.base)
     }
@@ -112,7 +144,7 @@ impl Destination for Github {
         format!("github:{}/{}", self.api.place(), self.place.address())
     }
 
-    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         self.check(deadline).await
     }
 
@@ -147,45 +179,12 @@ impl Destination for Github {
     /// The write says what it replaces.
     async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
         let seen = self.check(deadline).await?;
-        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
-        let mut calls = self.plan();
         let replaces = self.replaces(self.current(deadline).await?.as_ref());
-        for put in calls.iter_mut().filter(|planned| planned.call.starts_with("PUT ")) {
-            put.effect.clone_from(&replaces);
-        }
-        Ok(Survey { calls, warnings: warnings.collect() })
+        Ok(Survey::new(self.calls(replaces), seen))
     }
 
     fn plan(&self) -> Vec<PlannedCall> {
-        let call = |method: &str, path: &str, effect: String| PlannedCall {
-            call: format!("{method} {}", self.url(path)),
-            effect,
-        };
-        let secret = &self.place.secret;
-        let mut calls =
-            vec![call("GET", &self.place.secret_path(), format!("reads when {secret} was last changed"))];
-        if let Scope::Organization { organization, repositories, .. } = &self.place.scope {
-            let path = self.place.repositories_path();
-            calls.push(call(
-                "GET",
-                &path,
-                "reads which repositories see it, when they are selected".to_owned(),
-            ));
-            for name in repositories {
-                let path = format!("/repos/{organization}/{name}");
-                calls.push(call("GET", &path, "reads the repository's id".to_owned()));
-            }
-        }
-        let path = self.place.public_key_path();
-        calls.push(call("GET", &path, "fetches the key to encrypt for".to_owned()));
-        let effect = format!("replaces {secret}, or creates it; what sees it now still does");
-        calls.push(call("PUT", &self.place.secret_path(), effect));
-        calls.push(call("GET", &self.place.secret_path(), "proves the write by its time".to_owned()));
-        if let (Some(event), Some((owner, repo))) = (&self.dispatch, self.place.repository()) {
-            let path = format!("/repos/{owner}/{repo}/dispatches");
-            calls.push(call("POST", &path, format!("starts the workflows that wait for `{event}`")));
-        }
-        calls
+        self.calls(format!("replaces {}, or creates it; what sees it now still does", self.place.secret))
     }
 
     /// The first write to an organisation looks every configured repository up.
@@ -253,9 +252,5 @@ fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-#[cfg(test)]
-mod refusals;
-#[cfg(test)]
-mod story;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ mod leaks;
 pub mod postgres;
 pub mod vercel;
 
+use std::fmt;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -74,6 +76,32 @@ pub struct PlannedCall {
     pub effect: String,
 }
 
+/// One thing that [`Destination::preflight`] saw, in one line. Shown, a warning says that it is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The line.
+    pub text: String,
+    /// A person should know it before a rotation.
+    pub is_warning: bool,
+}
+
+impl Remark {
+    fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_warning: false }
+    }
+
+    fn warning(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_warning: true }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_warning { "warning: " } else { "" };
+        write!(f, "{mark}{}", self.text)
+    }
+}
+
 /// What `rotations plan` says of one destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -83,8 +111,13 @@ pub struct Survey {
     pub warnings: Vec<String>,
 }
 
-/// What a line of [`Destination::preflight`] begins with when a person should know it before a rotation.
-pub const WARNING: &str = "warning: ";
+impl Survey {
+    /// These calls, and the warnings among what was found.
+    fn new(calls: Vec<PlannedCall>, found: Vec<Remark>) -> Self {
+        let warnings = found.into_iter().filter(|remark| remark.is_warning).map(|remark| remark.text);
+        Self { calls, warnings: warnings.collect() }
+    }
+}
 
 /// A place that consumers read a key from. Every write is a *put*: repeating it is harmless (R3).
 ///
@@ -95,8 +128,8 @@ pub trait Destination: Send + Sync {
     fn address(&self) -> String;
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
-    /// line a call ("GET … with secrets:read: the secret exists since …"); some begin with [`WARNING`].
-    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure>;
+    /// line a call ("GET … with secrets:read: the secret exists since …").
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure>;
 
     /// Writes the key. `Ok` means *accepted*; the value is the evidence for [`Destination::look`].
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure>;
@@ -116,9 +149,7 @@ pub trait Destination: Send + Sync {
 
     /// The same by what is there now: what each write would replace, and what a person should know. Changes nothing.
     async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
-        let seen = self.preflight(deadline).await?;
-        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
-        Ok(Survey { calls: self.plan(), warnings: warnings.collect() })
+        Ok(Survey::new(self.plan(), self.preflight(deadline).await?))
     }
 
     /// How long one publish may take when that is more than an ordinary call (`engine.call_timeout`).
@@ -203,4 +234,10 @@ pub struct Entry {
     pub generation: Option<i64>,
     /// How many writes the row has seen; `None` when there is no row.
     pub seq: Option<i64>,
+}
+
+/// What a person would see of a preflight.
+#[cfg(test)]
+fn shown(remarks: &[Remark]) -> String {
+    remarks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

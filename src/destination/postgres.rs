@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use self::link::Server;
 use self::rows::Row;
-use super::{Delivery, Destination, Entry, Ledger, Look, PlannedCall, Standing, Survey, WARNING};
+use super::{Delivery, Destination, Entry, Ledger, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
@@ -97,15 +97,15 @@ impl Postgres {
     }
 
     /// The first thing that keeps us from writing, or others from not reading.
-    async fn lacking(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn lacking(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         let mut link = self.server.open(deadline).await?;
         let mut seen = rights::server(&mut link, &self.server).await?;
         rights::shape(&mut link, &self.migrate_command()).await?;
-        seen.extend(rights::own(&mut link).await?);
+        seen.extend(rights::own(&mut link).await?.map(Remark::plain));
         rights::outsiders(&mut link, &self.migrate_command()).await?;
-        seen.push(rights::CLOSED.to_owned());
+        seen.push(Remark::plain(rights::CLOSED));
         let row = rows::read(&mut link, &self.provider, self.number).await?;
-        seen.push(self.describe(row.as_ref()));
+        seen.push(Remark::plain(self.describe(row.as_ref())));
         link.close().await;
         Ok(seen)
     }
@@ -187,7 +187,7 @@ impl Destination for Postgres {
         format!("{}#{}", self.server.address(), self.row_name())
     }
 
-    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         self.lacking(deadline).await
     }
 
@@ -228,8 +228,7 @@ impl Destination for Postgres {
         if let (Some(write), Some(found)) = (calls.last_mut(), seen.last()) {
             write.effect = format!("{}; {found}", write.effect);
         }
-        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
-        Ok(Survey { calls, warnings: warnings.collect() })
+        Ok(Survey::new(calls, seen))
     }
 
     fn ledger(&self) -> Option<&dyn Ledger> {

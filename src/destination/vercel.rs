@@ -22,7 +22,7 @@ use self::api::Api;
 use self::entries::overtaken;
 use self::proof::{Evidence, Written};
 use self::variables::{Entry, Target};
-use super::{Delivery, Destination, Look, PlannedCall, Rollout, Standing, Survey, WARNING};
+use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -91,28 +91,30 @@ impl Destination for Vercel {
         format!("vercel:{}/{team}/{project}/{variable}/{}{branch}", self.api.host(), targets.join("+"))
     }
 
-    async fn preflight(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         let wanted = self.targets(deadline).await?;
         let listing = self.listing(deadline).await?;
         let branch = self.spec.git_branch.as_deref();
         let entries = listing.ours(&self.spec.variable, branch)?;
         let (present, missing) = variables::sort(entries, &wanted);
         let url = self.api.url(&self.env_path("v10"), &[]);
-        let mut seen = vec![format!("GET {url} with {}: readable", self.read_with())];
+        let mut seen = vec![Remark::plain(format!("GET {url} with {}: readable", self.read_with()))];
         seen.extend(present.iter().flat_map(|entry| self.describe(entry, &wanted)));
-        seen.extend(
-            missing
-                .iter()
-                .map(|target| format!("{} will be created for {}", self.spec.variable, target.name())),
-        );
+        let created = |target: &Target| {
+            Remark::plain(format!("{} will be created for {}", self.spec.variable, target.name()))
+        };
+        seen.extend(missing.iter().map(created));
         for branch in listing.other_branches(&self.spec.variable, branch) {
-            seen.push(format!("warning: the branch {branch} has a value of its own, which stays as it is"));
+            let text = format!("the branch {branch} has a value of its own, which stays as it is");
+            seen.push(Remark::warning(text));
         }
         if self.spec.redeploy {
             let project = self.project(deadline).await?;
             seen.push(match project.production() {
-                Some(id) => format!("production is served by {id}, which is rebuilt after a write"),
-                None => "warning: there is no production deployment to rebuild".to_owned(),
+                Some(id) => {
+                    Remark::plain(format!("production is served by {id}, which is rebuilt after a write"))
+                }
+                None => Remark::warning("there is no production deployment to rebuild"),
             });
         }
         Ok(seen)
@@ -155,45 +157,19 @@ impl Destination for Vercel {
     /// Each entry that is there is named with what it is; a create only for a target that none covers.
     async fn survey(&self, deadline: Deadline) -> Result<Survey, Failure> {
         let seen = self.preflight(deadline).await?;
-        let warnings = seen.iter().filter_map(|line| line.strip_prefix(WARNING)).map(str::to_owned);
         let wanted = self.targets(deadline).await?;
         let (present, missing) = self.entries(&wanted, deadline).await?;
-        let writes = self.writes(&present, &missing);
-        let is_write = |planned: &PlannedCall| {
-            planned.call.starts_with("PATCH ")
-                || (planned.call.starts_with("POST ") && planned.call.contains("/env"))
-        };
-        let plan = self.plan();
-        let at = plan.iter().position(is_write).unwrap_or(plan.len());
-        let mut calls: Vec<PlannedCall> = plan.into_iter().filter(|planned| !is_write(planned)).collect();
-        calls.splice(at..at, writes);
-        Ok(Survey { calls, warnings: warnings.collect() })
+        Ok(Survey::new(self.calls(self.writes(&present, &missing)), seen))
     }
 
     fn plan(&self) -> Vec<PlannedCall> {
-        let call = |method: &str, path: &[&str], query: &[(&str, &str)], effect: String| PlannedCall {
-            call: format!("{method} {}", self.api.url(path, query)),
-            effect,
-        };
-        let VercelSpec { project, variable, .. } = &self.spec;
-        let targets = self.spec.targets.join(", ");
-        let entry = ["v9", "projects", project, "env", "ID"];
-        let mut calls = vec![
-            call("GET", &self.env_path("v10"), &[], format!("finds {variable} for {targets}")),
-            call("PATCH", &entry, &[], "replaces its value; targets, type and comment stay".to_owned()),
-            call(
-                "POST",
-                &self.env_path("v10"),
-                &[],
-                "creates it, only for a target that has none".to_owned(),
-            ),
-            call("GET", &self.env_path("v10"), &[], "proves the write by value, or by its time".to_owned()),
-        ];
-        if self.spec.redeploy {
-            let effect = "rebuilds what serves production now, and waits until it is READY".to_owned();
-            calls.push(call("POST", &["v13", "deployments"], &[("forceNew", "1")], effect));
-        }
-        calls
+        let (patch, post) = (self.entry_url("ID"), self.api.url(&self.env_path("v10"), &[]));
+        let patched = "replaces its value; targets, type and comment stay";
+        let created = "creates it, only for a target that has none";
+        self.calls(vec![
+            PlannedCall { call: format!("PATCH {patch}"), effect: patched.to_owned() },
+            PlannedCall { call: format!("POST {post}"), effect: created.to_owned() },
+        ])
     }
 
     fn rollout(&self) -> Option<&dyn Rollout> {
@@ -210,12 +186,34 @@ impl Vercel {
         }
     }
 
+    fn entry_url(&self, id: &str) -> String {
+        self.api.url(&["v9", "projects", &self.spec.project, "env", id], &[]).to_string()
+    }
+
+    /// The calls of a publish that makes these writes.
+    fn calls(&self, writes: Vec<PlannedCall>) -> Vec<PlannedCall> {
+        let VercelSpec { variable, targets, .. } = &self.spec;
+        let list = |effect: String| PlannedCall {
+            call: format!("GET {}", self.api.url(&self.env_path("v10"), &[])),
+            effect,
+        };
+        let mut calls = vec![list(format!("finds {variable} for {}", targets.join(", ")))];
+        calls.extend(writes);
+        calls.push(list("proves the write by value, or by its time".to_owned()));
+        if self.spec.redeploy {
+            let call = format!("POST {}", self.api.url(&["v13", "deployments"], &[("forceNew", "1")]));
+            let effect = "rebuilds what serves production now, and waits until it is READY".to_owned();
+            calls.push(PlannedCall { call, effect });
+        }
+        calls
+    }
+
     fn writes(&self, present: &[Entry], missing: &[Target]) -> Vec<PlannedCall> {
-        let VercelSpec { project, variable, .. } = &self.spec;
+        let variable = &self.spec.variable;
         let patch = |entry: &Entry| {
             let changed = entry.written_at().map(|at| format!(", last changed {}", Timestamp(at).rfc3339()));
             PlannedCall {
-                call: format!("PATCH {}", self.api.url(&["v9", "projects", project, "env", &entry.id], &[])),
+                call: format!("PATCH {}", self.entry_url(&entry.id)),
                 effect: format!(
                     "replaces the value of {variable} ({}; {}{}); targets, type and comment stay",
                     names(&entry.targets()),
@@ -232,24 +230,23 @@ impl Vercel {
     }
 
     /// What an entry is, and where that differs from the configuration: it stays as it is.
-    fn describe(&self, entry: &Entry, wanted: &[Target]) -> Vec<String> {
+    fn describe(&self, entry: &Entry, wanted: &[Target]) -> Vec<Remark> {
         let targets = entry.targets();
         let names = names(&targets);
-        let mut lines = vec![format!("{} exists for {names}, type {}", self.spec.variable, entry.kind)];
+        let exists = format!("{} exists for {names}, type {}", self.spec.variable, entry.kind);
+        let mut lines = vec![Remark::plain(exists)];
+        let mut warn = |text| lines.push(Remark::warning(text));
         let extra: Vec<&str> =
             targets.iter().filter(|target| !wanted.contains(target)).map(Target::name).collect();
         if !extra.is_empty() {
-            lines.push(format!(
-                "warning: that entry also serves {}, which gets the key too",
-                extra.join(", ")
-            ));
+            warn(format!("that entry also serves {}, which gets the key too", extra.join(", ")));
         }
         if self.spec.sensitive && !entry.is_sensitive() && names != "development" {
-            lines.push(format!("warning: it is {}, not sensitive, and keeps its type", entry.kind));
+            warn(format!("it is {}, not sensitive, and keeps its type", entry.kind));
         }
         if entry.is_sensitive() {
-            lines.push(format!(
-                "warning: the entry for {names} is sensitive: Vercel never gives its value back, so a write is proved \
+            warn(format!(
+                "the entry for {names} is sensitive: Vercel never gives its value back, so a write is proved \
                  by its time alone"
             ));
         }
@@ -261,7 +258,5 @@ fn names(targets: &[Target]) -> String {
     targets.iter().map(Target::name).collect::<Vec<_>>().join(", ")
 }
 
-#[cfg(test)]
-mod story;
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::pool::{Kind, Tx};
 use super::{Store, StoreError};
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+/// One text for both databases. The text of one that was applied is never changed, comments included: its checksum is
+/// in every database.
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/store");
 
 const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations";
 
@@ -23,34 +24,26 @@ pub struct SchemaStatus {
     pub known: i64,
 }
 
-fn migrator(kind: Kind) -> &'static Migrator {
-    match kind {
-        Kind::Sqlite => &SQLITE,
-        Kind::Postgres => &POSTGRES,
-    }
-}
-
 impl Store {
     /// Brings the schema up to date; idempotent. A database of a newer rekeyd is refused and left alone.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let migrator = migrator(self.kind());
         match self.kind() {
             // The migrator locks nothing here: processes that start together would all make the tables.
             Kind::Sqlite => {
                 let mut tx = self.pools.begin().await?;
-                migrator.run(&mut *tx.inner).await.map_err(migration_error)?;
+                MIGRATIONS.run(&mut *tx.inner).await.map_err(migration_error)?;
                 tx.commit().await
             }
             Kind::Postgres => {
                 let mut connection = self.pools.writer().acquire().await?;
-                migrator.run(&mut *connection).await.map_err(migration_error)
+                MIGRATIONS.run(&mut *connection).await.map_err(migration_error)
             }
         }
     }
 
     /// Where the schema stands.
     pub async fn schema(&self) -> Result<SchemaStatus, StoreError> {
-        let known = self.known();
+        let known = Self::known();
         let found = sqlx::query(NEWEST).fetch_one(self.pools.reader()).await;
         let applied = match found {
             Ok(row) => row.try_get("version")?,
@@ -63,11 +56,11 @@ impl Store {
     /// Refuses to work on a database that a newer rekeyd has migrated meanwhile.
     pub(super) async fn still_known(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let row = sqlx::query(NEWEST).fetch_one(&mut *tx.inner).await?;
-        if row.try_get::<i64, _>("version")? > self.known() { Err(StoreError::NewerSchema) } else { Ok(()) }
+        if row.try_get::<i64, _>("version")? > Self::known() { Err(StoreError::NewerSchema) } else { Ok(()) }
     }
 
-    fn known(&self) -> i64 {
-        migrator(self.kind()).iter().map(|m| m.version).max().unwrap_or(0)
+    fn known() -> i64 {
+        MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)
     }
 
     /// A fact about this database.

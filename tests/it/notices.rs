@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rekeyd::domain::alert::{Event, Kind, NewAlert, Notice, Severity};
 use rekeyd::domain::time::{Span, Timestamp};
+use rekeyd::engine::{commands, passes};
 use rekeyd::notify::{Letter, Open, Voice};
 use rekeyd::sim::smtp::{Mishap, Stage};
 use rekeyd::store::{Change, EffectKind, NewEffect};
@@ -120,10 +121,10 @@ on_both_databases! {
             office.pass_time(Span::seconds(31));
             let go_on = CancellationToken::new();
             let (a, b, c, d) = tokio::join!(
-                office.engine.deliver_notices(&go_on),
-                others[0].deliver_notices(&go_on),
-                others[1].deliver_notices(&go_on),
-                others[2].deliver_notices(&go_on),
+                passes::deliver_notices(&office.engine, &go_on),
+                passes::deliver_notices(&others[0], &go_on),
+                passes::deliver_notices(&others[1], &go_on),
+                passes::deliver_notices(&others[2], &go_on),
             );
             let sent: usize = [a, b, c, d].into_iter().map(|report| report.unwrap().sent).sum();
             assert_eq!(sent, 1, "{rotation}");
@@ -179,7 +180,7 @@ on_both_databases! {
         office.deliver_later().await;
         let open = office.engine.store().alerts(false).await.unwrap();
         let alert = open.iter().find(|row| row.kind == "key_invalid").unwrap();
-        let acked = office.engine.acknowledge(&alert.id).await.unwrap();
+        let acked = commands::acknowledge(&office.engine, &alert.id).await.unwrap();
         assert_eq!(acked.acked_by.as_deref(), Some("test"));
         assert_eq!(office.engine.store().audit(9).await.unwrap()[0].action, "alert.acknowledged");
         office.pass_time(Span::hours(50));
@@ -225,7 +226,7 @@ async fn worse_is_told_and_better_is_not() {
     office.open(Kind::KeyInvalid, "production").await;
     office.deliver_later().await;
     let open = office.engine.store().alerts(false).await.unwrap();
-    office.engine.acknowledge(&open[0].id).await.unwrap();
+    commands::acknowledge(&office.engine, &open[0].id).await.unwrap();
     let mut worse = NewAlert::new(Kind::KeyInvalid, "rotation production", "Worse.").rotation("production");
     for severity in [Severity::Critical, Severity::Warning, Severity::Critical] {
         worse.severity = severity;
@@ -329,7 +330,7 @@ async fn what_happened_before_mail_was_configured_is_not_told() {
     let office = Office::new(Db::Sqlite).await;
     office.open(Kind::KeyInvalid, "production").await;
     let silent = office.another_without_mail().await;
-    silent.deliver_notices(&CancellationToken::new()).await.unwrap();
+    passes::deliver_notices(&silent, &CancellationToken::new()).await.unwrap();
     assert_eq!(office.backlog().await.pending, 0);
     office.deliver_later().await;
     assert!(office.mailbox.mails().is_empty());

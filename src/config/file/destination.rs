@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{DurationText, NameText, ReferenceText};
 use super::yes;
+use crate::domain::rotation::OnDrift;
 
 /// A place that consumers read a key from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,16 +52,6 @@ pub enum Holds {
     Regular,
     /// Keys that manage keys.
     Provisioning,
-}
-
-/// What happens when somebody else changed a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDrift {
-    /// It is left alone, and an alert opens.
-    Hold,
-    /// The key is written again.
-    Overwrite,
 }
 
 /// The kinds of destination.

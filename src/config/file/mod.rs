@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{Account, DEFAULT_BASE_URL, DEFAULT_PROVIDER, Leaks};
 pub use destination::{
-    Command, Destination, File, FileFormat, Github, GithubApp, GithubStore, Holds, Kind, OnDrift, Postgres,
-    Vercel, VercelTarget, Visibility,
+    Command, Destination, File, FileFormat, Github, GithubApp, GithubStore, Holds, Kind, Postgres, Vercel,
+    VercelTarget, Visibility,
 };
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};

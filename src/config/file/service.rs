@@ -12,9 +12,9 @@ use super::text::{CronText, DatabaseText, DurationText, ReferenceText};
 pub struct Server {
     /// `address:port`, or `unix:/path`; port 0 picks a free one and logs it.
     pub listen: String,
-    /// Base of the links in e-mails; https makes cookies Secure.
+    /// Base of the links in e-mails.
     pub public_url: String,
-    /// Blocks of addresses whose X-Forwarded-For is believed.
+    /// Must be empty: not built yet. Blocks of addresses whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ pub struct Tests {
     pub confirm_after: DurationText,
     /// How long observations are kept.
     pub history: DurationText,
-    /// Let custom endpoints given through the API be private, loopback or link-local.
+    /// Must be false: not built yet. Let custom endpoints given through the API be private, loopback or link-local.
     pub allow_private_endpoints: bool,
 }
 

@@ -1,12 +1,8 @@
 //! `[database]`
 
-use std::path::PathBuf;
-
-use url::Url;
-
 use super::at::{At, Read};
 use super::origin::Purpose;
-use super::values::BadValue;
+use super::values::{BadValue, DatabaseAddress};
 use crate::config::file;
 use crate::crypto::{ReferenceError, SecretRef};
 use crate::domain::secret::Secret;
@@ -27,15 +23,6 @@ pub enum DatabaseUrl {
     Plain(DatabaseAddress),
     /// The URL is a secret.
     Reference(SecretRef),
-}
-
-/// Which database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseAddress {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL URL; it may carry a password.
-    Postgres(Secret),
 }
 
 impl Database {
@@ -86,28 +73,10 @@ pub enum DatabaseUrlError {
     },
 }
 
-impl DatabaseAddress {
-    /// Reads `sqlite:path` or `postgres://…`. Repeats nothing of it: it may hold a password.
-    pub fn parse(secret: &Secret) -> Result<Self, BadValue> {
-        const HINT: &str = "write \"sqlite:/var/lib/rekeyd/rekeyd.db\", \"postgres://user@host/database\" or a secret reference";
-        let text = secret.expose();
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
-                return Err(BadValue::new("not the path of a SQLite file", HINT));
-            }
-            return Ok(Self::Sqlite(PathBuf::from(path)));
-        }
-        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if postgres && Url::parse(text).is_ok() {
-            return Ok(Self::Postgres(secret.clone()));
-        }
-        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::config::testing::{assert_table, settings};
 

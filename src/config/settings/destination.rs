@@ -3,16 +3,17 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::at::{At, Read};
-use super::github::{self, GithubAuth, GithubScope, GithubStore};
+use super::github::Github;
 use super::origin::Purpose;
 use super::values::{BadValue, BaseUrl};
 use crate::config::file::{self, Holds, Kind};
 use crate::crypto::SecretRef;
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
+use crate::domain::rotation::OnDrift;
 use crate::domain::time::Span;
 
-pub use crate::config::file::{FileFormat, OnDrift, VercelTarget};
+pub use crate::config::file::{FileFormat, VercelTarget};
 
 /// `[[destinations]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,72 +34,75 @@ pub struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DestinationKind {
     /// A GitHub secret.
-    Github {
-        /// Whose secret.
-        scope: GithubScope,
-        /// Which of GitHub's stores.
-        store: GithubStore,
-        /// Name of the secret, upper-case as GitHub stores it.
-        secret: String,
-        /// How to log in.
-        auth: GithubAuth,
-        /// Base of the API.
-        api_url: BaseUrl,
-        /// Type of the `repository_dispatch` event sent after a publish; only with a repository.
-        dispatch: Option<String>,
-    },
+    Github(Github),
     /// A Vercel environment variable.
-    Vercel {
-        /// Name or id of the project.
-        project: String,
-        /// Id or slug of the team; `None` for a personal account.
-        team: Option<String>,
-        /// Name of the variable.
-        variable: String,
-        /// Where it applies; at least one, each once, production first.
-        targets: Vec<VercelTarget>,
-        /// Variables that rekeyd creates are sensitive.
-        sensitive: bool,
-        /// The token.
-        token: SecretRef,
-        /// Base of the API.
-        api_url: BaseUrl,
-        /// Rebuild the production deployment and wait for it; only with the production target.
-        redeploy: bool,
-    },
+    Vercel(Vercel),
     /// A row of the application's database.
-    Postgres {
-        /// Its connection URL.
-        url: SecretRef,
-        /// `providers.provider_name`.
-        provider_name: String,
-        /// `provider_api_keys.key_number`, at least 1.
-        key_number: u32,
-        /// Publish every active stored key of `provider_name` too, generations of rotations excepted.
-        mirror: bool,
-    },
+    Postgres(Postgres),
     /// A file.
-    File {
-        /// Absolute, without `.` or `..`.
-        path: PathBuf,
-        /// What is written.
-        format: FileFormat,
-        /// Name of the variable or field; given exactly when `format` is not raw.
-        variable: Option<String>,
-        /// Permission bits, none for others; `None` for those of the file, 0600 for a new one.
-        mode: Option<u32>,
-        /// Owner, by name or number; `None` for that of the file, or whoever runs rekeyd.
-        owner: Option<String>,
-        /// Group, by name or number; `None` for that of the file, or of whoever runs rekeyd.
-        group: Option<String>,
-    },
+    File(File),
     /// A program that takes the key on its standard input.
-    Command {
-        /// Program and arguments. The program is an absolute path, or a name that `PATH` finds.
-        command: Vec<String>,
-        /// It is killed after this long.
-        timeout: Span,
-    },
+    Command(Command),
+}
+
+/// A Vercel environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vercel {
+    /// Name or id of the project.
+    pub project: String,
+    /// Id or slug of the team; `None` for a personal account.
+    pub team: Option<String>,
+    /// Name of the variable.
+    pub variable: String,
+    /// Where it applies; at least one, each once, production first.
+    pub targets: Vec<VercelTarget>,
+    /// Variables that rekeyd creates are sensitive.
+    pub sensitive: bool,
+    /// The token.
+    pub token: SecretRef,
+    /// Base of the API.
+    pub api_url: BaseUrl,
+    /// Rebuild the production deployment and wait for it; only with the production target.
+    pub redeploy: bool,
+}
+
+/// A row of the application's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// Its connection URL.
+    pub url: SecretRef,
+    /// `providers.provider_name`.
+    pub provider_name: String,
+    /// `provider_api_keys.key_number`, at least 1.
+    pub key_number: u32,
+    /// Publish every active stored key of `provider_name` too, generations of rotations excepted.
+    pub mirror: bool,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Absolute, without `.` or `..`.
+    pub path: PathBuf,
+    /// What is written.
+    pub format: FileFormat,
+    /// Name of the variable or field; given exactly when `format` is not raw.
+    pub variable: Option<String>,
+    /// Permission bits, none for others; `None` for those of the file, 0600 for a new one.
+    pub mode: Option<u32>,
+    /// Owner, by name or number; `None` for that of the file, or whoever runs rekeyd.
+    pub owner: Option<String>,
+    /// Group, by name or number; `None` for that of the file, or of whoever runs rekeyd.
+    pub group: Option<String>,
+}
+
+/// A program that takes the key on its standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Program and arguments. The program is an absolute path, or a name that `PATH` finds.
+    pub command: Vec<String>,
+    /// It is killed after this long.
+    pub timeout: Span,
 }
 
 impl Destination {
@@ -106,11 +110,11 @@ impl Destination {
         let name = at.field("name").name(&file.name);
         let holds = read_holds(file, &at.field("holds"));
         let kind = match &file.kind {
-            Kind::Github(github) => github::read(github, at),
-            Kind::Vercel(vercel) => read_vercel(vercel, at),
-            Kind::Postgres(postgres) => read_postgres(postgres, at),
-            Kind::File(file) => read_file(file, at),
-            Kind::Command(command) => read_command(command, at),
+            Kind::Github(github) => Github::read(github, at).map(DestinationKind::Github),
+            Kind::Vercel(vercel) => Vercel::read(vercel, at).map(DestinationKind::Vercel),
+            Kind::Postgres(postgres) => Postgres::read(postgres, at).map(DestinationKind::Postgres),
+            Kind::File(file) => File::read(file, at).map(DestinationKind::File),
+            Kind::Command(command) => Command::read(command, at).map(DestinationKind::Command),
         };
         Ok(Self { name: name?, holds: holds?, required: file.required, on_drift: file.on_drift, kind: kind? })
     }
@@ -132,66 +136,67 @@ fn read_holds(file: &file::Destination, at: &At<'_>) -> Read<KeyKind> {
     ))
 }
 
-fn read_vercel(file: &file::Vercel, at: &At<'_>) -> Read<DestinationKind> {
-    let project = at.field("project").word(&file.project);
-    let team = at.field("team").optional_word(file.team.as_ref());
-    let variable = at.field("variable").value(variable_name(&file.variable));
-    let mut targets = file.targets.clone();
-    targets.sort();
-    targets.dedup();
-    let token = at.field("token").reference(&file.token, Purpose::Token);
-    let api_url = at.field("api_url").api_url(&file.api_url);
-    let redeploy = file.redeploy.expect("complete() fills it in");
-    if redeploy && !targets.contains(&VercelTarget::Production) {
-        return Err(at.field("redeploy").problem(
-            "only the production deployment is rebuilt, and targets does not have production",
-            "leave redeploy out, or add \"production\" to targets",
-        ));
+impl Vercel {
+    fn read(file: &file::Vercel, at: &At<'_>) -> Read<Self> {
+        let project = at.field("project").word(&file.project);
+        let team = at.field("team").optional_word(file.team.as_ref());
+        let variable = at.field("variable").value(variable_name(&file.variable));
+        let mut targets = file.targets.clone();
+        targets.sort();
+        targets.dedup();
+        let token = at.field("token").reference(&file.token, Purpose::Token);
+        let api_url = at.field("api_url").api_url(&file.api_url);
+        let redeploy = file.redeploy.expect("complete() fills it in");
+        if redeploy && !targets.contains(&VercelTarget::Production) {
+            return Err(at.field("redeploy").problem(
+                "only the production deployment is rebuilt, and targets does not have production",
+                "leave redeploy out, or add \"production\" to targets",
+            ));
+        }
+        Ok(Self {
+            project: project?,
+            team: team?,
+            variable: variable?,
+            targets,
+            sensitive: file.sensitive,
+            token: token?,
+            api_url: api_url?,
+            redeploy,
+        })
     }
-    Ok(DestinationKind::Vercel {
-        project: project?,
-        team: team?,
-        variable: variable?,
-        targets,
-        sensitive: file.sensitive,
-        token: token?,
-        api_url: api_url?,
-        redeploy,
-    })
 }
 
-fn read_postgres(file: &file::Postgres, at: &At<'_>) -> Read<DestinationKind> {
-    let url = at.field("url").reference(&file.url, Purpose::PostgresUrl);
-    let field = at.field("provider_name");
-    let provider_name = field.word(&file.provider_name)?;
-    if file.mirror && Name::parse(&provider_name).is_err() {
-        return Err(field.problem(
-            format!("{provider_name:?} cannot be a provider of ours, so there is nothing to mirror"),
-            "with mirror = true write the name that `rekeyd providers list` shows",
-        ));
+impl Postgres {
+    fn read(file: &file::Postgres, at: &At<'_>) -> Read<Self> {
+        let url = at.field("url").reference(&file.url, Purpose::PostgresUrl);
+        let field = at.field("provider_name");
+        let provider_name = field.word(&file.provider_name)?;
+        if file.mirror && Name::parse(&provider_name).is_err() {
+            return Err(field.problem(
+                format!("{provider_name:?} cannot be a provider of ours, so there is nothing to mirror"),
+                "with mirror = true write the provider that its keys are stored under, as `rekeyd keys list` shows it",
+            ));
+        }
+        Ok(Self { url: url?, provider_name, key_number: file.key_number, mirror: file.mirror })
     }
-    Ok(DestinationKind::Postgres {
-        url: url?,
-        provider_name,
-        key_number: file.key_number,
-        mirror: file.mirror,
-    })
 }
 
-fn read_file(file: &file::File, at: &At<'_>) -> Read<DestinationKind> {
-    let path = at.field("path").value(file_path(&file.path));
-    let variable = file_variable(file, &at.field("variable"));
-    let mode = file.mode.as_ref().map(|mode| at.field("mode").value(file_mode(mode))).transpose();
-    let owner = file.owner.as_ref().map(|owner| at.field("owner").value(user_name(owner))).transpose();
-    let group = file.group.as_ref().map(|group| at.field("group").value(user_name(group))).transpose();
-    Ok(DestinationKind::File {
-        path: path?,
-        format: file.format,
-        variable: variable?,
-        mode: mode?,
-        owner: owner?,
-        group: group?,
-    })
+impl File {
+    fn read(file: &file::File, at: &At<'_>) -> Read<Self> {
+        let path = at.field("path").value(file_path(&file.path));
+        let variable = file_variable(file, &at.field("variable"));
+        let mode = file.mode.as_ref().map(|mode| at.field("mode").value(file_mode(mode))).transpose();
+        let owner = file.owner.as_ref().map(|owner| at.field("owner").value(user_name(owner))).transpose();
+        let group = file.group.as_ref().map(|group| at.field("group").value(user_name(group))).transpose();
+        Ok(Self {
+            path: path?,
+            format: file.format,
+            variable: variable?,
+            mode: mode?,
+            owner: owner?,
+            group: group?,
+        })
+    }
 }
 
 fn file_path(text: &str) -> Result<PathBuf, BadValue> {
@@ -254,29 +259,27 @@ fn variable_name(text: &str) -> Result<String, BadValue> {
     Ok(text.to_owned())
 }
 
-fn read_command(file: &file::Command, at: &At<'_>) -> Read<DestinationKind> {
-    let timeout = at.field("timeout").positive_span(&file.timeout);
-    let program = &file.command[0];
-    if program.is_empty() || (program.contains('/') && !program.starts_with('/')) {
-        let hint =
-            "write an absolute path, such as \"/usr/local/bin/push-key\", or the name of a program in PATH";
-        return Err(at.field("command").item(0).problem(format!("{program:?} is not a program"), hint));
+impl Command {
+    fn read(file: &file::Command, at: &At<'_>) -> Read<Self> {
+        let timeout = at.field("timeout").positive_span(&file.timeout);
+        let program = &file.command[0];
+        if program.is_empty() || (program.contains('/') && !program.starts_with('/')) {
+            let hint = "write an absolute path, such as \"/usr/local/bin/push-key\", or the name of a program in PATH";
+            return Err(at.field("command").item(0).problem(format!("{program:?} is not a program"), hint));
+        }
+        if file.command.iter().any(|word| word.contains('\0')) {
+            return Err(at.field("command").problem("there is a NUL character in it", "take it out"));
+        }
+        Ok(Self { command: file.command.clone(), timeout: timeout? })
     }
-    if file.command.iter().any(|word| word.contains('\0')) {
-        return Err(at.field("command").problem("there is a NUL character in it", "take it out"));
-    }
-    Ok(DestinationKind::Command { command: file.command.clone(), timeout: timeout? })
 }
 
 impl DestinationKind {
     /// Whether both are one place, wholly or in part, so that each would overwrite the other's key.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        if let (
-            Self::File { path, format, variable, .. },
-            Self::File { path: to, format: other, variable: name, .. },
-        ) = (self, other)
-        {
-            return path == to && (format != other || variable == name);
+        if let (Self::File(file), Self::File(other)) = (self, other) {
+            let apart = file.format == other.format && file.variable != other.variable;
+            return file.path == other.path && !apart;
         }
         let others = other.addresses();
         self.addresses().iter().any(|address| others.contains(address))
@@ -285,21 +288,21 @@ impl DestinationKind {
     /// Where it really is, one address for each thing that is written.
     fn addresses(&self) -> Vec<String> {
         match self {
-            Self::Github { scope, store, secret, api_url, .. } => {
+            Self::Github(Github { scope, store, secret, api_url, .. }) => {
                 vec![format!("{api_url}/{}/{}/{secret}", scope.address(), store.as_str())]
             }
-            Self::Vercel { project, team, variable, targets, api_url, .. } => {
+            Self::Vercel(Vercel { project, team, variable, targets, api_url, .. }) => {
                 let team = team.as_deref().unwrap_or("-");
                 let address = |target: &VercelTarget| {
                     format!("{api_url}/{team}/{project}/{variable}/{}", target.as_str())
                 };
                 targets.iter().map(address).collect()
             }
-            Self::Postgres { url, provider_name, key_number, .. } => {
+            Self::Postgres(Postgres { url, provider_name, key_number, .. }) => {
                 vec![format!("postgres {url} {provider_name} {key_number}")]
             }
-            Self::File { path, .. } => vec![format!("file {}", path.display())],
-            Self::Command { command, .. } => vec![format!("command {command:?}")],
+            Self::File(File { path, .. }) => vec![format!("file {}", path.display())],
+            Self::Command(Command { command, .. }) => vec![format!("command {command:?}")],
         }
     }
 }
@@ -324,7 +327,7 @@ mod tests {
     fn has_the_defaults_of_the_interface() {
         let Destination { holds, required, on_drift, kind, .. } = read("vercel", VERCEL);
         assert_eq!((holds, required, on_drift), (KeyKind::Regular, true, OnDrift::Hold));
-        let DestinationKind::Vercel { team, targets, sensitive, api_url, redeploy, .. } = kind else {
+        let DestinationKind::Vercel(Vercel { team, targets, sensitive, api_url, redeploy, .. }) = kind else {
             panic!()
         };
         assert_eq!((team, sensitive, redeploy), (None, true, true));
@@ -332,29 +335,34 @@ mod tests {
         assert_eq!(api_url.as_str(), "https://api.vercel.com");
         let url = SecretRef::Env("U".to_owned());
         let provider_name = "openrouter".to_owned();
-        let postgres = DestinationKind::Postgres { url, provider_name, key_number: 1, mirror: false };
+        let postgres =
+            DestinationKind::Postgres(Postgres { url, provider_name, key_number: 1, mirror: false });
         assert_eq!(read("postgres", "url = \"env:U\"").kind, postgres);
-        let DestinationKind::File { format, mode, owner, group, .. } =
+        let DestinationKind::File(File { format, mode, owner, group, .. }) =
             read("file", "path = \"/a\"\nvariable = \"KEY\"").kind
         else {
             panic!()
         };
         assert_eq!((format, mode, owner, group), (FileFormat::Env, None, None, None));
-        let command =
-            DestinationKind::Command { command: vec!["push".to_owned()], timeout: Span::seconds(60) };
+        let command = DestinationKind::Command(Command {
+            command: vec!["push".to_owned()],
+            timeout: Span::seconds(60),
+        });
         assert_eq!(read("command", "command = [\"push\"]").kind, command);
     }
 
     #[test]
     fn only_production_is_redeployed() {
         let lines = format!("{VERCEL}targets = [\"preview\", \"preview\"]");
-        let DestinationKind::Vercel { targets, redeploy, .. } = read("vercel", &lines).kind else { panic!() };
+        let DestinationKind::Vercel(Vercel { targets, redeploy, .. }) = read("vercel", &lines).kind else {
+            panic!()
+        };
         assert_eq!((targets, redeploy), (vec![VercelTarget::Preview], false));
     }
 
     #[test]
     fn paths_are_plain() {
-        let DestinationKind::File { path, .. } =
+        let DestinationKind::File(File { path, .. }) =
             read("file", "path = \"/run//a/./b\"\nformat = \"raw\"").kind
         else {
             panic!()

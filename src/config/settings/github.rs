@@ -2,13 +2,29 @@
 
 use super::account::{is_github_name, parse_repository};
 use super::at::{At, Read};
-use super::destination::DestinationKind;
 use super::origin::Purpose;
-use super::values::BadValue;
+use super::values::{BadValue, BaseUrl};
 use crate::config::file;
 use crate::crypto::SecretRef;
 
 pub use crate::config::file::{GithubStore, Visibility};
+
+/// A GitHub secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Github {
+    /// Whose secret.
+    pub scope: GithubScope,
+    /// Which of GitHub's stores.
+    pub store: GithubStore,
+    /// Name of the secret, upper-case as GitHub stores it.
+    pub secret: String,
+    /// How to log in.
+    pub auth: GithubAuth,
+    /// Base of the API.
+    pub api_url: BaseUrl,
+    /// Type of the `repository_dispatch` event sent after a publish; only with a repository.
+    pub dispatch: Option<String>,
+}
 
 /// Whose GitHub secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,20 +70,22 @@ pub struct GithubApp {
     pub private_key: SecretRef,
 }
 
-pub(super) fn read(file: &file::Github, at: &At<'_>) -> Read<DestinationKind> {
-    let scope = GithubScope::read(file, at);
-    let secret = at.field("secret").value(secret_name(&file.secret));
-    let auth = GithubAuth::read(file, at);
-    let api_url = at.field("api_url").api_url(&file.api_url);
-    let dispatch = at.field("dispatch").optional_word(file.dispatch.as_ref());
-    Ok(DestinationKind::Github {
-        scope: scope?,
-        store: file.store,
-        secret: secret?,
-        auth: auth?,
-        api_url: api_url?,
-        dispatch: dispatch?,
-    })
+impl Github {
+    pub(super) fn read(file: &file::Github, at: &At<'_>) -> Read<Self> {
+        let scope = GithubScope::read(file, at);
+        let secret = at.field("secret").value(secret_name(&file.secret));
+        let auth = GithubAuth::read(file, at);
+        let api_url = at.field("api_url").api_url(&file.api_url);
+        let dispatch = at.field("dispatch").optional_word(file.dispatch.as_ref());
+        Ok(Self {
+            scope: scope?,
+            store: file.store,
+            secret: secret?,
+            auth: auth?,
+            api_url: api_url?,
+            dispatch: dispatch?,
+        })
+    }
 }
 
 /// GitHub's rules for the name of a secret; it is stored upper-case.
@@ -192,6 +210,7 @@ impl GithubAuth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::DestinationKind;
     use crate::config::testing::{assert_table, settings};
 
     /// A GitHub destination with these lines.
@@ -199,8 +218,11 @@ mod tests {
         format!("[[destinations]]\nname = \"gh\"\ntype = \"github\"\n{lines}")
     }
 
-    fn read(lines: &str) -> DestinationKind {
-        settings(&github(lines)).destinations.remove(0).kind
+    fn read(lines: &str) -> Github {
+        let DestinationKind::Github(github) = settings(&github(lines)).destinations.remove(0).kind else {
+            panic!()
+        };
+        github
     }
 
     #[test]
@@ -208,7 +230,7 @@ mod tests {
         let kind = read("repository = \"acme/app\"\nsecret = \"openrouter_api_key\"\ntoken = \"env:T\"");
         assert_eq!(
             kind,
-            DestinationKind::Github {
+            Github {
                 scope: GithubScope::Repository {
                     owner: "acme".to_owned(),
                     repository: "app".to_owned(),
@@ -225,12 +247,10 @@ mod tests {
 
     #[test]
     fn reads_an_organization_and_an_app() {
-        let DestinationKind::Github { scope, auth, .. } = read(
+        let Github { scope, auth, .. } = read(
             "organization = \"acme\"\nvisibility = \"selected\"\nrepositories = [\"app\"]\nsecret = \"A\"\n\
              app = { id = 1, installation = 2, private_key = \"credential:k\" }",
-        ) else {
-            panic!()
-        };
+        );
         let (organization, repositories) = ("acme".to_owned(), vec!["app".to_owned()]);
         let visibility = Some(Visibility::Selected);
         assert_eq!(scope, GithubScope::Organization { organization, visibility, repositories });
@@ -242,11 +262,7 @@ mod tests {
     fn an_existing_list_of_repositories_may_be_kept_or_added_to() {
         let visibility = |lines: &str| {
             let lines = format!("organization = \"acme\"\nsecret = \"A\"\ntoken = \"env:T\"\n{lines}");
-            let DestinationKind::Github {
-                scope: GithubScope::Organization { visibility, repositories, .. },
-                ..
-            } = read(&lines)
-            else {
+            let GithubScope::Organization { visibility, repositories, .. } = read(&lines).scope else {
                 panic!()
             };
             (visibility, repositories.len())

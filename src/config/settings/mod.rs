@@ -16,14 +16,16 @@ pub mod values;
 mod whole;
 
 pub use account::{Account, Leaks};
-pub use database::{Database, DatabaseAddress, DatabaseUrl, DatabaseUrlError};
-pub use destination::{Destination, DestinationKind, FileFormat, OnDrift, VercelTarget};
-pub use github::{GithubApp, GithubAuth, GithubScope, GithubStore, Visibility};
+pub use database::{Database, DatabaseUrl, DatabaseUrlError};
+pub use destination::{
+    Command, Destination, DestinationKind, File, FileFormat, Postgres, Vercel, VercelTarget,
+};
+pub use github::{Github, GithubApp, GithubAuth, GithubScope, GithubStore, Visibility};
 pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, Webhook};
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
-pub use values::{BadValue, BaseUrl, Cidr, CronExpr};
+pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 
 use super::problem::Problem;
 
@@ -59,7 +61,7 @@ pub struct Settings {
     /// `[log]`
     pub log: Log,
     /// Where all of this came from.
-    pub origins: Origins,
+    origins: Origins,
 }
 
 impl Settings {

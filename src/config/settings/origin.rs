@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::database::DatabaseAddress;
-use super::values::parse_secret_url;
+use super::values::{DatabaseAddress, parse_secret_url};
 use crate::config::nearest::suggestion;
 use crate::config::problem::Problem;
 use crate::crypto::{Ring, SecretRef};

@@ -168,7 +168,9 @@ async fn what_cannot_be_started_is_said() {
     let failure = shell("exit 0").publish(&delivery(3), late).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotSent);
     assert!(
-        command(&["sh"], Span::seconds(5)).preflight(soon()).await.unwrap()[0].contains("/sh is executable")
+        command(&["sh"], Span::seconds(5)).preflight(soon()).await.unwrap()[0]
+            .text
+            .contains("/sh is executable")
     );
 }
 

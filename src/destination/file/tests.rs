@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::destination::shown;
 
 fn key(last: char) -> Secret {
     Secret::new(format!("sk-or-v1-{}{last}", "0f".repeat(31)))
@@ -108,7 +109,7 @@ async fn mode_and_link_stay() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(fs::read_to_string(&real).unwrap().starts_with("# ours\nOPENROUTER_API_KEY=sk-or-v1-0f"));
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o7777, 0o644);
-    let seen = file.preflight(soon()).await.unwrap().join("\n");
+    let seen = shown(&file.preflight(soon()).await.unwrap());
     assert!(seen.contains("holds OPENROUTER_API_KEY, mode 0644"), "{seen}");
     assert!(seen.contains("warning: mode 0644"), "{seen}");
     let strict = File::new(FileSpec { mode: Some(0o640), ..file.spec.clone() });

@@ -9,22 +9,24 @@ use super::api::header;
 use super::place::{Permission, Visibility};
 use super::sharing::Sharing;
 use super::{Current, Github, PublicKey};
+use crate::destination::Remark;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::net::{Answer, Deadline};
 
 impl Github {
     /// The reads that a publish makes, and what they show; one line each.
-    pub(super) async fn check(&self, deadline: Deadline) -> Result<Vec<String>, Failure> {
+    pub(super) async fn check(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         let path = self.place.public_key_path();
         let answer = self.get(path.clone(), &self.advice, deadline).await?;
         answer.json::<PublicKey>()?;
-        let mut seen = vec![format!("GET {} with {}: readable", self.url(&path), self.read_with(&answer))];
-        seen.push(self.check_permission(&answer, deadline).await?);
+        let readable = format!("GET {} with {}: readable", self.url(&path), self.read_with(&answer));
+        let permission = self.check_permission(&answer, deadline).await?;
+        let mut seen = vec![Remark::plain(readable), Remark::plain(permission)];
         if let Some(expiry) = header(&answer, "github-authentication-token-expiration") {
-            seen.push(format!("the token expires {expiry}"));
+            seen.push(Remark::plain(format!("the token expires {expiry}")));
         }
         let current = self.current(deadline).await?;
-        seen.push(self.describe(current.as_ref()));
+        seen.push(Remark::plain(self.describe(current.as_ref())));
         if let Some(sharing) = self.sharing(current.as_ref(), deadline).await? {
             seen.push(describe_sharing(&sharing, current.as_ref()));
         }
@@ -99,15 +101,15 @@ fn check_installation(granted: &Map<String, Value>, name: &str, fine: &str) -> R
     }
 }
 
-fn describe_sharing(sharing: &Sharing, current: Option<&Current>) -> String {
+fn describe_sharing(sharing: &Sharing, current: Option<&Current>) -> Remark {
     let after = match sharing.visibility {
         Visibility::Selected => format!("selected, {} repositories", sharing.repositories.len()),
         other => other.name().to_owned(),
     };
     match current.and_then(Current::visibility) {
         Some(now) if now != sharing.visibility => {
-            format!("warning: visibility is {} now and becomes {after}", now.name())
+            Remark::warning(format!("visibility is {} now and becomes {after}", now.name()))
         }
-        _ => format!("visibility: {after}"),
+        _ => Remark::plain(format!("visibility: {after}")),
     }
 }

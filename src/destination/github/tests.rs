@@ -1,13 +1,16 @@
 //! Hand-made answers, for what a simulator does not say. The whole story is told against the simulator in
 //! `story`.
 
+mod against_the_simulator;
+mod refusals;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crypto_box::SecretKey;
 use crypto_box::aead::OsRng;
 
 use super::*;
-use crate::destination::Standing;
+use crate::destination::{Standing, shown};
 use crate::domain::secret::Secret;
 use crate::net::testing::{Act, Wire, client, soon};
 
@@ -255,7 +258,7 @@ async fn classic_tokens_tell_their_scopes() {
     let body = format!(r#"{{"key_id":"1","key":"{}"}}"#, STANDARD.encode(key.public_key().as_bytes()));
     let scoped = |scopes: &str| at(1, 200, &format!("x-oauth-scopes: {scopes}\r\n"), &body);
     let (_wire, github) = played(vec![scoped("gist, repo"), secret_at(5)], repository()).await;
-    let seen = github.preflight(soon()).await.unwrap().join("\n");
+    let seen = shown(&github.preflight(soon()).await.unwrap());
     assert!(seen.contains("scopes gist, repo"), "{seen}");
     assert!(seen.contains("last changed 2026-11-02T12:00:05Z"), "{seen}");
     let (_wire, github) = played(vec![scoped("gist, read:org"), secret_at(5)], repository()).await;

@@ -3,7 +3,7 @@
 use sqlx::{Error, Row};
 
 use super::link::{Link, Server};
-use crate::destination::WARNING;
+use crate::destination::Remark;
 use crate::domain::outcome::{Failure, FailureKind};
 
 /// Columns that we read or write.
@@ -31,7 +31,7 @@ const NEEDED: [(&str, &[&str]); 2] = [
 pub(super) const CLOSED: &str = "neither PUBLIC nor anon nor authenticated can read the keys";
 
 /// The server takes writes. Answers how it was reached, and what a person should know of it.
-pub(super) async fn server(link: &mut Link, server: &Server) -> Result<Vec<String>, Failure> {
+pub(super) async fn server(link: &mut Link, server: &Server) -> Result<Vec<Remark>, Failure> {
     let facts = link
         .row(
             sqlx::query(
@@ -51,10 +51,10 @@ pub(super) async fn server(link: &mut Link, server: &Server) -> Result<Vec<Strin
             "name the primary's address, not a replica's; Supabase: a full disk makes a database read-only, see its dashboard",
         ));
     }
-    let mut seen = vec![format!("{} as {role}, {}", server.address(), server.protection())];
+    let mut seen = vec![Remark::plain(format!("{} as {role}, {}", server.address(), server.protection()))];
     if logs {
         let text = "log_statement writes keys into the server's log, set it to none or ddl";
-        seen.push(format!("{WARNING}{text}"));
+        seen.push(Remark::warning(text));
     }
     Ok(seen)
 }

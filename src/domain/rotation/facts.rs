@@ -1,8 +1,10 @@
-//! What a decision may look at: plain values that the engine gathered before it asked [`super::next()`].
+//! What a decision may look at: plain values that the engine gathered before it asked [`super::next()`], and the
+//! questions that every stage of a run asks of them.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Level};
+use super::directive::Directive;
+use super::{Event, Figures, KeyRef, Level, Run};
 use crate::domain::time::{Span, Stamp, Timestamp};
 
 /// What the last test of one of our keys showed (verifying; R13).
@@ -169,5 +171,37 @@ impl Facts {
     /// What the provider last said about `hash`.
     pub fn remote(&self, hash: &str) -> Option<&RemoteFacts> {
         self.remote.iter().find(|r| r.hash == hash)
+    }
+
+    /// How long until `span` has passed since `at` on the slower clock; at least a moment.
+    pub(super) fn remaining(&self, at: Stamp, span: Span) -> Span {
+        let elapsed = self.now.elapsed_since(at).unwrap_or(Span::ZERO).max(Span::ZERO);
+        Span((span.0 - elapsed.0).clamp(200, Span::minutes(10).0))
+    }
+
+    /// A test of `key` that is due because the last one is older than `interval`.
+    pub(super) fn due_test(&self, key: &KeyRef, known: &KeyFacts, interval: Span) -> Option<Directive> {
+        let fresh = known.tested.as_ref().is_some_and(|(_, at)| self.now.fresh(*at, interval));
+        (!fresh).then(|| Directive::Test(key.clone()))
+    }
+
+    /// A candidate that worked and is now refused: look twice, then back to the old key, or on to another.
+    pub(super) fn candidate_trouble(&self, run: &Run) -> Option<Directive> {
+        let key = run.candidate.clone()?;
+        let (TestResult::Unauthorized, at) = self.candidate.tested.as_ref()? else { return None };
+        if !self.candidate.refused(run.policy.confirm_after) {
+            let since = self.candidate.refused_since.unwrap_or(*at);
+            return Some(if self.now.passed(since, run.policy.confirm_after) {
+                Directive::Test(key)
+            } else {
+                let left = self.remaining(since, run.policy.confirm_after);
+                Directive::wait(self.now, left, "the new key was refused once: looking again")
+            });
+        }
+        let reason = "the provider no longer accepts the new key".to_owned();
+        Some(match run.can_roll_back() {
+            Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
+            Err(_) => Directive::Supersede { reason },
+        })
     }
 }

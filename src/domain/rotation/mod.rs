@@ -11,10 +11,12 @@
 //! any open state ─► Parked (needs a person) · Superseded (by an emergency)
 //! ```
 //!
-//! Reading order: this file (the nouns), [`facts`] (what a decision may look at), [`next()`], [`apply()`].
+//! Reading order: this file (the nouns), [`apply()`] (the events), [`Directive`], [`facts`] (what a decision may look
+//! at), then each on top of the one before: deliver, retire, [`next()`].
 
 mod apply;
 mod deliver;
+mod directive;
 pub mod facts;
 mod next;
 mod retire;
@@ -22,7 +24,8 @@ mod retire;
 mod tests;
 
 pub use apply::{Event, IllegalEvent, apply};
-pub use next::{Directive, next};
+pub use directive::Directive;
+pub use next::next;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,13 +109,13 @@ impl Level {
     }
 }
 
-/// What to do when somebody else changed a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What happens when somebody else changed a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDrift {
-    /// Leave it and tell the admins.
+    /// It is left alone, and an alert opens.
     Hold,
-    /// Write over it.
+    /// The key is written again.
     Overwrite,
 }
 

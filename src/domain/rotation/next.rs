@@ -5,86 +5,16 @@
 //! sentences that `rekeyd why` shows.
 
 use super::deliver::{self, Delivery};
-use super::facts::{Facts, KeyFacts, Request, TestResult};
+use super::directive::Directive;
+use super::facts::{Facts, Request, TestResult};
 use super::retire;
 use super::{Event, Issuing, KeyRef, MAX_CREATES, Retiree, Rollback, Run, State, TEST_FRESH};
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Stamp};
 
 /// Waits longer than this in the store come from a clock that jumped; they count as over (I13).
 const LONGEST_PATIENCE: Span = Span::hours(2);
 /// Time between two tests of a fresh key that is not accepted yet.
 const VERIFY_RETRY: Span = Span::seconds(5);
-
-/// What to do now. Every variant but `Apply`, `Wait` and `Finished` is one call to the outside, or one
-/// round of reads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Directive {
-    /// Commit this event; nothing outside is touched.
-    Apply(Event),
-    /// Prove that a rotation could work: list, read each required destination, canary, clocks.
-    Preflight,
-    /// Commit an intent with a unique name, then ask the provider for a key.
-    Create,
-    /// List the account: strays, unknown keys (R9).
-    Reconcile,
-    /// Ask what the provisioning key says of itself.
-    CheckProvisioning,
-    /// Test one of our keys with the bytes read back from the store.
-    Test(KeyRef),
-    /// Write a key to a destination.
-    Publish {
-        /// Where.
-        address: String,
-        /// Which key.
-        key: KeyRef,
-    },
-    /// Look whether a destination holds a key.
-    Check {
-        /// Where.
-        address: String,
-        /// Which key.
-        key: KeyRef,
-    },
-    /// Read a key at the provider.
-    Read(KeyRef),
-    /// Enable a key that this run disabled.
-    Enable(KeyRef),
-    /// Disable a key, through the guard.
-    Disable {
-        /// Which key.
-        key: KeyRef,
-        /// Leaked: the breaker does not hold it.
-        urgent: bool,
-    },
-    /// Delete a key, through the guard.
-    Delete {
-        /// Which key.
-        key: KeyRef,
-        /// Leaked: the breaker does not hold it.
-        urgent: bool,
-    },
-    /// No way on and no way back: start a healing run that inherits the keys.
-    Supersede {
-        /// What happened.
-        reason: String,
-    },
-    /// Nothing to do before `until` (our clock).
-    Wait {
-        /// When to look again.
-        until: Timestamp,
-        /// What is being waited for, one sentence each.
-        blockers: Vec<String>,
-    },
-    /// Terminal.
-    Finished,
-}
-
-impl Directive {
-    /// Wait for `span` because of `blocker`.
-    pub(super) fn wait(now: Stamp, span: Span, blocker: impl Into<String>) -> Self {
-        Self::Wait { until: now.ours.plus(span.max(Span(200))), blockers: vec![blocker.into()] }
-    }
-}
 
 /// Decides. Total: every run with every facts has an answer.
 pub fn next(run: &Run, facts: &Facts) -> Directive {
@@ -200,12 +130,12 @@ fn issue(run: &Run, facts: &Facts, issuing: &Issuing) -> Directive {
                 return Directive::Reconcile;
             }
             let blocker = "the outcome of a create is unknown: looking for the key by its name once more";
-            Directive::wait(facts.now, remaining(facts.now, *at, run.policy.settle), blocker)
+            Directive::wait(facts.now, facts.remaining(*at, run.policy.settle), blocker)
         }
         Issuing::Doubt { refused_since: Some(at), reason }
             if !facts.now.passed(*at, run.policy.confirm_after) =>
         {
-            let left = remaining(facts.now, *at, run.policy.confirm_after);
+            let left = facts.remaining(*at, run.policy.confirm_after);
             Directive::wait(
                 facts.now,
                 left,
@@ -214,12 +144,6 @@ fn issue(run: &Run, facts: &Facts, issuing: &Issuing) -> Directive {
         }
         Issuing::Doubt { .. } => Directive::CheckProvisioning,
     }
-}
-
-/// How long until `span` has passed since `at` on the slower clock; at least a moment.
-pub(super) fn remaining(now: Stamp, at: Stamp, span: Span) -> Span {
-    let elapsed = now.elapsed_since(at).unwrap_or(Span::ZERO).max(Span::ZERO);
-    Span((span.0 - elapsed.0).clamp(200, Span::minutes(10).0))
 }
 
 fn verify(run: &Run, facts: &Facts, since: Stamp) -> Directive {
@@ -260,7 +184,7 @@ fn publish(run: &Run, facts: &Facts) -> Directive {
     let Some(key) = &run.candidate else {
         return Directive::Apply(Event::Parked { reason: "the new key is not in the store".to_owned() });
     };
-    if let Some(trouble) = candidate_trouble(run, facts) {
+    if let Some(trouble) = facts.candidate_trouble(run) {
         return trouble;
     }
     match deliver::step(run, facts, key, &facts.candidate) {
@@ -270,28 +194,6 @@ fn publish(run: &Run, facts: &Facts) -> Directive {
         }
         Delivery::Blocked { until, blockers, .. } => Directive::Wait { until, blockers },
     }
-}
-
-/// A candidate that worked and is now refused: look twice, then back to the old key, or on to another.
-pub(super) fn candidate_trouble(run: &Run, facts: &Facts) -> Option<Directive> {
-    let key = run.candidate.clone()?;
-    let (TestResult::Unauthorized, at) = facts.candidate.tested.as_ref()? else { return None };
-    if !facts.candidate.refused(run.policy.confirm_after) {
-        let left =
-            remaining(facts.now, facts.candidate.refused_since.unwrap_or(*at), run.policy.confirm_after);
-        return Some(
-            if facts.now.passed(facts.candidate.refused_since.unwrap_or(*at), run.policy.confirm_after) {
-                Directive::Test(key)
-            } else {
-                Directive::wait(facts.now, left, "the new key was refused once: looking again")
-            },
-        );
-    }
-    let reason = "the provider no longer accepts the new key".to_owned();
-    Some(match run.can_roll_back() {
-        Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
-        Err(_) => Directive::Supersede { reason },
-    })
 }
 
 fn abort(run: &Run, facts: &Facts) -> Directive {
@@ -336,7 +238,7 @@ fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
             };
             // Production runs with the old key again: a disable that lands late must not go unseen.
             let interval = retire::watch_interval(run).min(TEST_FRESH);
-            if let Some(test) = due_test(facts, old, &facts.predecessor, interval) {
+            if let Some(test) = facts.due_test(old, &facts.predecessor, interval) {
                 return test;
             }
             // An optional destination that was down still holds the new key: the guard waits for it.
@@ -349,10 +251,4 @@ fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
             retire::kill(run, facts, doomed).unwrap_or(Directive::Apply(Event::RollbackFinished))
         }
     }
-}
-
-/// A test of `key` that is due because the last one is older than `interval`.
-pub(super) fn due_test(facts: &Facts, key: &KeyRef, known: &KeyFacts, interval: Span) -> Option<Directive> {
-    let fresh = known.tested.as_ref().is_some_and(|(_, at)| facts.now.fresh(*at, interval));
-    (!fresh).then(|| Directive::Test(key.clone()))
 }

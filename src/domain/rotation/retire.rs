@@ -3,7 +3,6 @@
 
 use super::deliver::{self, Delivery};
 use super::facts::{Facts, Holding, Remote, TestResult};
-use super::next::{candidate_trouble, due_test, remaining};
 use super::{CHECK_FRESH, Directive, Event, KeyRef, Level, Phase, Retiree, Run, TEST_FRESH, Target};
 use crate::domain::time::{Span, Stamp};
 
@@ -19,7 +18,7 @@ pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) 
         // The guard does not let go of a key that any destination may still hold: bring them on first. One that
         // does not take the key holds nothing up but itself.
         // Nor does it while the new key is refused: then this run ends, and another replaces both.
-        return candidate_trouble(run, facts).or_else(|| delivery_due(run, facts)).unwrap_or(urgent);
+        return facts.candidate_trouble(run).or_else(|| delivery_due(run, facts)).unwrap_or(urgent);
     }
     if let Some(directive) = candidate_health(run, facts).or_else(|| optional_deliveries(run, facts)) {
         return directive;
@@ -40,7 +39,7 @@ pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) 
         return Directive::Apply(Event::OverlapTold);
     }
     if !facts.now.passed(since, run.policy.grace) {
-        let left = remaining(facts.now, since, run.policy.grace);
+        let left = facts.remaining(since, run.policy.grace);
         waits.push((left, "grace is not over".to_owned()));
     }
     if waits.is_empty() {
@@ -60,8 +59,9 @@ fn wait_for(run: &Run, facts: &Facts, waits: Vec<(Span, String)>) -> Directive {
 /// A due test of the candidate, or what follows from a failed one.
 fn candidate_health(run: &Run, facts: &Facts) -> Option<Directive> {
     let key = run.candidate.as_ref()?;
-    candidate_trouble(run, facts)
-        .or_else(|| due_test(facts, key, &facts.candidate, watch_interval(run).min(TEST_FRESH)))
+    facts
+        .candidate_trouble(run)
+        .or_else(|| facts.due_test(key, &facts.candidate, watch_interval(run).min(TEST_FRESH)))
 }
 
 /// The next write or look of a destination that is behind, if one is due.
@@ -115,7 +115,7 @@ fn watch(run: &Run, facts: &Facts, retiree: &Retiree) -> Result<Option<(Span, St
     }
     let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return Ok(None) };
     if !facts.now.passed(*since, run.policy.quiet) {
-        let left = remaining(facts.now, *since, run.policy.quiet);
+        let left = facts.remaining(*since, run.policy.quiet);
         let used = figures.last_used_at.map_or_else(|| "never".to_owned(), super::Timestamp::rfc3339);
         let blocker = format!(
             "the old key (generation {}) is not quiet yet: its figures last moved {} ago, last use {used}",
@@ -170,7 +170,7 @@ fn confirm_again(run: &Run, facts: &Facts) -> Option<Directive> {
 
 /// The old keys are disabled one by one, watched with the new key alone in use, then deleted.
 pub(super) fn observe(run: &Run, facts: &Facts) -> Directive {
-    if let Some(directive) = candidate_trouble(run, facts) {
+    if let Some(directive) = facts.candidate_trouble(run) {
         return directive;
     }
     let open: Vec<&Retiree> = run.retirees.iter().filter(|r| !r.is_dead()).collect();
@@ -216,7 +216,7 @@ fn test_after_disable(run: &Run, facts: &Facts, open: &[&Retiree]) -> Option<Dir
     if !tested {
         return Some(Directive::Test(key.clone()));
     }
-    due_test(facts, key, &facts.candidate, watch_interval(run).min(TEST_FRESH))
+    facts.due_test(key, &facts.candidate, watch_interval(run).min(TEST_FRESH))
 }
 
 /// The next step of one key's way out without any waiting for quiet; `None` once it is dead.
@@ -235,7 +235,7 @@ pub(super) fn kill(run: &Run, facts: &Facts, retiree: &Retiree) -> Option<Direct
             Some(Directive::Delete { key, urgent })
         }
         Phase::Disabled { since, .. } => {
-            let left = remaining(facts.now, *since, retiree.observe).min(watch_interval(run));
+            let left = facts.remaining(*since, retiree.observe).min(watch_interval(run));
             let blocker = format!("generation {} is disabled and under observation", key.generation);
             Some(Directive::wait(facts.now, left, blocker))
         }
@@ -292,10 +292,8 @@ pub(super) fn still_used(run: &Run, facts: &Facts, doomed: &Retiree, since: Stam
         Err(look) => return Some(look),
     };
     if !facts.now.passed(since, run.policy.grace) {
-        waits.push((
-            remaining(facts.now, since, run.policy.grace),
-            "grace of the rollback is not over".to_owned(),
-        ));
+        waits
+            .push((facts.remaining(since, run.policy.grace), "grace of the rollback is not over".to_owned()));
     }
     (!waits.is_empty()).then(|| wait_for(run, facts, waits))
 }

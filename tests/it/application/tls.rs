@@ -205,7 +205,7 @@ async fn keys_travel_only_to_a_server_that_proves_itself() {
     let look = trusted.look(&delivery(&secret, 1), &evidence, soon()).await.unwrap();
     assert_eq!(look.standing, Standing::Confirmed);
     let seen = trusted.preflight(soon()).await.unwrap();
-    assert!(seen[0].contains("with TLS, certificate checked"), "{seen:?}");
+    assert!(seen[0].text.contains("with TLS, certificate checked"), "{seen:?}");
     let by_url = server.destination(&format!("&sslrootcert={}", ca.display()), None);
     by_url.publish(&delivery(&secret, 1), soon()).await.unwrap();
 

@@ -2,6 +2,7 @@
 
 use rekeyd::domain::secret::Secret;
 use rekeyd::domain::time::Span;
+use rekeyd::engine::{commands, passes};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -142,7 +143,7 @@ async fn a_key_is_tested_again_before_it_is_mirrored() {
     )
     .await;
     let key = openrouter.new_regular_key("one");
-    let add = rekeyd::engine::AddKey {
+    let add = rekeyd::engine::commands::AddKey {
         provider: "openrouter".to_owned(),
         name: None,
         priority: 100,
@@ -152,16 +153,16 @@ async fn a_key_is_tested_again_before_it_is_mirrored() {
         is_active: true,
         test: true,
     };
-    assert_eq!(office.engine.add_key(add).await.unwrap().key.verdict, "valid");
+    assert_eq!(commands::add_key(&office.engine, add).await.unwrap().key.verdict, "valid");
     // It was valid six minutes ago (R13), and is not any more.
     office.pass_time(Span::minutes(6));
     let hash = Secret::new(key.clone()).sha256_hex();
     openrouter.edit_key(&hash, |row| row.disabled = true);
-    office.engine.mirror(&CancellationToken::new()).await.unwrap();
+    passes::mirror(&office.engine, &CancellationToken::new()).await.unwrap();
     assert_eq!(app.everything().await, None, "a key that does not work is not published");
     openrouter.edit_key(&hash, |row| row.disabled = false);
     office.pass_time(Span::minutes(6));
-    office.engine.mirror(&CancellationToken::new()).await.unwrap();
+    passes::mirror(&office.engine, &CancellationToken::new()).await.unwrap();
     assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&key));
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rekeyd::domain::time::Span;
+use rekeyd::engine::passes;
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
 use sqlx::Row;
@@ -149,14 +150,18 @@ async fn started(db: Db, many: usize) -> Proof {
     let world = World::new(db).await;
     due_every_night(&world, many);
     let engine = world.engine(Ahead::by(Span(0))).await;
-    engine.look_at_schedules().await.unwrap();
+    passes::look_at_schedules(&engine).await.unwrap();
     drop(engine);
     let engine = world.engine(Ahead::by(Span::hours(72))).await;
-    assert_eq!(engine.look_at_schedules().await.unwrap().len(), 1, "one account has something to start");
+    assert_eq!(
+        passes::look_at_schedules(&engine).await.unwrap().len(),
+        1,
+        "one account has something to start"
+    );
     let mut visits = Vec::new();
     let mut session = session(&engine).await;
     loop {
-        let started = session.start_due().await.unwrap();
+        let started = passes::start_due(&mut session).await.unwrap();
         if started.is_empty() {
             break;
         }
@@ -183,7 +188,7 @@ async fn worked(db: Db, many: usize) -> Proof {
     let world = World::new(db).await;
     due_every_night(&world, many);
     let engine = world.engine(Ahead::by(Span::hours(-72))).await;
-    engine.look_at_schedules().await.unwrap();
+    passes::look_at_schedules(&engine).await.unwrap();
     drop(engine);
     let daemon = serve(&world).await;
     until("all are done", async || runs_in(&world, &["done"]).await == many).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rekeyd::domain::time::Span;
-use rekeyd::engine::{Engine, Opened, Progress, Session, Start};
+use rekeyd::engine::{self, Engine, Opened, Progress, Session, Start};
 use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::smtp::Mailbox;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
@@ -111,7 +111,7 @@ fault! {
 
 pub async fn session(engine: &Engine) -> Box<Session<'_>> {
     for _ in 0..300 {
-        if let Opened::Ready(session) = engine.open_session("main").await.unwrap() {
+        if let Opened::Ready(session) = engine::open_session(engine, "main").await.unwrap() {
             return session;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -126,7 +126,7 @@ async fn steps_ahead(world: &World, ahead: Span) -> Vec<String> {
     let mut session = session(&engine).await;
     let mut did = Vec::new();
     while did.len() < 200 {
-        let report = session.step(&run).await.unwrap();
+        let report = engine::step(&mut session, &run).await.unwrap();
         did.push(format!("{}: {:?} {:?}", report.state, report.did, report.progress));
         if matches!(report.progress, Progress::Wait(..)) {
             break;
@@ -358,9 +358,9 @@ async fn a_start_by_a_wrong_clock_creates_nothing() {
     world.adopt().await;
     let engine = world.engine(Ahead::by(Span::hours(24 * 365))).await;
     let mut session = session(&engine).await;
-    let run = session.start_run("production", Start::Manual).await.unwrap();
+    let run = engine::start_run(&mut session, "production", Start::Manual).await.unwrap();
     for _ in 0..5 {
-        session.step(&run.id).await.unwrap();
+        engine::step(&mut session, &run.id).await.unwrap();
     }
     session.close().await.unwrap();
     assert_eq!(world.openrouter.keys().len(), 1, "the plan needs clocks that agree (R11)");

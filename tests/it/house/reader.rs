@@ -56,6 +56,45 @@ impl Module {
     }
 }
 
+// --- fields ----------------------------------------------------------------------------------------------------
+
+impl Module {
+    /// Every public field of its public structs, and every field of the variants of its public enums.
+    pub(super) fn fields(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for item in self.tokens.windows(4) {
+            let [public, kind, _, TokenTree::Group(body)] = item else { continue };
+            if !is_word(public, "pub") || body.delimiter() != Delimiter::Brace {
+                continue;
+            }
+            let body = inner_of(body);
+            if is_word(kind, "struct") {
+                found.extend(named(&body).filter(|(public, _)| *public).map(|(_, name)| name));
+            } else if is_word(kind, "enum") {
+                let variants = body.iter().filter_map(|token| match token {
+                    TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(inner_of(group)),
+                    _ => None,
+                });
+                found.extend(
+                    variants.flat_map(|fields| named(&fields).map(|(_, name)| name).collect::<Vec<_>>()),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// `pub name: …` and `name: …`, and which of both.
+fn named(body: &[TokenTree]) -> impl Iterator<Item = (bool, String)> {
+    body.windows(3).enumerate().filter_map(|(place, window)| {
+        let [TokenTree::Ident(name), colon, next] = window else { return None };
+        let alone = is_punct(colon, ':') && !is_punct(next, ':');
+        let before = place.checked_sub(1).map(|before| &body[before]);
+        let path = before.is_some_and(|token| is_punct(token, ':'));
+        (alone && !path).then(|| (before.is_some_and(|token| is_word(token, "pub")), name.to_string()))
+    })
+}
+
 // --- the tree of files -----------------------------------------------------------------------------------------
 
 /// Every module of the library below `src`, except those of tests.

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use rekeyd::clock::{Clock, SystemClock};
 use rekeyd::domain::alert::{Kind, NewAlert};
 use rekeyd::domain::time::{Span, Timestamp};
-use rekeyd::engine::{Engine, NoticeReport};
+use rekeyd::engine::passes::NoticeReport;
+use rekeyd::engine::{Engine, commands, passes};
 use rekeyd::sim::smtp::{Mail, Mailbox};
 use rekeyd::store::{Backlog, Change};
 use tokio_util::sync::CancellationToken;
@@ -157,7 +158,7 @@ impl Office {
 
     /// One pass.
     pub async fn deliver(&self) -> NoticeReport {
-        self.engine.deliver_notices(&CancellationToken::new()).await.unwrap()
+        passes::deliver_notices(&self.engine, &CancellationToken::new()).await.unwrap()
     }
 
     /// A pass after the time in which alerts are grouped.
@@ -179,7 +180,7 @@ impl Office {
     }
 
     pub async fn backlog(&self) -> Backlog {
-        self.engine.notice_backlog().await.unwrap()
+        commands::notice_backlog(&self.engine).await.unwrap()
     }
 
     pub fn subjects(&self) -> Vec<String> {

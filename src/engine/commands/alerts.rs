@@ -1,0 +1,70 @@
+//! What a person does about alerts: say that they were seen, prove the way to every recipient.
+
+use crate::engine::passes::notices::limits;
+use crate::engine::{Engine, EngineError};
+use crate::net::Deadline;
+use crate::notify;
+use crate::notify::{Mail, Undelivered};
+use crate::store::{AlertRow, Backlog, new_id};
+
+/// What came of a test mail for one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Trial {
+    /// To whom.
+    pub recipient: String,
+    /// The server took it.
+    pub sent: bool,
+    /// What the server said, or why it could not be asked.
+    pub answer: String,
+}
+
+/// How much is still to be told, and since when: for metrics and readiness.
+pub async fn notice_backlog(engine: &Engine) -> Result<Backlog, EngineError> {
+    Ok(engine.parts.store.backlog().await?)
+}
+
+/// A person has seen an alert.
+pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertRow, EngineError> {
+    let find = async || {
+        let all = engine.parts.store.alerts(true).await?;
+        Ok::<_, EngineError>(all.into_iter().find(|row| row.id == alert))
+    };
+    let Some(row) = find().await? else {
+        return Err(EngineError::usage(
+            format!("there is no alert {alert}"),
+            "`rekeyd alerts list` shows the open ones",
+        ));
+    };
+    if row.resolved_at.is_some() {
+        return Err(EngineError::usage(format!("alert {alert} is over"), "there is nothing to do"));
+    }
+    let entry = engine.entry("alert.acknowledged", &row.subject, &row.kind);
+    engine.parts.store.acknowledge(alert, &entry).await?;
+    Ok(find().await?.unwrap_or(row))
+}
+
+/// Sends a test mail to everybody who may get one, each in an envelope of their own.
+pub async fn test_email(engine: &Engine) -> Result<Vec<Trial>, EngineError> {
+    let Some(room) = &engine.parts.post.mail else {
+        return Err(EngineError::usage("the configuration has no [email]", "add it, then try again"));
+    };
+    let mut trials = Vec::new();
+    for recipient in room.everybody() {
+        let mail = Mail {
+            message_id: format!("{}@{}", new_id(), room.mailer.domain()),
+            in_reply_to: None,
+            references: Vec::new(),
+            to: vec![recipient.clone()],
+            at: engine.clock().now(),
+            letter: notify::trial(&engine.parts.post.voice()),
+        };
+        let deadline = Deadline::after(limits::send_patience(engine).to_std());
+        let said = room.mailer.send(&mail, std::slice::from_ref(&recipient), deadline).await;
+        let (sent, answer) = match said {
+            Ok(answer) => (true, answer),
+            Err(Undelivered { reason, .. }) => (false, reason),
+        };
+        trials.push(Trial { recipient, sent, answer });
+    }
+    Ok(trials)
+}

@@ -1,0 +1,279 @@
+//! What a person does by hand: keys in the store, keys at the provider. The same guard, the same journal.
+
+use serde_json::json;
+
+use crate::domain::guard::Kill;
+use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
+use crate::domain::outcome::FailureKind;
+use crate::domain::rotation::facts::{Remote, Request};
+use crate::engine::retire::kill;
+use crate::engine::retire::kill::{KillTarget, Killed};
+use crate::engine::session::{Session, keys, listing};
+use crate::engine::{Engine, EngineError, session};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, new_id};
+
+/// Removes a key from the store, and says nothing to the provider unless `at_provider`.
+///
+/// # Errors
+/// Refused for a generation of a rotation (R15) and for the last usable regular key of a configured account.
+pub async fn delete_key(
+    engine: &Engine,
+    provider: &str,
+    number: i64,
+    at_provider: bool,
+) -> Result<KeyRow, EngineError> {
+    let key = numbered(engine, provider, number).await?;
+    if let Some(rotation) = &key.rotation {
+        return Err(EngineError::Refused(format!(
+            "refused: this key is generation {} of rotation {rotation}: it changes only through its rotation",
+            key.generation.unwrap_or_default()
+        )));
+    }
+    for account in engine.parts.accounts.values().filter(|account| account.provider == provider) {
+        not_the_last(engine, account.name.as_str(), &key, at_provider).await?;
+    }
+    let entry = engine.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
+    engine.parts.store.remove_key(&key.id, &entry).await?;
+    Ok(key)
+}
+
+/// Holds or lets go new runs and kill steps of a rotation.
+pub async fn pause(engine: &Engine, name: &str, paused: bool) -> Result<(), EngineError> {
+    engine.rotation(name)?;
+    engine.parts.store.ensure_rotation(name, None).await?;
+    let action = if paused { "rotation.paused" } else { "rotation.resumed" };
+    let entry = engine.entry(action, format!("rotation {name}"), "");
+    Ok(engine.parts.store.set_paused(name, paused, &entry).await?)
+}
+
+/// Notes what a person wants of a run. Answers a ticket: [`crate::store::Store::request_answer`] tells what came
+/// of it once the run was worked.
+pub async fn ask(engine: &Engine, run: &str, request: &Request) -> Result<String, EngineError> {
+    let detail = serde_json::to_string(request).unwrap_or_default();
+    let entry = engine.entry("run.asked", format!("run {run}"), detail);
+    Ok(engine.parts.store.ask(run, request, &engine.parts.actor, &entry).await?)
+}
+
+/// Seals every stored secret anew, see [`crate::store::Store::reseal`].
+pub async fn reseal(
+    engine: &Engine,
+    seal: impl Fn(&str) -> Result<Option<String>, EngineError>,
+) -> Result<u64, EngineError> {
+    let entry = engine.entry("encryption.resealed", "store", "");
+    engine.parts.store.reseal(&entry, seal).await
+}
+
+/// The stored key with this number, or an error that says how to find it.
+pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
+    engine.parts.store.key_numbered(provider, number).await?.ok_or_else(|| {
+        EngineError::usage(
+            format!("provider {provider} has no key number {number}"),
+            "`rekeyd keys list` shows them",
+        )
+    })
+}
+
+/// Refuses to let go of a key that the account could not do without.
+async fn not_the_last(
+    engine: &Engine,
+    account: &str,
+    key: &KeyRow,
+    at_provider: bool,
+) -> Result<(), EngineError> {
+    let Some(hash) = &key.hash else { return Ok(()) };
+    let mut session =
+        session::wait_for_session(engine, account, crate::domain::time::Span::seconds(30)).await?;
+    let outcome = let_go(&mut session, hash, at_provider).await;
+    session.close().await?;
+    outcome
+}
+
+/// Refuses for the last usable key; with `at_provider` disables and deletes it there, through the guard.
+async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Result<(), EngineError> {
+    listing::list(session)
+        .await?
+        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    let Some(target) = session.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
+        return Ok(());
+    };
+    if at_provider {
+        kill_by_hand(session, &target.hash, Kill::Disable).await?;
+        return kill_by_hand(session, &target.hash, Kill::Delete).await;
+    }
+    let others = count_usable_but(session, hash);
+    if target.is_live(session.now().ours) && others == 0 {
+        return Err(crate::domain::guard::Refusal::LastRegularKey {
+            label: target.label,
+            name: target.name,
+            account: session.account.name.clone(),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+fn count_usable_but(session: &Session<'_>, hash: &str) -> usize {
+    let now = session.now();
+    let now = now.theirs.unwrap_or(now.ours);
+    let provisioning = session.account.issuer.provisioning_hash();
+    let keys = session.listing.iter().flat_map(|listing| listing.but_strays(hash));
+    keys.filter(|key| key.hash != hash && key.hash != provisioning && key.is_live(now)).count()
+}
+
+/// Disables or deletes a key at the provider because a person says so: the same guard as everybody.
+pub async fn kill_by_hand(session: &mut Session<'_>, hash: &str, kill: Kill) -> Result<(), EngineError> {
+    not_a_generation(session, hash).await?;
+    let target = KillTarget { hash, kill, urgent: false, stray: false, run: None };
+    match kill::try_kill(session, &target).await? {
+        Killed::Done | Killed::Already(Remote::Gone) => {}
+        Killed::Already(_) if kill == Kill::Disable => {}
+        Killed::Already(_) | Killed::EnabledAgain => {
+            return Err(EngineError::Refused("the key is still there".to_owned()));
+        }
+        Killed::Refused(refusal) => {
+            if let Some(alert) = kill::refusal_alert(session, &refusal) {
+                session.commit(&[Change::Alert(alert)]).await?;
+            }
+            return Err(refusal.into());
+        }
+        Killed::Later(failure) => {
+            return Err(EngineError::outside(format!("the key could not be {}d", kill.word()), failure));
+        }
+    }
+    if kill == Kill::Delete
+        && let Some(row) = keys::stored_key(session, hash).await?
+    {
+        session.commit(&[Change::Bury { id: row.id }]).await?;
+    }
+    Ok(())
+}
+
+/// R15: a generation changes only through its rotation.
+async fn not_a_generation(session: &Session<'_>, hash: &str) -> Result<(), EngineError> {
+    match keys::stored_key(session, hash).await?.and_then(|key| key.rotation) {
+        Some(rotation) => Err(EngineError::Refused(format!(
+            "refused: this key is a generation of rotation {rotation}: it changes only through its rotation"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The account as it is now.
+pub async fn account_keys(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineError> {
+    listing::list(session)
+        .await?
+        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    Ok(session.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default())
+}
+
+/// Issues a key that belongs to no rotation, and stores it. Journalled like any other create.
+pub async fn create_by_hand(
+    session: &mut Session<'_>,
+    limit: Option<MicroUsd>,
+) -> Result<KeyRow, EngineError> {
+    listing::list(session)
+        .await?
+        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    session.not_frozen().await?;
+    let name = format!("{}manual/{}", listing::prefix(session), session.engine.clock().nonce());
+    let spec = KeySpec { limit, workspace: session.account.workspace.clone(), ..KeySpec::default() };
+    let effect = NewEffect {
+        id: new_id(),
+        run: None,
+        account: session.identity.clone(),
+        kind: EffectKind::Create,
+        target: name.clone(),
+    };
+    let deadline = session.deadline().await?;
+    let entry = session.engine.entry("key.create", format!("account {}", session.account.name), name.clone());
+    session.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
+    let called = session.account.issuer.create(&name, &spec, deadline).await;
+    match session.noting(called) {
+        Ok(issued) => store_by_hand(session, &effect.id, &name, issued).await,
+        Err(failure) => {
+            let unclear = failure.kind == FailureKind::Unclear;
+            let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
+            let evidence = json!({ "status": failure.status, "answer": failure.message });
+            session.commit(&[Change::Settle { id: effect.id, status, evidence }]).await?;
+            let what = "the provider did not issue a key; if one surfaces it is removed as a stray";
+            Err(EngineError::outside(what, failure))
+        }
+    }
+}
+
+async fn store_by_hand(
+    session: &Session<'_>,
+    effect: &str,
+    name: &str,
+    issued: crate::provider::IssuedKey,
+) -> Result<KeyRow, EngineError> {
+    let row = keys::issued_row(session, name, &issued);
+    let id = row.id.clone();
+    let evidence = json!({ "hash": issued.remote.hash, "key": row.mask });
+    session
+        .commit(&[
+            Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
+            Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
+        ])
+        .await?;
+    let row = session.engine.parts.store.key(&id).await?;
+    row.ok_or_else(|| EngineError::Refused("the new key vanished from the store".to_owned()))
+}
+
+/// Enables a key that rekeyd created, because a person says so.
+pub async fn enable_by_hand(session: &mut Session<'_>, hash: &str) -> Result<(), EngineError> {
+    not_a_generation(session, hash).await?;
+    journalled(session, EffectKind::Enable, hash, None).await
+}
+
+/// Sets or clears the spending limit of a key that rekeyd created.
+pub async fn limit_by_hand(
+    session: &mut Session<'_>,
+    hash: &str,
+    limit: Option<MicroUsd>,
+) -> Result<(), EngineError> {
+    not_a_generation(session, hash).await?;
+    journalled(session, EffectKind::Limit, hash, limit).await
+}
+
+async fn journalled(
+    session: &mut Session<'_>,
+    kind: EffectKind,
+    hash: &str,
+    limit: Option<MicroUsd>,
+) -> Result<(), EngineError> {
+    let ours = keys::stored_key(session, hash).await?.is_some_and(|row| row.origin != Origin::Given);
+    if !ours {
+        return Err(crate::domain::guard::Refusal::NotOurs.into());
+    }
+    let effect = NewEffect {
+        id: new_id(),
+        run: None,
+        account: session.identity.clone(),
+        kind,
+        target: hash.to_owned(),
+    };
+    let deadline = session.deadline().await?;
+    let entry = session.engine.entry(
+        format!("key.{}", kind.word()),
+        format!("account {}", session.account.name),
+        "by hand",
+    );
+    session.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
+    let called = match kind {
+        EffectKind::Limit => session.account.issuer.set_limit(hash, limit, deadline).await,
+        _ => session.account.issuer.set_disabled(hash, false, deadline).await,
+    };
+    let answered = session.noting(called);
+    let status = match &answered {
+        Ok(Some(_)) => EffectStatus::Done,
+        Err(failure) if failure.kind == FailureKind::Unclear => EffectStatus::Unknown,
+        Ok(None) | Err(_) => EffectStatus::Failed,
+    };
+    session.commit(&[Change::Settle { id: effect.id, status, evidence: json!({}) }]).await?;
+    match answered {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(EngineError::Usage { text: "the provider has no such key".to_owned(), hint: None }),
+        Err(failure) => Err(EngineError::outside(format!("{} failed", kind.word()), failure)),
+    }
+}

@@ -1,0 +1,132 @@
+//! What an engine is made from: accounts, rotations, destinations, and how keys are tested.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::clock::Clock;
+use crate::crypto::{Fingerprinter, Ring};
+use crate::destination::{Destination, LeakSource};
+use crate::domain::key::MicroUsd;
+use crate::domain::rotation::{Policy, Target};
+use crate::domain::schedule::Schedule;
+use crate::domain::secret::Secret;
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::Post;
+use crate::provider::{Issuer, Tester};
+use crate::store::Store;
+
+/// `[leaks]`: where leaked keys are reported, and how often that is looked at.
+#[derive(Clone)]
+pub struct LeakWatch {
+    /// The scanners.
+    pub sources: Vec<Arc<dyn LeakSource>>,
+    /// The first moment of the schedule after this one.
+    pub next: Arc<dyn Fn(Timestamp) -> Option<Timestamp> + Send + Sync>,
+}
+
+/// An account of the configuration with its provisioning key at work.
+pub struct Account {
+    /// Name of the entry.
+    pub name: String,
+    /// Provider that its keys belong to in the store.
+    pub provider: String,
+    /// The provider's key management.
+    pub issuer: Arc<dyn Issuer>,
+    /// Workspace of the entry, part of the identity.
+    pub workspace: Option<String>,
+    /// R12.
+    pub max_deletes_per_hour: u32,
+    /// Where its API is; its keys are tested there.
+    pub base_url: Url,
+    /// The provisioning key: tested, and published to `provisioning_places` only. Never stored.
+    pub provisioning_key: Secret,
+    /// Where scripts read the provisioning key from: GitHub only.
+    pub provisioning_places: Vec<Place>,
+    /// Alert when less credit than this is left.
+    pub credits_alert_below: Option<MicroUsd>,
+}
+
+/// A rotation of the configuration.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// Its name.
+    pub name: String,
+    /// Name of its account entry.
+    pub account: String,
+    /// The policy that a run takes a snapshot of.
+    pub policy: Policy,
+    /// When runs are due.
+    pub schedule: Schedule,
+    /// Replace a dead current key without a person.
+    pub heal: bool,
+    /// Least time between two healing runs.
+    pub heal_cooldown: Span,
+}
+
+/// A destination of the configuration.
+#[derive(Clone)]
+pub struct Place {
+    /// What a run knows of it.
+    pub target: Target,
+    /// `github`, `file`, …
+    pub kind: &'static str,
+    /// The adapter.
+    pub adapter: Arc<dyn Destination>,
+}
+
+/// How stored keys are tested, `[tests]`.
+#[derive(Debug, Clone, Copy)]
+pub struct TestPolicy {
+    /// Time between two scheduled passes.
+    pub interval: Span,
+    /// Tests at one time.
+    pub concurrency: usize,
+    /// Tests at one time and provider.
+    pub per_provider_concurrency: usize,
+    /// Least time between the starts of two tests at one host.
+    pub host_spacing: Span,
+    /// Deadline of one test.
+    pub timeout: Span,
+    /// How long the history is kept.
+    pub history: Span,
+}
+
+/// What an engine is made from.
+pub struct Parts {
+    /// The store, migrated.
+    pub store: Store,
+    /// The encryption keys, proved against the store.
+    pub ring: Ring,
+    /// The keyed hash of this database.
+    pub fingerprints: Fingerprinter,
+    /// This database's name at the provider (R6).
+    pub instance: String,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Who acts, for the audit trail: `daemon`, `cli:USER`.
+    pub actor: String,
+    /// Unique name of this process, for leases.
+    pub owner: String,
+    /// R4.
+    pub lease: Span,
+    /// Deadline of one call.
+    pub call_timeout: Span,
+    /// R5-like second looks: `[tests] confirm_after`.
+    pub confirm_after: Span,
+    /// Tests keys of every provider.
+    pub tester: Arc<dyn Tester>,
+    /// `[tests]`.
+    pub tests: TestPolicy,
+    /// By name.
+    pub accounts: BTreeMap<String, Account>,
+    /// By name.
+    pub rotations: BTreeMap<String, Rotation>,
+    /// By name.
+    pub places: BTreeMap<String, Place>,
+    /// How people are told.
+    pub post: Post,
+    /// `[leaks]`.
+    pub leaks: Option<LeakWatch>,
+}

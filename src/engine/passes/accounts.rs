@@ -1,0 +1,196 @@
+//! The accounts themselves, once a pass: is the provisioning key alive and of the right kind, is there a usable
+//! regular key, is there credit, is one account entered twice.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::alert::Kind;
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Reason, Verdict};
+use crate::engine::publish::provisioning_copy;
+use crate::engine::retire::sweep;
+use crate::engine::session::provisioning::Watched;
+use crate::engine::session::{Opened, Session, listing, provisioning};
+use crate::engine::testing::endpoint::{Scope, Which, Why};
+use crate::engine::{Account, Engine, EngineError, session};
+use crate::store::{Change, KeyRow, Lease, Role};
+
+/// After a scheduled pass or a person's look at everything, all accounts; between passes those whose
+/// provisioning key waits for a second look.
+pub(crate) async fn watch_accounts(
+    engine: &Engine,
+    lease: &Lease,
+    scope: &Scope,
+    stop: &CancellationToken,
+) -> Result<(), EngineError> {
+    if scope.which != Which::All {
+        return Ok(());
+    }
+    for account in engine.accounts() {
+        if stop.is_cancelled() {
+            break;
+        }
+        if scope.why == Why::Again && !waits(engine, account, engine.clock().now()).await? {
+            continue;
+        }
+        let works = provisioning::watch_provisioning(engine, lease, account, scope.why).await?;
+        if works && let Err(error) = watch_account(engine, account).await {
+            tracing::warn!(account = %account.name, %error, "watch");
+        }
+    }
+    Ok(())
+}
+
+/// A provisioning key waits for a second look.
+pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
+    for account in engine.accounts() {
+        if waits(engine, account, now).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
+    let watched: Watched = engine.parts.store.provider_health(&provisioning::memory(account)).await?;
+    Ok(watched.health.is_due_again(now))
+}
+
+async fn watch_account(engine: &Engine, account: &Account) -> Result<(), EngineError> {
+    let Opened::Ready(mut session) = session::open_session(engine, &account.name).await? else {
+        return Ok(());
+    };
+    let watched = watch(&mut session).await;
+    session.close().await?;
+    watched
+}
+
+async fn watch(session: &mut Session<'_>) -> Result<(), EngineError> {
+    if is_a_stranger(session).await? {
+        return Ok(());
+    }
+    // A stray may surface long after the run that asked for it (rotation.md, fault 5).
+    match sweep::reconcile(session, false).await? {
+        Ok(()) => {
+            listing::count_usable(session).await?;
+        }
+        Err(failure) => tracing::warn!(account = %session.account.name, %failure, "listing"),
+    }
+    watch_credits(session).await?;
+    watch_duplicates(session).await?;
+    provisioning_copy::publish_provisioning(session).await
+}
+
+/// R8: the key works, and belongs to somebody else's account than the keys of our rotations: nothing is done there.
+async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
+    let kind = Kind::ProvisioningKeyInvalid;
+    if let Some(reason) = provisioning::stranger(session).await? {
+        let detail = format!(
+            "At present {reason}. Keys in use go on working and are tested, but nothing can be rotated or healed meanwhile."
+        );
+        session.commit(&[Change::Alert(session.account_alert(kind, detail))]).await?;
+        return Ok(true);
+    }
+    let watched: Watched =
+        session.engine.parts.store.provider_health(&provisioning::memory(session.account)).await?;
+    let subject = format!("account {}", session.account.name);
+    let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
+    // One that was refused is over when it was seen to work twice, see `watch_provisioning`.
+    if told && !watched.told {
+        session.commit(&[Change::Resolve { kind, subject }]).await?;
+    }
+    Ok(false)
+}
+
+async fn watch_credits(session: &mut Session<'_>) -> Result<(), EngineError> {
+    let Some(below) = session.account.credits_alert_below else { return Ok(()) };
+    let credits = match provisioning::account_credits(session).await {
+        Ok(credits) => credits,
+        // Not every provisioning key may read them.
+        Err(EngineError::Outside { .. }) => return Ok(()),
+        Err(other) => return Err(other),
+    };
+    let left = credits.total.0 - credits.used.0;
+    let change = if left < below.0 {
+        let detail = format!(
+            "Account {} has ${:.2} of credit left, less than ${:.2}. Keys stop working when it is gone: top up.",
+            session.account.name,
+            crate::domain::key::MicroUsd(left).usd(),
+            below.usd()
+        );
+        Change::Alert(session.account_alert(Kind::CreditsLow, detail))
+    } else {
+        Change::Resolve { kind: Kind::CreditsLow, subject: format!("account {}", session.account.name) }
+    };
+    session.commit(&[change]).await
+}
+
+/// Product.md: one provisioning key per account.
+async fn watch_duplicates(session: &mut Session<'_>) -> Result<(), EngineError> {
+    let mut found = other_entries(session).await?;
+    let Some(stored) = stored_provisioning_keys(session).await? else { return Ok(()) };
+    found.extend(stored);
+    // By identity: the entry that goes must not take the alert's end with it.
+    let subject = format!("account {}", session.identity);
+    let change = if found.is_empty() {
+        Change::Resolve { kind: Kind::DuplicateProvisioningKey, subject }
+    } else {
+        let detail = format!(
+            "Account {} has more than one provisioning key in rekeyd's hands. {} One is enough; each more is one more that \
+             can leak.",
+            session.account.name,
+            found.join(" ")
+        );
+        let mut alert = session.account_alert(Kind::DuplicateProvisioningKey, detail);
+        alert.subject = subject;
+        Change::Alert(alert)
+    };
+    session.commit(&[change]).await
+}
+
+/// Other entries of the configuration that are this account.
+async fn other_entries(session: &Session<'_>) -> Result<Vec<String>, EngineError> {
+    let own = &session.account.name;
+    let entries = session.engine.parts.store.entries_of(&session.identity).await?;
+    let others = entries.iter().filter(|name| *name != own);
+    let others = others.filter_map(|name| session.engine.parts.accounts.get(name));
+    let said = others.map(|other| {
+        let name = &other.name;
+        if other.provisioning_key.sha256_hex() == session.account.provisioning_key.sha256_hex() {
+            format!("Entries {own} and {name} of the configuration hold the same key: delete one entry.")
+        } else {
+            format!(
+                "Entries {own} and {name} of the configuration are one account: move the rotations of one to the other, \
+                 delete that entry, and delete its provisioning key in the provider's dashboard."
+            )
+        }
+    });
+    Ok(said.collect())
+}
+
+/// Stored keys that are provisioning keys of this account; `None` when one could not be asked.
+async fn stored_provisioning_keys(session: &mut Session<'_>) -> Result<Option<Vec<String>>, EngineError> {
+    let mut found = Vec::new();
+    let keys = session.engine.parts.store.keys().await?;
+    let suspects = keys.into_iter().filter(|row| is_stored_provisioning(row, &session.account.provider));
+    for row in suspects {
+        let Some(secret) = session.engine.open(&row)? else { continue };
+        let deadline = session.deadline().await?;
+        let called = session.account.issuer.whoami(&secret, deadline).await;
+        let Ok(key) = session.noting(called) else { return Ok(None) };
+        if provisioning::identity_of(session.account, &key).is_ok_and(|identity| identity == session.identity)
+        {
+            let number = row.number.unwrap_or_default();
+            found.push(format!(
+                "Stored key {} number {number} ({}) is one: delete it with `rekeyd keys delete {} {number}`, and in the \
+                 provider's dashboard unless it is the one of this entry.",
+                row.provider, row.mask, row.provider
+            ));
+        }
+    }
+    Ok(Some(found))
+}
+
+fn is_stored_provisioning(row: &KeyRow, provider: &str) -> bool {
+    let wrong = row.health.verdict == Verdict::Restricted && row.health.reason == Some(Reason::WrongKind);
+    wrong && row.provider == provider && row.role == Role::Manual
+}

@@ -1,0 +1,215 @@
+//! Drift: somebody else changed a destination since our last proved write to it.
+//!
+//! Looked for before each write, and between rotations with the rhythm of the tests: every destination of every
+//! rotation that has a current key. What is seen stands in the destination's row, so an open run sees it too and does
+//! its own repairs; without one, `on_drift` says what happens. `hold` tells people and leaves it; `overwrite` tells
+//! them and writes again, after a fresh test (R13). A write of our own that was never proved is repeated either way.
+//! A frozen account is looked at and told of, never written to (R9).
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::destination::Delivery;
+use crate::domain::rotation::{Level, OnDrift, State};
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::publish::{address, deliver, drift, repair};
+use crate::engine::session::{Opened, Session, keys};
+use crate::engine::testing::endpoint;
+use crate::engine::{Engine, EngineError, Place, Rotation, lease, session};
+use crate::store::{Change, HoldingRow, KeyRow, Lease};
+
+/// Looks at destinations between rotations.
+const QUEUE: &str = "queue:drift";
+
+/// Where the store remembers when each rotation is to be looked at.
+const MARKS: &str = "drift";
+
+/// After a look that could not be made.
+const RETRY: Span = Span::minutes(1);
+
+/// After one that found the account taken.
+const SOON: Span = Span::seconds(5);
+
+/// When each rotation is to be looked at, by name.
+type Marks = BTreeMap<String, Timestamp>;
+
+/// Looks at the destinations of every rotation whose time has come.
+pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
+    // After the tests, never beside them: their look at an account passes by one that is taken.
+    if endpoint::pass_is_due(engine, rhythm(engine)).await?
+        || to_look_at(engine, &marks(engine).await?).is_empty()
+    {
+        return Ok(());
+    }
+    let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
+    let Some(lease) = lease else { return Ok(()) };
+    lease::while_held(engine, &lease, drift_pass(engine, &lease, stop)).await
+}
+
+async fn marks(engine: &Engine) -> Result<Marks, EngineError> {
+    Ok(engine.parts.store.provider_health(MARKS).await?)
+}
+
+/// A mark further ahead than the rhythm is one of a clock that went back.
+fn to_look_at<'e>(engine: &'e Engine, marks: &Marks) -> Vec<&'e Rotation> {
+    let now = engine.clock().now();
+    let waits = |at: &Timestamp| (1..=rhythm(engine).0).contains(&at.since(now).0);
+    engine.rotations().filter(|rotation| !marks.get(&rotation.name).is_some_and(waits)).collect()
+}
+
+fn rhythm(engine: &Engine) -> Span {
+    engine.parts.tests.interval
+}
+
+async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Result<(), EngineError> {
+    // Again, under the lease: another replica may just have looked.
+    let mut marks = marks(engine).await?;
+    marks.retain(|name, _| engine.parts.rotations.contains_key(name));
+    for rotation in to_look_at(engine, &marks) {
+        if stop.is_cancelled() {
+            break;
+        }
+        let wait = match look_for_drift(engine, rotation, stop).await {
+            Ok(true) => rhythm(engine),
+            Ok(false) => rhythm(engine).min(SOON),
+            Err(EngineError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(rotation = %rotation.name, %error, "its destinations could not be looked at");
+                rhythm(engine).min(RETRY)
+            }
+        };
+        marks.insert(rotation.name.clone(), engine.clock().now().plus(wait));
+        let doc = json!(marks);
+        let mark = Change::ProviderHealth { subject: MARKS.to_owned(), doc };
+        engine.parts.store.commit(lease, &[mark]).await?;
+    }
+    Ok(())
+}
+
+/// False when another process works on the account.
+async fn look_for_drift(
+    engine: &Engine,
+    rotation: &Rotation,
+    stop: &CancellationToken,
+) -> Result<bool, EngineError> {
+    if keys::current(engine, &rotation.name).await?.is_none() {
+        return Ok(true);
+    }
+    let Opened::Ready(mut session) = session::open_session(engine, &rotation.account).await? else {
+        return Ok(false);
+    };
+    let looked = look_at_run_places(&mut session, rotation, stop).await;
+    session.close().await?;
+    looked.map(|()| true)
+}
+
+/// What a look between rotations comes to.
+enum Found {
+    /// It holds the current key, or a write would not help.
+    Fine,
+    /// A write of ours was never proved: it is repeated.
+    Unfinished,
+    /// It holds something else.
+    Drift,
+}
+
+/// While a run is in these states it works on the destinations itself.
+fn is_publishing(state: &State) -> bool {
+    !matches!(state, State::Planned | State::Grace { .. } | State::Observing | State::Parked { .. })
+}
+
+async fn look_at_run_places(
+    session: &mut Session<'_>,
+    rotation: &Rotation,
+    stop: &CancellationToken,
+) -> Result<(), EngineError> {
+    let engine = session.engine;
+    // Under the lease: nobody starts a run or ends one now.
+    let open = engine.parts.store.open_run(&rotation.name).await?;
+    let current = keys::current(engine, &rotation.name).await?;
+    let mine = current.filter(|key| key.account.as_deref() == Some(&session.identity));
+    let Some(key) = mine.filter(|_| !open.as_ref().is_some_and(|row| is_publishing(&row.run.state))) else {
+        return Ok(());
+    };
+    let frozen = engine.parts.store.freeze_of(&session.identity).await?.is_some();
+    for target in &rotation.policy.targets {
+        if stop.is_cancelled() {
+            break;
+        }
+        let place = engine.place(&target.name)?.clone();
+        match look_between(session, rotation, &place, &key, open.is_none() && !frozen).await {
+            Err(EngineError::Store(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(destination = %target.name, %error, "not written again"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn look_between(
+    session: &mut Session<'_>,
+    rotation: &Rotation,
+    place: &Place,
+    key: &KeyRow,
+    may_write: bool,
+) -> Result<(), EngineError> {
+    let rows = session.engine.parts.store.holdings_at(&place.target.address).await?;
+    // Of an adopted key that a place never showed nothing is known: a look must not publish it. Nor does what a
+    // person released count.
+    let known = |row: &HoldingRow| row.fact.level >= Level::Accepted || !row.evidence.is_null();
+    let newest = rows.into_iter().find(|row| row.fact.level > Level::Pending && !row.released);
+    let Some(newest) = newest.filter(|row| row.fact.key == key.id && known(row)) else { return Ok(()) };
+    let found = look_once_more(session, rotation, place, key, newest, may_write).await?;
+    let again = match found {
+        Found::Fine => false,
+        Found::Unfinished => true,
+        Found::Drift => place.target.on_drift == OnDrift::Overwrite,
+    };
+    if again && may_write {
+        let did = repair::publish_current(session, &rotation.name, place, key).await?;
+        tracing::info!(destination = %place.target.name, did, "written again");
+    }
+    Ok(())
+}
+
+async fn look_once_more(
+    session: &mut Session<'_>,
+    rotation: &Rotation,
+    place: &Place,
+    key: &KeyRow,
+    row: HoldingRow,
+    may_write: bool,
+) -> Result<Found, EngineError> {
+    let Some(secret) = session.engine.open(key)? else { return Ok(Found::Fine) };
+    let delivery = Delivery {
+        secret,
+        rotation: rotation.name.clone(),
+        generation: key.generation.unwrap_or_default(),
+        destination: place.target.name.clone(),
+    };
+    let (before, tried) = (row.fact.level, row.fact.attempts);
+    let (mut row, _, mut alert) = deliver::look(session, place, row, &delivery, &rotation.name, None).await?;
+    // It holds the key, and an older deployment was put back: another write would change nothing there, because a
+    // vendor holds later deployments back until a person promotes one.
+    let rolled_back = before == Level::Effective && row.fact.level == Level::Confirmed;
+    if rolled_back {
+        let how = "production no longer runs with the key: an older deployment serves it, until somebody promotes a \
+                   newer one";
+        (row.fact.level, row.fact.drift) = (before, Some(how.to_owned()));
+        alert = Some(drift::alert(&rotation.name, place, how));
+    }
+    session.commit(&address::looked(&row, place, alert)).await?;
+    match (rolled_back, &row.fact.drift) {
+        (true, _) => return Ok(Found::Fine),
+        (false, Some(_)) => return Ok(Found::Drift),
+        (false, None) => {}
+    }
+    let behind = row.fact.level < place.target.needs && address::proved_for_rollout(&row, place);
+    if behind && may_write {
+        deliver::roll_out(session, None, place, row, &delivery, tried).await?;
+        return Ok(Found::Fine);
+    }
+    Ok(if row.fact.level == Level::Intended { Found::Unfinished } else { Found::Fine })
+}

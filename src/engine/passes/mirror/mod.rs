@@ -1,0 +1,345 @@
+//! Tables of applications follow the store ([`Ledger`]): rows mirror manually kept keys, and each row says how its
+//! key is, so that a dead key is not handed out.
+//!
+//! One look: rows first, then the store, then what is to be written (pure, [`plan()`]). In that order, because a
+//! write is fenced by the row it was read after: what another process has written meanwhile is not undone by what
+//! we knew before. What was seen last stands in the store; while nothing changed there, the table is left in
+//! peace, but for a look every [`ANYWAY`].
+//!
+//! - A key is written where its number is, if it was tested valid just now (R13), and never over a key that
+//!   somebody else put there, unless `on_drift` says so: that one may be in nobody's hands but the table's.
+//! - A key that left the store, or is inactive, becomes inactive there. Rows of rotations belong to their runs;
+//!   only their status is carried over.
+
+pub(crate) mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::plan::{Plan, Seen, Wanted, Wish, Write, plan, status};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::destination::{Entry, Ledger};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::outcome::Failure;
+use crate::domain::rotation::OnDrift;
+use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::verdict::Occasion;
+use crate::engine::publish::address;
+use crate::engine::session::keys;
+use crate::engine::testing::record::Sighting;
+use crate::engine::testing::{endpoint, record};
+use crate::engine::{Engine, EngineError, Place};
+use crate::net::Deadline;
+use crate::store::{Change, KeyRow, Lease, Role};
+
+/// A table is looked at this often although nothing changed here: somebody may have changed it there.
+const ANYWAY: Span = Span::minutes(5);
+
+/// What is remembered of one table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// Digest of what the store wanted when it was looked at last.
+    wanted: String,
+    looked_at: Option<Timestamp>,
+    /// Fingerprints that we may have written, by number: what else stands there is somebody else's.
+    ours: BTreeMap<i64, BTreeSet<String>>,
+    pub(crate) attempts: u32,
+    not_before: Option<Timestamp>,
+    /// Why the last look did not bring everything there.
+    pub(crate) error: Option<String>,
+}
+
+/// One look at every table whose keys changed here, or that was not looked at for a while.
+pub async fn mirror(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
+    for place in engine.places() {
+        let Some(ledger) = place.adapter.ledger() else { continue };
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        mirror_if_due(engine, place, ledger).await?;
+    }
+    Ok(())
+}
+
+/// What the last look at a table left undone.
+pub(crate) async fn mirror_trouble(engine: &Engine, place: &Place) -> Result<Option<String>, EngineError> {
+    let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+    Ok(memory.error)
+}
+
+/// Destinations whose tables may hold a mirrored copy of a key, with its number there.
+pub(crate) async fn mirrored_at<'e>(
+    engine: &'e Engine,
+    fingerprint: &str,
+) -> Result<Vec<(&'e Place, i64)>, EngineError> {
+    let mut found = Vec::new();
+    for place in engine.places().filter(|place| place.adapter.ledger().is_some()) {
+        let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+        let held = memory.ours.into_iter().filter(|(_, prints)| prints.contains(fingerprint));
+        found.extend(held.map(|(number, _)| (place, number)));
+    }
+    Ok(found)
+}
+
+async fn mirror_if_due(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> Result<(), EngineError> {
+    let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+    let wish = wish(engine, place, ledger).await?;
+    let idle = wish.keys.is_empty() && wish.statuses.is_empty() && memory.ours.is_empty();
+    if idle || !memory.is_due(&wish, engine.clock().now()) {
+        return Ok(());
+    }
+    let held = engine.parts.store.acquire(&subject(place), &engine.parts.owner, engine.parts.lease).await?;
+    let Some(lease) = held else { return Ok(()) };
+    let done = mirror_now(engine, place, ledger, memory, &lease).await;
+    engine.parts.store.release(&lease).await?;
+    done
+}
+
+pub(crate) async fn mirror_now(
+    engine: &Engine,
+    place: &Place,
+    ledger: &dyn Ledger,
+    mut memory: Memory,
+    lease: &Lease,
+) -> Result<(), EngineError> {
+    memory.looked_at = Some(engine.clock().now());
+    let outcome = match ledger.entries(engine.deadline()).await {
+        Err(failure) => Err(failure),
+        Ok(entries) => {
+            let wish = wish(engine, place, ledger).await?;
+            memory.wanted = wish.digest();
+            let seen = entries.into_iter().map(|entry| seen(engine, entry)).collect::<Vec<_>>();
+            memory.keep(&wish, &seen);
+            let plan = plan(&wish, &seen, &memory.ours);
+            carry_out(engine, place, ledger, &mut memory, plan, lease).await?
+        }
+    };
+    let changes = looked(engine, place, &mut memory, outcome);
+    Ok(engine.parts.store.commit(lease, &changes).await?)
+}
+
+fn seen(engine: &Engine, entry: Entry) -> Seen {
+    let print = engine.parts.fingerprints.of(&entry.secret);
+    (entry, print)
+}
+
+/// Writes what is to be written; a row that fails does not keep the others waiting.
+async fn carry_out(
+    engine: &Engine,
+    place: &Place,
+    ledger: &dyn Ledger,
+    memory: &mut Memory,
+    plan: Plan,
+    lease: &Lease,
+) -> Result<Result<Vec<i64>, Failure>, EngineError> {
+    let mut failed = None;
+    for write in plan.writes {
+        let Some(entry) = allowed(engine, place, memory, write, lease).await? else { continue };
+        let deadline = leased_deadline(engine, lease).await?;
+        let detail = format!("number {}: {} ({})", entry.number, entry.status, entry.secret.mask());
+        match ledger.put(&entry, deadline).await {
+            Ok(()) => {
+                let subject = format!("destination {}", place.target.name);
+                let entry = engine.entry("destination.mirrored", subject, detail);
+                engine.parts.store.commit(lease, &[Change::Audit(entry)]).await?;
+            }
+            Err(failure) => failed = Some(failure),
+        }
+    }
+    Ok(failed.map_or(Ok(plan.foreign), Err))
+}
+
+/// The row as it may be written now: a key only just after a valid test, and noted as ours before.
+async fn allowed(
+    engine: &Engine,
+    place: &Place,
+    memory: &mut Memory,
+    write: Write,
+    lease: &Lease,
+) -> Result<Option<Entry>, EngineError> {
+    let (id, mut entry) = match write {
+        Write::Same(entry) => return Ok(Some(entry)),
+        Write::Key { id, entry } => (id, entry),
+    };
+    let Some(row) = engine.parts.store.key(&id).await? else { return Ok(None) };
+    if is_frozen(engine, &row).await? {
+        return Ok(None);
+    }
+    let Some(secret) = engine.open(&row)? else { return Ok(None) };
+    if !is_proved(engine, &row, lease).await? {
+        return Ok(None);
+    }
+    memory.ours.entry(entry.number).or_default().insert(engine.parts.fingerprints.of(&secret));
+    engine.parts.store.commit(lease, &[memory.change(place)]).await?;
+    entry.secret = secret;
+    Ok(Some(entry))
+}
+
+/// R9: nothing of a frozen account is published.
+async fn is_frozen(engine: &Engine, row: &KeyRow) -> Result<bool, EngineError> {
+    let Some(identity) = &row.account else { return Ok(false) };
+    Ok(engine.parts.store.freeze_of(identity).await?.is_some())
+}
+
+/// R13: a valid test at most five minutes old, made now when there is none.
+async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool, EngineError> {
+    if row.facts.valid_now(Stamp { ours: engine.clock().now(), theirs: None }) {
+        return Ok(true);
+    }
+    let Some(secret) = engine.open(row)? else { return Ok(false) };
+    let providers = engine.parts.store.providers().await?;
+    let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
+        return Ok(false);
+    };
+    let base = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
+    let deadline = leased_deadline(engine, lease).await?;
+    let tester = &engine.parts.tester;
+    let seen = tester.test(&provider.kind, base.as_ref(), &secret, &row.settings, deadline).await;
+    let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
+    let look = Sighting::new(seen, Occasion::Extra);
+    let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
+    let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
+        let folded = rows.into_iter().map(|row| record::fold(engine, row, &look, now));
+        Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
+    };
+    engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
+    Ok(valid)
+}
+
+/// The deadline of one call, with a lease that outlives it.
+async fn leased_deadline(engine: &Engine, lease: &Lease) -> Result<Deadline, EngineError> {
+    engine.parts.store.renew(lease, engine.parts.lease).await?;
+    Ok(engine.deadline())
+}
+
+/// What a look changes in the store, and what people hear of it.
+fn looked(
+    engine: &Engine,
+    place: &Place,
+    memory: &mut Memory,
+    outcome: Result<Vec<i64>, Failure>,
+) -> Vec<Change> {
+    let (name, about) = (&place.target.name, format!("destination {} (mirror)", place.target.name));
+    let over = |kind| Change::Resolve { kind, subject: about.clone() };
+    let alert = |kind, detail: String| Change::Alert(NewAlert::new(kind, about.clone(), detail));
+    let mut changes = Vec::new();
+    match outcome {
+        Ok(foreign) => {
+            (memory.attempts, memory.not_before) = (0, None);
+            memory.error = (!foreign.is_empty()).then(|| drifted(&foreign));
+            let drift = memory.error.as_ref().map(|how| format!("Destination {name}: {how}"));
+            changes.push(over(Kind::DestinationFailed));
+            changes
+                .push(drift.map_or(over(Kind::DestinationDrift), |how| alert(Kind::DestinationDrift, how)));
+        }
+        Err(failure) => {
+            memory.attempts += 1;
+            let wait = failure.retry_after.unwrap_or_else(|| engine.backoff(memory.attempts));
+            memory.not_before = Some(engine.clock().now().plus(wait));
+            let error = address::with_hint(&failure);
+            if failure.is_permanent() || memory.attempts >= 3 {
+                let what = "does not follow the store, so its application may be handed a dead key";
+                changes.push(alert(Kind::DestinationFailed, format!("Destination {name} {what}: {error}")));
+            }
+            memory.error = Some(error);
+        }
+    }
+    changes.push(memory.change(place));
+    changes
+}
+
+/// What the store wants of this table.
+async fn wish(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> Result<Wish, EngineError> {
+    let rotation = keys::rotation_of_place(engine, &place.target.name).map(|rotation| rotation.name.as_str());
+    let rotation_row = rotation.map(|_| ledger.own_number());
+    let mut wish = Wish {
+        keys: BTreeMap::new(),
+        taken: BTreeSet::new(),
+        statuses: BTreeMap::new(),
+        rotation_row,
+        overwrite: place.target.on_drift == OnDrift::Overwrite,
+    };
+    for row in engine.parts.store.keys().await? {
+        let Some(fingerprint) = row.fingerprint.clone() else { continue };
+        let mirrored = ledger.mirrors() == Some(row.provider.as_str());
+        if mirrored || rotation.is_some() && row.rotation.as_deref() == rotation {
+            wish.statuses.insert(fingerprint.clone(), status(&row));
+        }
+        let Some(number) = row.number.filter(|_| mirrored) else { continue };
+        wish.taken.insert(number);
+        if row.role == Role::Manual && row.secret.is_some() && rotation_row != Some(number) {
+            wish.keys.insert(number, Wanted::of(&row, fingerprint));
+        }
+    }
+    wish.taken.extend(rotation_row);
+    Ok(wish)
+}
+
+fn drifted(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    format!(
+        "a key that rekeyd does not know stands at number {}. It is left as it is (on_drift = \"hold\"). Delete \
+         the row there, or set on_drift = \"overwrite\".",
+        numbers.join(", ")
+    )
+}
+
+pub(crate) fn subject(place: &Place) -> String {
+    format!("mirror:{}", place.target.address)
+}
+
+impl Memory {
+    fn is_due(&self, wish: &Wish, now: Timestamp) -> bool {
+        let soon = self.not_before.map_or(Span::ZERO, |at| at.since(now));
+        if soon.0 > 0 && soon.0 < Span::hours(1).0 {
+            return false;
+        }
+        let age = self.looked_at.map(|at| now.since(at));
+        self.wanted != wish.digest()
+            || self.attempts > 0
+            || age.is_none_or(|age| age >= ANYWAY || age < Span::ZERO)
+    }
+
+    /// A row with the key that we would write is ours, whoever wrote it; of what we may have written, what stands
+    /// there is known now.
+    fn keep(&mut self, wish: &Wish, rows: &[Seen]) {
+        for (entry, print) in rows {
+            let wanted = wish.keys.get(&entry.number).is_some_and(|wanted| wanted.fingerprint == *print);
+            match self.ours.get_mut(&entry.number) {
+                Some(known) if known.contains(print) => known.retain(|known| known == print),
+                _ if wanted => {
+                    self.ours.insert(entry.number, BTreeSet::from([print.clone()]));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn change(&self, place: &Place) -> Change {
+        Change::ProviderHealth { subject: subject(place), doc: json!(self) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(overwrite: bool) -> Wish {
+        let (keys, taken, statuses) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Wish { keys, taken, statuses, rotation_row: None, overwrite }
+    }
+
+    #[test]
+    fn a_table_is_left_in_peace_while_nothing_changes() {
+        let all = wish(false);
+        let now = Timestamp(1_000_000_000);
+        let mut memory = Memory { wanted: all.digest(), looked_at: Some(now), ..Memory::default() };
+        assert!(!memory.is_due(&all, now.plus(Span::minutes(4))));
+        assert!(memory.is_due(&all, now.plus(ANYWAY)));
+        assert!(memory.is_due(&wish(true), now));
+        memory.not_before = Some(now.plus(Span::minutes(1)));
+        assert!(!memory.is_due(&wish(true), now));
+    }
+}

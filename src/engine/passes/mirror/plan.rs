@@ -1,0 +1,147 @@
+//! What is to be written so that a table follows the store. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::destination::Entry;
+use crate::domain::secret::Secret;
+use crate::domain::verdict::Verdict;
+use crate::store::{KeyRow, Role};
+
+/// What the store wants of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Wish {
+    /// Keys to mirror, by number.
+    pub(crate) keys: BTreeMap<i64, Wanted>,
+    /// Numbers that belong to some key of ours: their rows are nobody's leftovers.
+    pub(crate) taken: BTreeSet<i64>,
+    /// Verdicts of all keys that may stand there, by fingerprint.
+    pub(crate) statuses: BTreeMap<String, String>,
+    /// The row of the rotation, where one publishes here.
+    pub(crate) rotation_row: Option<i64>,
+    /// `on_drift = "overwrite"`.
+    pub(crate) overwrite: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Wanted {
+    pub(crate) id: String,
+    pub(crate) fingerprint: String,
+    pub(crate) is_active: bool,
+    pub(crate) priority: i64,
+    pub(crate) status: String,
+}
+
+/// One row to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Another key, or the first: needs a fresh test (R13).
+    Key { id: String, entry: Entry },
+    /// The same key, said to be different.
+    Same(Entry),
+}
+
+/// What a look comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) writes: Vec<Write>,
+    /// Numbers at which somebody else's key stands.
+    pub(crate) foreign: Vec<i64>,
+}
+
+/// A row and its fingerprint.
+pub(crate) type Seen = (Entry, String);
+
+/// What is to be written so that the rows are as they should be.
+pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<String>>) -> Plan {
+    let mut plan = Plan::default();
+    let at = |number: i64| rows.iter().find(|(entry, _)| entry.number == number);
+    let is_ours = |number: i64, print: &str| ours.get(&number).is_some_and(|known| known.contains(print));
+    for (number, wanted) in &wish.keys {
+        match at(*number) {
+            Some((entry, _)) if entry.generation.is_some() => {}
+            Some((entry, print)) if *print == wanted.fingerprint => {
+                plan.writes.extend(wanted.differs_from(entry).then(|| Write::Same(wanted.like(entry))));
+            }
+            Some((_, print)) if !wish.overwrite && !is_ours(*number, print) => plan.foreign.push(*number),
+            Some((entry, _)) if !wanted.is_active => plan.writes.extend(inactive(entry)),
+            row if wanted.is_active && wanted.status == Verdict::Valid.as_str() => {
+                let entry = wanted.entry(*number, row.and_then(|(entry, _)| entry.seq));
+                plan.writes.push(Write::Key { id: wanted.id.clone(), entry });
+            }
+            _ => {}
+        }
+    }
+    for (entry, print) in rows {
+        let of_rotation = wish.rotation_row == Some(entry.number);
+        let left_over = is_ours(entry.number, print) && !wish.keys.contains_key(&entry.number);
+        if !of_rotation && !left_over {
+            continue;
+        }
+        match wish.statuses.get(print) {
+            Some(status) if *status != entry.status => {
+                plan.writes.push(Write::Same(Entry { status: status.clone(), ..entry.clone() }));
+            }
+            None if !of_rotation && !wish.taken.contains(&entry.number) => {
+                plan.writes.extend(inactive(entry));
+            }
+            _ => {}
+        }
+    }
+    plan
+}
+
+/// The row no longer handed out.
+fn inactive(entry: &Entry) -> Option<Write> {
+    entry.is_active.then(|| Write::Same(Entry { is_active: false, ..entry.clone() }))
+}
+
+impl Wanted {
+    fn differs_from(&self, entry: &Entry) -> bool {
+        (self.is_active, Some(self.priority), &self.status)
+            != (entry.is_active, entry.priority, &entry.status)
+    }
+
+    /// The row with the same key, as it should be.
+    fn like(&self, entry: &Entry) -> Entry {
+        let (priority, status) = (Some(self.priority), self.status.clone());
+        Entry { is_active: self.is_active, priority, status, ..entry.clone() }
+    }
+
+    /// A row with this key; its secret is filled in when it is written.
+    fn entry(&self, number: i64, seq: Option<i64>) -> Entry {
+        Entry {
+            number,
+            secret: Secret::new(""),
+            is_active: true,
+            priority: Some(self.priority),
+            status: self.status.clone(),
+            generation: None,
+            seq,
+        }
+    }
+}
+
+impl Wish {
+    pub(crate) fn digest(&self) -> String {
+        hex::encode(Sha256::digest(json!(self).to_string().as_bytes()))
+    }
+}
+
+impl Wanted {
+    pub(crate) fn of(row: &KeyRow, fingerprint: String) -> Self {
+        let (is_active, priority) = (row.is_active, row.priority);
+        Self { id: row.id.clone(), fingerprint, is_active, priority, status: status(row) }
+    }
+}
+
+/// A key that the provider no longer has is dead, whatever its last test said.
+pub(super) fn status(row: &KeyRow) -> String {
+    if row.role == Role::Dead { Verdict::Invalid.as_str().to_owned() } else { row.verdict.clone() }
+}
+
+#[cfg(test)]
+mod tests;

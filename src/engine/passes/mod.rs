@@ -1,0 +1,33 @@
+//! What the daemon does by itself, one file a row of `daemon::ticker::PASSES`. A pass looks at the store, does what
+//! is due and ends.
+//!
+//! ```text
+//! due        which rotation is due, and when it is due next
+//! runs       which runs are awake
+//! tests      stored keys: select, probe, fold, commit · incident   many bad at once · accounts   provisioning keys,
+//!            credits, duplicates · heal   a dead current key starts an emergency
+//! leaks      what secret scanning found: an emergency, an alert, or nothing of ours
+//! notices/   what happened, told to people
+//! mirror/    tables of applications follow the store
+//! drift      destinations between rotations
+//! ```
+
+pub(crate) mod accounts;
+pub(crate) mod drift;
+pub(crate) mod due;
+pub(crate) mod heal;
+pub(crate) mod incident;
+pub(crate) mod leaks;
+pub(crate) mod mirror;
+pub(crate) mod notices;
+pub(crate) mod runs;
+pub(crate) mod tests;
+
+pub use super::testing::endpoint::{Scope, Which, Why};
+pub use drift::drift_tick;
+pub use due::{look_at_schedules, start_due};
+pub use leaks::look_for_leaks;
+pub use mirror::mirror;
+pub use notices::{NoticeReport, deliver_notices};
+pub use runs::{accounts_awake, runs_awake};
+pub use tests::{CheckReport, KeyReport, check_keys, check_tick};

@@ -1,0 +1,96 @@
+//! The row of one key at one address: how it begins, what was seen there, how it failed.
+
+use serde_json::Value;
+
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::outcome::Failure;
+use crate::domain::rotation::Level;
+use crate::domain::rotation::facts::Holding;
+use crate::domain::time::Timestamp;
+use crate::engine::publish::drift;
+use crate::engine::session::Session;
+use crate::engine::{EngineError, Place};
+use crate::store::{Change, HoldingRow, KeyRow};
+
+/// The failure and how to mend it, in one sentence.
+pub(crate) fn with_hint(failure: &Failure) -> String {
+    failure.hint.as_ref().map_or_else(|| failure.to_string(), |hint| format!("{failure} ({hint})"))
+}
+
+/// True when the write is proved and running consumers have not been told yet.
+pub(crate) fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
+    let proved = row.fact.level >= Level::Confirmed && row.fact.drift.is_none() && row.fact.error.is_none();
+    proved && place.adapter.rollout().is_some_and(|rollout| rollout.due(&row.evidence))
+}
+
+/// What a look changes: the row, an alert, or the end of one when everything that the destination needs is proved.
+pub(crate) fn looked(row: &HoldingRow, place: &Place, alert: Option<NewAlert>) -> Vec<Change> {
+    let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
+    changes.extend(alert.map(Change::Alert));
+    let clean = row.fact.drift.is_none() && row.fact.error.is_none();
+    if clean && row.fact.level >= place.target.needs {
+        let subject = format!("destination {}", place.target.name);
+        let over = [Kind::DestinationFailed, Kind::DestinationDrift];
+        changes.extend(over.map(|kind| Change::Resolve { kind, subject: subject.clone() }));
+    }
+    changes
+}
+
+/// A row for a key that this address has not seen.
+pub(crate) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> HoldingRow {
+    HoldingRow {
+        fact: Holding {
+            address: address.to_owned(),
+            key: key.to_owned(),
+            level: Level::Pending,
+            checked: None,
+            drift: None,
+            error: None,
+            permanent: false,
+            attempts: 0,
+            not_before: Timestamp(0),
+        },
+        destination: name.to_owned(),
+        rotation: rotation.to_owned(),
+        seq: 0,
+        evidence: Value::Null,
+        released: false,
+    }
+}
+
+pub(crate) fn destination_failed(
+    rotation: &str,
+    run: Option<&str>,
+    name: &str,
+    failure: &Failure,
+) -> NewAlert {
+    let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
+    let next = run.map(|id| format!(" When it is mended: `rekeyd runs resume {id}`.")).unwrap_or_default();
+    let detail = format!(
+        "Destination {name} does not take or prove the key of rotation {rotation}: {failure}.{hint} The old key stays \
+         alive until it does.{next}",
+    );
+    NewAlert::new(Kind::DestinationFailed, format!("destination {name}"), detail).rotation(rotation)
+}
+
+/// Drift that was seen before a write: the row and the alert.
+pub(crate) fn noted(mut row: HoldingRow, how: &str, rotation: &str, place: &Place) -> Vec<Change> {
+    row.fact.drift = Some(how.to_owned());
+    vec![
+        Change::Holding { row: Box::new(row), fresh_write: true },
+        Change::Alert(drift::alert(rotation, place, how)),
+    ]
+}
+
+/// What is known of this key at this place.
+pub(crate) async fn row_of(
+    session: &Session<'_>,
+    place: &Place,
+    key: &KeyRow,
+    rotation: &str,
+) -> Result<HoldingRow, EngineError> {
+    let address = &place.target.address;
+    let rows = session.engine.parts.store.holdings_at(address).await?;
+    let found = rows.into_iter().find(|row| row.fact.key == key.id);
+    Ok(found.unwrap_or_else(|| blank(address, &key.id, &place.target.name, rotation)))
+}

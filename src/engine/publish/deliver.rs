@@ -1,0 +1,368 @@
+//! Publishing one key to one destination, and proving it. Intent, call, outcome; never blindly over somebody
+//! else's change.
+
+use serde_json::{Value, json};
+
+use crate::destination::{Delivery, Standing};
+use crate::domain::alert::NewAlert;
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::rotation::facts::Holding;
+use crate::domain::rotation::{Event, KeyRef, Level, Run};
+use crate::domain::secret::Secret;
+use crate::domain::time::{Span, Timestamp, backoff};
+use crate::engine::publish::{address, drift};
+use crate::engine::session::commit::Performed;
+use crate::engine::session::{Session, commit};
+use crate::engine::{EngineError, Place};
+use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
+
+/// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
+const LOOKS_BEFORE_REWRITE: u32 = 2;
+
+/// Writes a key to the destination at this address.
+pub(crate) async fn publish(
+    session: &mut Session<'_>,
+    run: &Run,
+    address: &str,
+    key: &KeyRef,
+) -> Result<Performed, EngineError> {
+    let (place, row, secret) = delivery_parts(session, run, address, key).await?;
+    let name = place.target.name.clone();
+    let known = holding(session, address, key, &name, &run.rotation).await?;
+    if let Some(drift) = drift::drift_before(session, run, &place, key).await? {
+        let did = format!("{name}: not written, somebody else changed it ({drift})");
+        let change = address::noted(known, &drift, &run.rotation, &place);
+        session.commit(&change).await?;
+        return Ok(Performed { run: run.clone(), did });
+    }
+    let effect = effect_of(session, Some(&run.id), EffectKind::Publish, &name, key.generation).await?;
+    let mut intended = known.clone();
+    // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
+    let before = known.fact.level.min(Level::Intended);
+    intended.fact.level = Level::Intended;
+    intended.fact.checked = None;
+    intended.fact.drift = None;
+    intended.released = false;
+    let deadline = session.deadline_for(&place).await?;
+    let changes = vec![
+        Change::Intend(effect.clone()),
+        Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
+    ];
+    let run = commit::record(session, run, &Event::PublishIntended, changes).await?;
+    let delivery = Delivery {
+        secret,
+        rotation: run.rotation.clone(),
+        generation: key.generation,
+        destination: name.clone(),
+    };
+    let outcome = place.adapter.publish(&delivery, deadline).await;
+    let did = match &outcome {
+        Ok(_) => format!("wrote generation {} to {name}", key.generation),
+        Err(failure) => {
+            format!("{name} did not take generation {}: {}", key.generation, address::with_hint(failure))
+        }
+    };
+    let changes = match outcome {
+        Ok(evidence) => accepted(session, &effect.id, intended, &row, evidence),
+        Err(failure) => not_taken(session, Some(&run.id), &effect.id, before, intended, &failure),
+    };
+    session.commit(&changes).await?;
+    Ok(Performed { run, did })
+}
+
+/// Adapter, key row and secret for a delivery of this run.
+async fn delivery_parts(
+    session: &Session<'_>,
+    run: &Run,
+    address: &str,
+    key: &KeyRef,
+) -> Result<(Place, KeyRow, Secret), EngineError> {
+    let target = run.policy.targets.iter().find(|target| target.address == address);
+    let name = target.map(|target| target.name.clone()).unwrap_or_default();
+    let place = session.engine.place(&name)?.clone();
+    let row = session.engine.parts.store.key(&key.id).await?;
+    let row = row
+        .ok_or_else(|| EngineError::Refused(format!("generation {} is not in the store", key.generation)))?;
+    let secret = session.engine.open(&row)?.ok_or_else(|| {
+        EngineError::Refused(format!("refused: nobody has the secret of generation {}", key.generation))
+    })?;
+    Ok((place, row, secret))
+}
+
+/// The row of this key at this address, or a blank one.
+async fn holding(
+    session: &Session<'_>,
+    address: &str,
+    key: &KeyRef,
+    name: &str,
+    rotation: &str,
+) -> Result<HoldingRow, EngineError> {
+    let rows = session.engine.parts.store.holdings_at(address).await?;
+    let found = rows.into_iter().find(|row| row.fact.key == key.id);
+    Ok(found.unwrap_or_else(|| address::blank(address, &key.id, name, rotation)))
+}
+
+/// The same effect again is another attempt; a first one is new.
+pub(crate) async fn effect_of(
+    session: &Session<'_>,
+    run: Option<&str>,
+    kind: EffectKind,
+    name: &str,
+    generation: i64,
+) -> Result<NewEffect, EngineError> {
+    let target = format!("{name} generation {generation}");
+    let effects = match run {
+        Some(run) => session.engine.parts.store.effects(run).await?,
+        None => Vec::new(),
+    };
+    let known = effects.into_iter().find(|e| e.kind == kind && e.target == target);
+    Ok(NewEffect {
+        id: known.map_or_else(new_id, |effect| effect.id),
+        run: run.map(str::to_owned),
+        account: session.identity.clone(),
+        kind,
+        target,
+    })
+}
+
+pub(crate) fn accepted(
+    session: &Session<'_>,
+    effect: &str,
+    mut row: HoldingRow,
+    key: &KeyRow,
+    evidence: Value,
+) -> Vec<Change> {
+    row.fact.level = Level::Accepted;
+    row.fact.error = None;
+    row.fact.permanent = false;
+    // Attempts go on counting until it is proved: what says yes and stores nothing is written ever more rarely.
+    row.fact.not_before = Timestamp(0);
+    row.evidence = evidence.clone();
+    let detail = format!("generation {} ({})", key.generation.unwrap_or_default(), key.mask);
+    let subject = format!("destination {}", row.destination);
+    vec![
+        Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
+        Change::Audit(session.engine.entry("destination.written", subject, detail)),
+        Change::Holding { row: Box::new(row), fresh_write: true },
+    ]
+}
+
+/// A refusal proves that nothing was written; anything else may have been.
+pub(crate) fn not_taken(
+    session: &Session<'_>,
+    run: Option<&str>,
+    effect: &str,
+    before: Level,
+    mut row: HoldingRow,
+    failure: &Failure,
+) -> Vec<Change> {
+    let unclear = failure.kind == FailureKind::Unclear;
+    if !unclear {
+        row.fact.level = before;
+    }
+    let tried = row.fact.attempts;
+    not_done(session, &mut row, failure, tried);
+    let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
+    let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+    let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
+    if failure.is_permanent() || row.fact.attempts >= 3 {
+        changes.push(Change::Alert(address::destination_failed(
+            &row.rotation,
+            run,
+            &row.destination,
+            failure,
+        )));
+    }
+    changes.push(Change::Holding { row: Box::new(row), fresh_write: false });
+    changes
+}
+
+/// Looks whether the destination holds the key, and notes what it proved.
+pub(crate) async fn check(
+    session: &mut Session<'_>,
+    run: &Run,
+    address: &str,
+    key: &KeyRef,
+) -> Result<Performed, EngineError> {
+    let (place, _, secret) = delivery_parts(session, run, address, key).await?;
+    let name = place.target.name.clone();
+    let row = holding(session, address, key, &name, &run.rotation).await?;
+    let delivery = Delivery {
+        secret,
+        rotation: run.rotation.clone(),
+        generation: key.generation,
+        destination: name.clone(),
+    };
+    let (_, did) = look_and_go_on(session, &place, row, &delivery, Some(&run.id)).await?;
+    Ok(Performed { run: run.clone(), did })
+}
+
+/// One look with its consequences, and the step after a proved write when it is due.
+pub(crate) async fn look_and_go_on(
+    session: &mut Session<'_>,
+    place: &Place,
+    row: HoldingRow,
+    delivery: &Delivery,
+    run: Option<&str>,
+) -> Result<(HoldingRow, String), EngineError> {
+    let tried = row.fact.attempts;
+    let (row, did, alert) = look(session, place, row, delivery, &delivery.rotation, run).await?;
+    session.commit(&address::looked(&row, place, alert)).await?;
+    if !address::proved_for_rollout(&row, place) {
+        return Ok((row, did));
+    }
+    let did = roll_out(session, run, place, row.clone(), delivery, tried).await?;
+    Ok((row, did))
+}
+
+/// The step after a proved write (a redeploy, a dispatch): an effect of its own, sent once. `tried`: attempts
+/// before the look that proved the write.
+pub(crate) async fn roll_out(
+    session: &mut Session<'_>,
+    run: Option<&str>,
+    place: &Place,
+    mut row: HoldingRow,
+    delivery: &Delivery,
+    tried: u32,
+) -> Result<String, EngineError> {
+    let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
+    let name = &place.target.name;
+    let effect = effect_of(session, run, EffectKind::Deploy, name, delivery.generation).await?;
+    let deadline = session.deadline_for(place).await?;
+    session.commit(&[Change::Intend(effect.clone())]).await?;
+    let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
+        Ok(evidence) => {
+            row.evidence = evidence.clone();
+            (EffectStatus::Done, evidence, format!("{name} holds the key and was asked to deploy it"))
+        }
+        Err(failure) => {
+            not_done(session, &mut row, &failure, tried);
+            if failure.is_permanent() {
+                row.evidence = rollout.given_up(row.evidence);
+            }
+            let did = format!("{name} holds the key, but could not be told: {failure}");
+            let loud = rollout.required() && (failure.is_permanent() || row.fact.attempts >= 3);
+            if !rollout.required() {
+                (row.fact.error, row.fact.permanent) = (None, false);
+            }
+            let evidence =
+                json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+            if loud {
+                let alert = address::destination_failed(&row.rotation, run, name, &failure);
+                session.commit(&[Change::Alert(alert)]).await?;
+            }
+            (EffectStatus::Failed, evidence, did)
+        }
+    };
+    session
+        .commit(&[
+            Change::Settle { id: effect.id, status, evidence },
+            Change::Holding { row: Box::new(row), fresh_write: false },
+        ])
+        .await?;
+    Ok(did)
+}
+
+/// Another failed attempt: what it says, and when the next one may be.
+fn not_done(session: &Session<'_>, row: &mut HoldingRow, failure: &Failure, tried: u32) {
+    row.fact.attempts = tried + 1;
+    row.fact.error = Some(address::with_hint(failure));
+    row.fact.permanent = failure.is_permanent();
+    let wait = failure.retry_after.unwrap_or_else(|| session.engine.backoff(row.fact.attempts));
+    row.fact.not_before = session.engine.clock().now().plus(wait);
+}
+
+/// One look at a destination and what it makes of the row.
+pub(crate) async fn look(
+    session: &mut Session<'_>,
+    place: &Place,
+    mut row: HoldingRow,
+    delivery: &Delivery,
+    rotation: &str,
+    run: Option<&str>,
+) -> Result<(HoldingRow, String, Option<NewAlert>), EngineError> {
+    let deadline = session.deadline().await?;
+    let name = &place.target.name;
+    let look = match place.adapter.look(delivery, &row.evidence, deadline).await {
+        Ok(look) => look,
+        Err(failure) => {
+            let tried = row.fact.attempts;
+            not_done(session, &mut row, &failure, tried);
+            let loud = failure.is_permanent() || row.fact.attempts >= 3;
+            let alert = loud.then(|| address::destination_failed(rotation, run, name, &failure));
+            return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
+        }
+    };
+    row.evidence = look.evidence;
+    let (did, alert) = stand(session, &mut row.fact, look.standing, place, rotation);
+    Ok((row, did, alert))
+}
+
+/// What a standing means for the level.
+fn stand(
+    session: &Session<'_>,
+    fact: &mut Holding,
+    standing: Standing,
+    place: &Place,
+    rotation: &str,
+) -> (String, Option<NewAlert>) {
+    let name = &place.target.name;
+    let proved = match &standing {
+        Standing::Confirmed => Some(Level::Confirmed),
+        Standing::Effective => Some(Level::Effective),
+        _ => None,
+    };
+    if let Some(level) = proved {
+        // A redeploy that is still building: confirmed now, effective later.
+        let waiting = level < Level::Effective && fact.level == Level::Confirmed;
+        let wait = if waiting { Span::seconds(2) } else { Span::ZERO };
+        *fact = Holding {
+            level,
+            checked: Some(session.now()),
+            drift: None,
+            error: None,
+            permanent: false,
+            attempts: 0,
+            not_before: session.engine.clock().now().plus(wait),
+            ..fact.clone()
+        };
+        return (format!("{name} proved that it holds the key ({})", level.word()), None);
+    }
+    match standing {
+        Standing::Drift(how) => {
+            fact.drift = Some(how.clone());
+            (format!("{name} was changed by somebody else: {how}"), Some(drift::alert(rotation, place, &how)))
+        }
+        Standing::Missing => {
+            let how = "there is nothing at this address any more".to_owned();
+            fact.drift = Some(how.clone());
+            (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
+        }
+        Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),
+        _ => not_proved(session, fact, name, rotation, "it cannot be told what it holds".to_owned()),
+    }
+}
+
+/// People are told when a second write was in vain: a destination that says yes and stores nothing (rotation.md,
+/// fault 16) would hold up the run in silence.
+fn not_proved(
+    session: &Session<'_>,
+    fact: &mut Holding,
+    name: &str,
+    rotation: &str,
+    why: String,
+) -> (String, Option<NewAlert>) {
+    fact.attempts += 1;
+    // A second is what vendors' times are made of; then twice as long each time, up to a minute.
+    let wait = backoff(Span::seconds(1), Span::minutes(1), fact.attempts - 1);
+    fact.not_before = session.engine.clock().now().plus(wait);
+    if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
+        fact.level = Level::Intended;
+    }
+    let did = format!("{name} does not prove it yet: {why}");
+    let failure = Failure::new(FailureKind::Unclear, why.clone());
+    let in_vain = fact.attempts >= 2 * LOOKS_BEFORE_REWRITE;
+    let alert = in_vain.then(|| address::destination_failed(rotation, None, name, &failure));
+    fact.error = Some(why);
+    (did, alert)
+}

@@ -1,0 +1,57 @@
+//! What somebody else changed at an address.
+
+use crate::destination::{Delivery, Look, Standing};
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
+use crate::engine::session::Session;
+use crate::engine::{EngineError, Place};
+
+/// Looks whether somebody else changed the destination since our last proved write to it.
+pub(crate) async fn drift_before(
+    session: &mut Session<'_>,
+    run: &Run,
+    place: &Place,
+    key: &KeyRef,
+) -> Result<Option<String>, EngineError> {
+    if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
+        return Ok(None);
+    }
+    let rows = session.engine.parts.store.holdings_at(&place.target.address).await?;
+    let last = rows.into_iter().find(|row| row.fact.level > Level::Pending);
+    let Some(last) = last else { return Ok(None) };
+    if last.fact.level < Level::Confirmed || last.fact.key == key.id {
+        return Ok(None);
+    }
+    let Some(row) = session.engine.parts.store.key(&last.fact.key).await? else { return Ok(None) };
+    let Some(secret) = session.engine.open(&row)? else { return Ok(None) };
+    let delivery = Delivery {
+        secret,
+        rotation: run.rotation.clone(),
+        generation: row.generation.unwrap_or_default(),
+        destination: place.target.name.clone(),
+    };
+    let deadline = session.deadline().await?;
+    let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
+    Ok(match look {
+        Ok(Look { standing: Standing::Drift(how), .. }) => Some(how),
+        _ => None,
+    })
+}
+
+/// What people are told, and what becomes of it.
+pub(crate) fn alert(rotation: &str, place: &Place, how: &str) -> NewAlert {
+    let name = &place.target.name;
+    let next = match place.target.on_drift {
+        OnDrift::Hold => format!(
+            "rekeyd does not write over it (on_drift = \"hold\"); no key is retired meanwhile. Find out who did it, then \
+             `rekeyd destinations publish {name}`."
+        ),
+        OnDrift::Overwrite => {
+            "The current key is written again (on_drift = \"overwrite\"). Find out who did it: \
+                               somebody else may count on what was there."
+                .to_owned()
+        }
+    };
+    let detail = format!("Destination {name} does not show what rekeyd wrote there last: {how}. {next}");
+    NewAlert::new(Kind::DestinationDrift, format!("destination {name}"), detail).rotation(rotation)
+}

@@ -1,0 +1,14 @@
+//! One key to one address, and proving that it arrived.
+//!
+//! ```text
+//! address           the row of a key at an address: how it begins, what was seen there, how it failed
+//! drift             what somebody else changed there
+//! deliver           publish, check, roll out, for a run
+//! repair            the current key once more, outside of runs · provisioning_copy   the provisioning key for scripts
+//! ```
+
+pub(crate) mod address;
+pub(crate) mod deliver;
+pub(crate) mod drift;
+pub(crate) mod provisioning_copy;
+pub(crate) mod repair;

@@ -1,0 +1,463 @@
+//! The only caller of the provider's disable and delete. Every path comes through here: rotation, abort,
+//! rollback, emergency, strays, and what a person asks for by hand.
+//!
+//! Proofs are gathered first, the account is listed, then one transaction lets the guard decide on its own rows
+//! and commits the intent (I2). Only then the provider is called; what it says is believed only after a read.
+
+use serde_json::json;
+
+use crate::destination::Delivery;
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
+use crate::domain::key::RemoteKey;
+use crate::domain::outcome::{Failure, FailureKind, Reply};
+use crate::domain::rotation::facts::{Remote, TestResult};
+use crate::domain::rotation::{Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::publish::{address, deliver};
+use crate::engine::session::commit::Performed;
+use crate::engine::session::{Session, commit, keys, listing, test_key};
+use crate::engine::{EngineError, Place};
+use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
+
+/// A destination that was looked at so recently is not asked again before a kill. Much shorter than what the guard
+/// accepts: a person may have put the old key back a moment ago (rotation.md, fault 15).
+const LOOKED_JUST_NOW: Span = Span::seconds(3);
+
+/// What came of trying to disable or delete a key.
+#[derive(Debug)]
+pub(crate) enum Killed {
+    /// Read back: disabled, or gone.
+    Done,
+    /// To be deleted, but somebody enabled it again; nothing was sent.
+    EnabledAgain,
+    /// It was so already, and not by us.
+    Already(Remote),
+    /// The guard said no; nothing was sent.
+    Refused(Refusal),
+    /// Nobody knows, or it could not be tried; look again later.
+    Later(Failure),
+}
+
+/// Whose kill it is.
+pub(crate) struct KillTarget<'a> {
+    pub(crate) hash: &'a str,
+    pub(crate) kill: Kill,
+    pub(crate) urgent: bool,
+    /// A journalled name without generation: ours although no row says so.
+    pub(crate) stray: bool,
+    /// The run it belongs to; its intent event is committed with the effect.
+    pub(crate) run: Option<&'a Run>,
+}
+
+/// One kill step of a run.
+pub(crate) async fn kill(
+    session: &mut Session<'_>,
+    run: &Run,
+    key: &KeyRef,
+    kill: Kill,
+    urgent: bool,
+) -> Result<Performed, EngineError> {
+    let target = KillTarget { hash: &key.hash, kill, urgent, stray: false, run: Some(run) };
+    let killed = try_kill(session, &target).await?;
+    // The intent may have been committed with the run: go on from what the store has.
+    let run = session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
+    let hash = key.hash.clone();
+    let (event, did) = match killed {
+        Killed::Done => {
+            let did = format!("{}d generation {}", kill.word(), key.generation);
+            (
+                if kill == Kill::Disable {
+                    Event::Disabled { hash, at: session.now() }
+                } else {
+                    Event::Deleted { hash }
+                },
+                did,
+            )
+        }
+        Killed::Already(Remote::Gone) => {
+            (Event::FoundGone { hash }, format!("generation {} is gone already", key.generation))
+        }
+        Killed::EnabledAgain => (
+            Event::FoundEnabled { hash, at: session.now() },
+            format!("somebody enabled generation {} again", key.generation),
+        ),
+        Killed::Already(_) => (
+            Event::FoundDisabled { hash, at: session.now() },
+            format!("generation {} was disabled by somebody", key.generation),
+        ),
+        Killed::Refused(refusal) => return kill_refused(session, &run, key, kill, &refusal).await,
+        Killed::Later(failure) => {
+            let reason = format!("generation {} could not be {}d: {failure}", key.generation, kill.word());
+            let after =
+                commit::postpone(session, &run, reason.clone(), failure.retry_after, Vec::new()).await?;
+            return Ok(Performed { run: after, did: reason });
+        }
+    };
+    let after = commit::record(session, &run, &event, Vec::new()).await?;
+    if matches!(event, Event::Deleted { .. } | Event::FoundGone { .. }) {
+        look_after_delete(session).await?;
+    }
+    Ok(Performed { run: after, did })
+}
+
+/// "After a delete: list again. Zero usable left: page the admins at once."
+async fn look_after_delete(session: &mut Session<'_>) -> Result<(), EngineError> {
+    if listing::list(session).await?.is_ok() {
+        listing::count_usable(session).await?;
+    }
+    Ok(())
+}
+
+async fn kill_refused(
+    session: &mut Session<'_>,
+    run: &Run,
+    key: &KeyRef,
+    kill: Kill,
+    refusal: &Refusal,
+) -> Result<Performed, EngineError> {
+    let reason = format!("generation {} is not {}d yet: {refusal}", key.generation, kill.word());
+    let left = Event::LeftForNow { at: session.now() };
+    if matches!(refusal, Refusal::LastRegularKey { .. }) && apply(run, &left).is_ok() {
+        // Like a stray that is the only usable key: the run goes on without waiting for it.
+        return Ok(Performed { run: commit::record(session, run, &left, Vec::new()).await?, did: reason });
+    }
+    let changes = match refusal {
+        Refusal::Breaker { .. } => breaker_waits(session, refusal).await?,
+        _ => refusal_alert(session, refusal).into_iter().map(Change::Alert).collect(),
+    };
+    let after = commit::postpone(session, run, reason.clone(), Some(Span::seconds(1)), changes).await?;
+    Ok(Performed { run: after, did: reason })
+}
+
+/// R12: what the breaker holds back waits in silence for an hour; then people are told.
+async fn breaker_waits(session: &Session<'_>, refusal: &Refusal) -> Result<Vec<Change>, EngineError> {
+    let subject = breaker(&session.identity);
+    let since: Option<Timestamp> = session.engine.parts.store.provider_health(&subject).await?;
+    let now = session.engine.clock().now();
+    Ok(match since {
+        None => vec![Change::ProviderHealth { subject, doc: json!(Some(now)) }],
+        Some(since) if now.since(since) >= Span::hours(1) => {
+            let detail = format!("{refusal}. It waits; raise max_deletes_per_hour if this is wanted.");
+            vec![Change::Alert(session.account_alert(Kind::BreakerWaiting, detail))]
+        }
+        Some(_) => Vec::new(),
+    })
+}
+
+pub(crate) fn refusal_alert(session: &Session<'_>, refusal: &Refusal) -> Option<NewAlert> {
+    matches!(refusal, Refusal::LastRegularKey { .. }).then(|| {
+        let detail = format!("{refusal}. It stays alive. Issue another key first.");
+        session.account_alert(Kind::LastKeyRefused, detail)
+    })
+}
+
+/// Proofs, listing, guard and intent in one transaction, call, read back.
+pub(crate) async fn try_kill(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Killed, EngineError> {
+    prove_holders(session, target.hash).await?;
+    if let Err(failure) = listing::list(session).await? {
+        return Ok(Killed::Later(failure));
+    }
+    let effect = kill_effect(session, target).await?;
+    if let Some(known) = already(session, target, &effect).await? {
+        return Ok(known);
+    }
+    let deadline = session.deadline().await?;
+    match commit_intent(session, target, &effect).await? {
+        Guarded::Refused(refusal) => return Ok(Killed::Refused(refusal)),
+        Guarded::Committed => {}
+    }
+    let called = match target.kill {
+        Kill::Disable => {
+            session.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date)
+        }
+        Kill::Delete => session.account.issuer.delete(target.hash, deadline).await.map(|reply| reply.date),
+    };
+    let answered = session.noting(called.map(|date| Reply { value: (), date }));
+    settle_kill(session, target, &effect, answered).await
+}
+
+/// The unsettled effect of the same kind on the same key, or a new one.
+async fn kill_effect(session: &Session<'_>, target: &KillTarget<'_>) -> Result<NewEffect, EngineError> {
+    let kind = match target.kill {
+        Kill::Disable => EffectKind::Disable,
+        Kill::Delete => EffectKind::Delete,
+    };
+    let open = session.engine.parts.store.open_toggles(&session.identity).await?;
+    let known = open.into_iter().find(|effect| effect.kind == kind && effect.target == target.hash);
+    Ok(NewEffect {
+        id: known.map_or_else(new_id, |effect| effect.id),
+        run: target.run.map(|run| run.id.clone()),
+        account: session.identity.clone(),
+        kind,
+        target: target.hash.to_owned(),
+    })
+}
+
+/// What the fresh listing says already: gone, or disabled. Ours when an intent of ours is in the journal.
+async fn already(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+    effect: &NewEffect,
+) -> Result<Option<Killed>, EngineError> {
+    let seen = session.listing.as_ref().and_then(|listing| listing.key(target.hash)).map(|key| key.disabled);
+    let phase =
+        target.run.and_then(|run| run.retirees.iter().find(|r| r.key.hash == target.hash)).map(|r| &r.phase);
+    let (remote, ours) = match (target.kill, seen) {
+        (Kill::Delete, None) => (Remote::Gone, matches!(phase, Some(Phase::Deleting))),
+        (Kill::Disable, None) => (Remote::Gone, false),
+        (Kill::Disable, Some(true)) => (Remote::Disabled, matches!(phase, Some(Phase::Disabling))),
+        // Somebody enabled it since it was last read: it is in use, and is not deleted (I8, fault 22).
+        (Kill::Delete, Some(false)) if matches!(phase, Some(Phase::Disabled { .. })) => {
+            return Ok(Some(Killed::EnabledAgain));
+        }
+        _ => return Ok(None),
+    };
+    let evidence =
+        json!({ "settled_by": "looking", "seen": if remote == Remote::Gone { "gone" } else { "disabled" } });
+    session.commit(&[Change::Settle { id: effect.id.clone(), status: EffectStatus::Done, evidence }]).await?;
+    session.remember(target.hash, remote.clone());
+    Ok(Some(if ours { Killed::Done } else { Killed::Already(remote) }))
+}
+
+/// The guard decides on the rows of the transaction that commits the intent.
+async fn commit_intent(
+    session: &Session<'_>,
+    target: &KillTarget<'_>,
+    effect: &NewEffect,
+) -> Result<Guarded<Refusal>, EngineError> {
+    let listing = session.listing.as_ref().expect("listed just before");
+    let now = session.now();
+    let provisioning_hash = session.account.issuer.provisioning_hash();
+    let keys = listing.but_strays(target.hash);
+    let check = |rows: &KillRows| {
+        permit(&Case {
+            account: &session.account.name,
+            target: target.hash,
+            kill: target.kill,
+            urgent: target.urgent,
+            now,
+            listed: listing.at,
+            keys: &keys,
+            provisioning_hash: &provisioning_hash,
+            open_kills: &rows.open_kills,
+            holders: &holders(rows),
+            ours: rows.ours || target.stray,
+            frozen: rows.frozen,
+            recent_kills: rows.recent_kills,
+            max_kills: session.account.max_deletes_per_hour,
+        })
+    };
+    let mut changes = vec![
+        Change::Intend(effect.clone()),
+        Change::ProviderHealth { subject: breaker(&session.identity), doc: json!(null) },
+    ];
+    if let Some(run) = target.run {
+        let hash = target.hash.to_owned();
+        let event = match target.kill {
+            Kill::Disable => Event::DisableIntended { hash },
+            Kill::Delete => Event::DeleteIntended { hash },
+        };
+        changes.push(commit::run_change(&apply(run, &event)?, None));
+    }
+    let subject = format!("key {} of account {}", label(&listing.keys, target.hash), session.account.name);
+    changes.push(Change::Audit(session.engine.entry(
+        format!("key.{}", target.kill.word()),
+        subject,
+        "intended",
+    )));
+    // The guard let it pass: what held back an earlier one is over.
+    let subject = format!("account {}", session.account.name);
+    changes.push(Change::Resolve { kind: Kind::BreakerWaiting, subject });
+    let of = (session.identity.as_str(), target.hash);
+    Ok(session.engine.parts.store.commit_guarded(&session.lease, of, check, &changes).await?)
+}
+
+/// Read back: only what the provider shows afterwards counts.
+async fn settle_kill(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+    effect: &NewEffect,
+    answered: Result<(), Failure>,
+) -> Result<Killed, EngineError> {
+    let settle = |status, evidence| Change::Settle { id: effect.id.clone(), status, evidence };
+    let proved = match session.read_remote(target.hash).await? {
+        Ok(remote) => match (target.kill, remote) {
+            (_, Remote::Gone) | (Kill::Disable, Remote::Disabled) => true,
+            (Kill::Delete, Remote::Disabled) | (_, Remote::Enabled(_)) => false,
+        },
+        Err(failure) => {
+            let evidence = json!({ "answer": failure.message, "read_back": "failed" });
+            session.commit(&[settle(EffectStatus::Unknown, evidence)]).await?;
+            return Ok(Killed::Later(failure));
+        }
+    };
+    if proved {
+        let refused = refused_now(session, target).await?;
+        let evidence = json!({ "read_back": target.kill.word(), "secret_refused": refused });
+        session.commit(&[settle(EffectStatus::Done, evidence)]).await?;
+        return Ok(Killed::Done);
+    }
+    let failure = answered.err().unwrap_or_else(|| {
+        Failure::new(FailureKind::Unclear, "the provider said yes, but the key is unchanged")
+    });
+    let certain =
+        failure.is_permanent() || matches!(failure.kind, FailureKind::RateLimited | FailureKind::NotSent);
+    let status = if certain { EffectStatus::Failed } else { EffectStatus::Unknown };
+    session.commit(&[settle(status, json!({ "status": failure.status, "answer": failure.message }))]).await?;
+    Ok(Killed::Later(failure))
+}
+
+/// Where the secret is held: does the provider refuse it now? Evidence only; refusal may lag.
+async fn refused_now(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Option<bool>, EngineError> {
+    let Some(row) = keys::stored_key(session, target.hash).await? else { return Ok(None) };
+    let Some(secret) = session.engine.open(&row)? else { return Ok(None) };
+    let deadline = session.deadline().await?;
+    let called = session.account.issuer.whoami(&secret, deadline).await;
+    Ok(match session.noting(called) {
+        Ok(_) => Some(false),
+        Err(failure) if failure.kind == FailureKind::Unauthorized => Some(true),
+        Err(_) => None,
+    })
+}
+
+/// Fresh proof from every destination that may have received the key: it holds another one, and that one
+/// works. What is fresh already is not asked for again.
+async fn prove_holders(session: &mut Session<'_>, hash: &str) -> Result<(), EngineError> {
+    let Some(key) = keys::stored_key(session, hash).await? else { return Ok(()) };
+    let Some(rotation) = key.rotation.clone() else { return Ok(()) };
+    let rows = session.engine.parts.store.holdings(&rotation).await?;
+    let held: Vec<&HoldingRow> = rows
+        .iter()
+        .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
+        .collect();
+    for row in held {
+        let newest =
+            rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
+        let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
+        prove(session, newest, &rotation).await?;
+    }
+    Ok(())
+}
+
+async fn prove(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
+    let Some(key) = session.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
+    let place = session.engine.places().find(|place| place.target.address == row.fact.address).cloned();
+    let fresh = row.fact.checked.is_some_and(|at| session.now().fresh(at, LOOKED_JUST_NOW));
+    if let (false, Some(place), Some(secret)) = (fresh, place, session.engine.open(&key)?) {
+        let delivery = Delivery {
+            secret,
+            rotation: rotation.to_owned(),
+            generation: key.generation.unwrap_or_default(),
+            destination: place.target.name.clone(),
+        };
+        look_and_note(session, &place, row.clone(), &delivery, rotation).await?;
+    }
+    let tested = key.facts.tested.as_ref().is_some_and(|(result, at)| {
+        *result == TestResult::Valid && session.now().fresh(*at, Span(TEST_FRESH.0 / 2))
+    });
+    if !tested {
+        test_key::test_key(session, &key, None, None).await?;
+    }
+    Ok(())
+}
+
+async fn look_and_note(
+    session: &mut Session<'_>,
+    place: &Place,
+    row: HoldingRow,
+    delivery: &Delivery,
+    rotation: &str,
+) -> Result<(), EngineError> {
+    let (row, _, alert) = deliver::look(session, place, row, delivery, rotation, None).await?;
+    session.commit(&address::looked(&row, place, alert)).await
+}
+
+/// Enables the previous key of a rollback: read (by the decision), set, read.
+pub(crate) async fn enable(
+    session: &mut Session<'_>,
+    run: &Run,
+    key: &KeyRef,
+) -> Result<Performed, EngineError> {
+    let open = session.engine.parts.store.open_toggles(&session.identity).await?;
+    let known = open.iter().find(|effect| effect.kind == EffectKind::Enable && effect.target == key.hash);
+    let effect = NewEffect {
+        id: known.map_or_else(new_id, |effect| effect.id.clone()),
+        run: Some(run.id.clone()),
+        account: session.identity.clone(),
+        kind: EffectKind::Enable,
+        target: key.hash.clone(),
+    };
+    let deadline = session.deadline().await?;
+    session.commit(&[Change::Intend(effect.clone())]).await?;
+    let called = session.account.issuer.set_disabled(&key.hash, false, deadline).await;
+    let answered = session.noting(called);
+    let enabled = matches!(session.read_remote(&key.hash).await?, Ok(Remote::Enabled(_)));
+    if enabled {
+        // A disable of ours that was never settled is undone by this.
+        let undone = open.iter().filter(|e| e.kind == EffectKind::Disable && e.target == key.hash);
+        let mut changes: Vec<Change> = undone
+            .map(|e| Change::Settle {
+                id: e.id.clone(),
+                status: EffectStatus::Done,
+                evidence: json!({ "settled_by": "enabled again" }),
+            })
+            .collect();
+        changes.push(Change::Settle {
+            id: effect.id,
+            status: EffectStatus::Done,
+            evidence: json!({ "read_back": "enabled" }),
+        });
+        session.commit(&changes).await?;
+        return Ok(Performed {
+            run: run.clone(),
+            did: format!("enabled generation {} again", key.generation),
+        });
+    }
+    let failure = answered
+        .err()
+        .unwrap_or_else(|| Failure::new(FailureKind::Unclear, "the provider does not show it as enabled"));
+    let settle = Change::Settle {
+        id: effect.id,
+        status: EffectStatus::Unknown,
+        evidence: json!({ "status": failure.status, "answer": failure.message }),
+    };
+    let reason = format!("generation {} could not be enabled: {failure}", key.generation);
+    let after = commit::postpone(session, run, reason.clone(), failure.retry_after, vec![settle]).await?;
+    Ok(Performed { run: after, did: reason })
+}
+
+/// Where the store remembers since when the breaker holds kills of an account back.
+fn breaker(identity: &str) -> String {
+    format!("breaker:{identity}")
+}
+
+/// The guard's view of the destinations that may have received the target.
+fn holders(rows: &KillRows) -> Vec<Holder> {
+    let proof = |other: &HoldingRow| {
+        let (_, hash, facts) = rows.tested.iter().find(|(id, ..)| *id == other.fact.key)?;
+        let checked = other.fact.checked?;
+        if other.fact.level < Level::Confirmed || other.fact.drift.is_some() {
+            return None;
+        }
+        let valid =
+            facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid).map(|(_, at)| *at);
+        Some(Proof { hash: hash.clone(), checked, valid })
+    };
+    let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {
+        destination: row.destination.clone(),
+        released: row.released,
+        now_holds: newest.as_ref().and_then(proof),
+    };
+    rows.holders.iter().map(holder).collect()
+}
+
+fn label(keys: &[RemoteKey], hash: &str) -> String {
+    keys.iter().find(|key| key.hash == hash).map_or_else(|| "unknown".to_owned(), |key| key.label.clone())
+}

@@ -1,0 +1,258 @@
+//! Planned and issuing: what must be in order, the create under its unique name, and what became of it.
+
+use serde_json::json;
+
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::key::{KeyKind, KeySpec};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::rotation::{Event, Issuing, KeyRef, Run, State};
+use crate::domain::secret::Secret;
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::EngineError;
+use crate::engine::publish::address;
+use crate::engine::retire::sweep;
+use crate::engine::session::commit::Performed;
+use crate::engine::session::{Session, commit, keys, listing};
+use crate::provider::IssuedKey;
+use crate::store::{Change, EffectKind, EffectStatus, NewEffect, NewKey, Role, new_id};
+
+/// A refused create is tried again this much later at the least.
+const AFTER_REFUSAL: Span = Span::seconds(5);
+
+/// Everything that would stop a rotation later, found before the first side effect.
+pub(crate) async fn preflight(session: &mut Session<'_>, run: &Run) -> Result<Performed, EngineError> {
+    let trouble = trouble_ahead(session, run).await?;
+    let (event, did) = match trouble {
+        None => (Event::PreflightPassed, "checked account, destinations, store and clocks".to_owned()),
+        Some(reason) if run.trigger.is_emergency() => return delayed(session, run, reason).await,
+        Some(reason) => {
+            let did = format!("preflight failed: {reason}");
+            (Event::PreflightFailed { reason }, did)
+        }
+    };
+    Ok(Performed { run: commit::record(session, run, &event, Vec::new()).await?, did })
+}
+
+/// An emergency does not give up: a key is leaked or dead, and the keys of a run that it took over are its own now.
+async fn delayed(session: &Session<'_>, run: &Run, reason: String) -> Result<Performed, EngineError> {
+    let detail = format!(
+        "The emergency of rotation {} cannot start yet: {reason}. It is tried again until a person says \
+         `rekeyd runs abort {}`.",
+        run.rotation, run.id
+    );
+    let alert = NewAlert::new(Kind::RotationFailed, format!("rotation {}", run.rotation), detail)
+        .rotation(run.rotation.clone());
+    let after = commit::postpone(session, run, reason.clone(), None, vec![Change::Alert(alert)]).await?;
+    Ok(Performed { run: after, did: format!("preflight failed: {reason}") })
+}
+
+async fn trouble_ahead(session: &mut Session<'_>, run: &Run) -> Result<Option<String>, EngineError> {
+    if let Err(failure) = sweep::reconcile(session, run.trigger.is_emergency()).await? {
+        return Ok(Some(format!("the account could not be listed: {failure}")));
+    }
+    if let Some(reason) = session.engine.parts.store.freeze_of(&session.identity).await? {
+        return Ok(Some(format!("the account is frozen: {reason}")));
+    }
+    let canary = session.engine.parts.ring.seal(&Secret::new("canary"));
+    let back = session.engine.parts.store.canary(canary.as_str()).await?;
+    let opened = session.engine.parts.ring.open(&crate::crypto::Sealed::from_stored(back));
+    if !opened.is_ok_and(|secret| secret.expose() == "canary") {
+        return Ok(Some("a canary secret did not survive the store".to_owned()));
+    }
+    if let Some(reason) = session.clocks_differ() {
+        return Ok(Some(reason.to_owned()));
+    }
+    if run.trigger.is_emergency() {
+        return Ok(None);
+    }
+    destinations_in_trouble(session, run).await
+}
+
+async fn destinations_in_trouble(
+    session: &mut Session<'_>,
+    run: &Run,
+) -> Result<Option<String>, EngineError> {
+    for target in run.policy.targets.iter().filter(|target| target.required) {
+        let deadline = session.deadline().await?;
+        let place = session.engine.place(&target.name)?;
+        if let Err(failure) = place.adapter.preflight(deadline).await {
+            return Ok(Some(format!("destination {}: {}", target.name, address::with_hint(&failure))));
+        }
+    }
+    Ok(None)
+}
+
+/// R1, R6, I4: a unique name is committed alone, then the provider is asked once.
+pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Performed, EngineError> {
+    let spec = run.policy.spec.resolve(inherited(session, run).await?);
+    let generation = session.engine.parts.store.take_generation(&session.lease, &run.rotation).await?;
+    let nonce = session.engine.clock().nonce();
+    let name = format!("{}{}/{generation}-{nonce}", listing::prefix(session), run.rotation);
+    let effect = NewEffect {
+        id: new_id(),
+        run: Some(run.id.clone()),
+        account: session.identity.clone(),
+        kind: EffectKind::Create,
+        target: name.clone(),
+    };
+    let deadline = session.deadline().await?;
+    let intent = Event::CreateIntended { name: name.clone(), spec: spec.clone() };
+    let run = commit::record(session, run, &intent, vec![Change::Intend(effect.clone())]).await?;
+    let called = session.account.issuer.create(&name, &spec, deadline).await;
+    match session.noting(called) {
+        Ok(issued) => store_issued(session, &run, &effect.id, generation, &name, issued).await,
+        Err(failure) => create_failed(session, &run, &effect.id, failure).await,
+    }
+}
+
+/// What the predecessor is allowed, as the account shows it now; of one that was deleted, as it last did (R10).
+async fn inherited(session: &Session<'_>, run: &Run) -> Result<Option<KeySpec>, EngineError> {
+    let Some(predecessor) = &run.predecessor else { return Ok(None) };
+    let listed = session.listing.as_ref().and_then(|listing| listing.key(&predecessor.hash));
+    if let Some(key) = listed {
+        return Ok(Some(key.spec()));
+    }
+    Ok(session.engine.parts.store.rotation(&run.rotation).await?.and_then(|row| row.spec))
+}
+
+/// One commit: ciphertext, hash, fingerprint, generation, effect done.
+async fn store_issued(
+    session: &mut Session<'_>,
+    run: &Run,
+    effect: &str,
+    generation: i64,
+    name: &str,
+    issued: IssuedKey,
+) -> Result<Performed, EngineError> {
+    let key = KeyRef { id: new_id(), generation, hash: issued.remote.hash.clone(), has_secret: true };
+    let row = NewKey {
+        id: key.id.clone(),
+        name: run.rotation.clone(),
+        priority: 100,
+        rotation: Some(run.rotation.clone()),
+        generation: Some(generation),
+        role: Role::Candidate,
+        numbered: false,
+        ..keys::issued_row(session, name, &issued)
+    };
+    let mask = row.mask.clone();
+    let extra = vec![
+        Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
+        Change::Settle {
+            id: effect.to_owned(),
+            status: EffectStatus::Done,
+            evidence: json!({ "hash": key.hash, "key": mask }),
+        },
+    ];
+    let event = Event::Created { key, at: session.now() };
+    let after = commit::record(session, run, &event, extra).await?;
+    Ok(Performed { run: after, did: format!("issued generation {generation} ({mask})") })
+}
+
+async fn create_failed(
+    session: &mut Session<'_>,
+    run: &Run,
+    effect: &str,
+    failure: Failure,
+) -> Result<Performed, EngineError> {
+    let settle = |status| Change::Settle {
+        id: effect.to_owned(),
+        status,
+        evidence: json!({ "status": failure.status, "answer": failure.message }),
+    };
+    let reason = failure.to_string();
+    let not_before =
+        session.engine.clock().now().plus(
+            failure.retry_after.unwrap_or_else(|| session.engine.backoff(run.creates)).max(AFTER_REFUSAL),
+        );
+    let (event, status) = match failure.kind {
+        FailureKind::Unauthorized | FailureKind::Forbidden => (
+            Event::CreateRefused { reason: reason.clone(), doubtful: true, permanent: false, not_before },
+            EffectStatus::Failed,
+        ),
+        FailureKind::Refused | FailureKind::NotFound => (
+            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: true, not_before },
+            EffectStatus::Failed,
+        ),
+        FailureKind::RateLimited | FailureKind::NotSent => (
+            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: false, not_before },
+            EffectStatus::Failed,
+        ),
+        FailureKind::Unclear => (Event::CreateUnclear { reason: reason.clone() }, EffectStatus::Unknown),
+    };
+    let after = commit::record(session, run, &event, vec![settle(status)]).await?;
+    Ok(Performed { run: after, did: format!("the provider did not issue a key: {reason}") })
+}
+
+/// Lists, removes strays; a create of unknown outcome is settled by the second look.
+pub(crate) async fn look_for_strays(session: &mut Session<'_>, run: &Run) -> Result<Performed, EngineError> {
+    if let Err(failure) = sweep::reconcile(session, run.trigger.is_emergency()).await? {
+        let reason = format!("the account could not be listed: {failure}");
+        let after = commit::postpone(session, run, reason.clone(), failure.retry_after, Vec::new()).await?;
+        return Ok(Performed { run: after, did: reason });
+    }
+    let left = session.listing.as_ref().map_or(0, |listing| listing.strays_left);
+    if left > 0 {
+        let reason = format!("{left} stray key(s) could not be removed yet");
+        session.listing = None;
+        let after = commit::postpone(session, run, reason.clone(), None, Vec::new()).await?;
+        return Ok(Performed { run: after, did: reason });
+    }
+    let (extra, not_before) = settled_creates(session, run).await?;
+    let event = Event::Listed { at: session.now(), not_before };
+    let after = commit::record(session, run, &event, extra).await?;
+    Ok(Performed { run: after, did: "listed the account".to_owned() })
+}
+
+/// After the second look the create in doubt is settled: found and removed, or not there.
+async fn settled_creates(session: &Session<'_>, run: &Run) -> Result<(Vec<Change>, Timestamp), EngineError> {
+    let State::Issuing { issuing } = &run.state else { return Ok((Vec::new(), Timestamp(0))) };
+    match issuing {
+        Issuing::Ready { not_before } => Ok((Vec::new(), *not_before)),
+        Issuing::Recover { looked: Some(_), .. } => {
+            let effects = session.engine.parts.store.effects(&run.id).await?;
+            let open = effects.into_iter().filter(|effect| {
+                effect.kind == EffectKind::Create
+                    && matches!(effect.status, EffectStatus::Intended | EffectStatus::Unknown)
+            });
+            let settle = |effect: crate::store::EffectRow| Change::Settle {
+                id: effect.id,
+                status: EffectStatus::Failed,
+                evidence: json!({ "settled_by": "two listings", "usable": false }),
+            };
+            let wait = session.engine.backoff(run.creates);
+            Ok((open.map(settle).collect(), session.engine.clock().now().plus(wait)))
+        }
+        _ => Ok((Vec::new(), Timestamp(0))),
+    }
+}
+
+pub(crate) async fn check_provisioning(
+    session: &mut Session<'_>,
+    run: &Run,
+) -> Result<Performed, EngineError> {
+    let deadline = session.deadline().await?;
+    let called = session.account.issuer.whoami_provisioning(deadline).await;
+    let event = match session.noting(called) {
+        Ok(key) if key.kind == KeyKind::Provisioning => {
+            let wait = session.engine.backoff(run.creates).max(AFTER_REFUSAL);
+            Event::ProvisioningWorks { not_before: session.engine.clock().now().plus(wait) }
+        }
+        Ok(_) => Event::Parked { reason: "the provisioning key is a regular key now".to_owned() },
+        Err(failure) if failure.kind == FailureKind::Unauthorized => {
+            let second = matches!(
+                &run.state,
+                State::Issuing { issuing: Issuing::Doubt { refused_since: Some(_), .. } }
+            );
+            Event::ProvisioningRefused { at: session.now(), confirmed: second }
+        }
+        Err(failure) => {
+            let reason = format!("the provisioning key could not be checked: {failure}");
+            let after =
+                commit::postpone(session, run, reason.clone(), failure.retry_after, Vec::new()).await?;
+            return Ok(Performed { run: after, did: reason });
+        }
+    };
+    let after = commit::record(session, run, &event, Vec::new()).await?;
+    Ok(Performed { run: after, did: "asked what the provisioning key is".to_owned() })
+}

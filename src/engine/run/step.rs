@@ -1,0 +1,156 @@
+//! One directive at a time: load → facts → [`next`] → perform → commit.
+
+use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
+use crate::domain::rotation::{Directive, KeyRef, Run, Target, next};
+use crate::domain::time::Timestamp;
+use crate::engine::run::perform;
+use crate::engine::session::{Session, commit};
+use crate::engine::{Engine, EngineError};
+use crate::store::{Change, EffectKind, HoldingRow, RunRow};
+
+/// What one step did, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The run's state after the step.
+    pub state: &'static str,
+    /// What was done, in a few words; `None` when nothing was.
+    pub did: Option<String>,
+    /// What comes now.
+    pub progress: Progress,
+}
+
+/// What comes after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Another step, at once.
+    Again,
+    /// Nothing before this moment on our clock, and why.
+    Wait(Timestamp, Vec<String>),
+    /// The run is over.
+    Finished,
+}
+
+/// Does the next thing for a run of this account.
+pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, EngineError> {
+    if !session.claimed.iter().any(|id| id == run_id) {
+        session.engine.parts.store.claim_run(&session.lease, run_id).await?;
+        session.claimed.push(run_id.to_owned());
+    }
+    let row = session.engine.parts.store.run(run_id).await?.ok_or_else(|| EngineError::Usage {
+        text: format!("there is no run {run_id}"),
+        hint: Some("`rekeyd runs list` shows them".to_owned()),
+    })?;
+    let facts = facts(session, &row.run).await?;
+    let directive = next(&row.run, &facts);
+    tracing::debug!(run = run_id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
+    match directive {
+        Directive::Finished => {
+            Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
+        }
+        Directive::Wait { until, blockers } => wait(session, &row, until, blockers).await,
+        acting => {
+            let done = perform::perform(session, &row.run, acting).await?;
+            let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
+            Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
+        }
+    }
+}
+
+async fn wait(
+    session: &Session<'_>,
+    row: &RunRow,
+    until: Timestamp,
+    blockers: Vec<String>,
+) -> Result<Report, EngineError> {
+    if row.wake_at != until || row.blockers != blockers {
+        let change = Change::Run {
+            run: Box::new(row.run.clone()),
+            wake_at: until,
+            blockers: blockers.clone(),
+            error: row.error.clone(),
+        };
+        session.commit(&[change]).await?;
+    }
+    Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, blockers) })
+}
+
+/// Everything that the decision may look at, as this session knows it.
+async fn facts(session: &Session<'_>, run: &Run) -> Result<Facts, EngineError> {
+    let store = &session.engine.parts.store;
+    let rotation = store.rotation(&run.rotation).await?;
+    let keys = run_keys(run);
+    let holdings = store.holdings(&run.rotation).await?;
+    Ok(Facts {
+        now: session.now(),
+        frozen: store.freeze_of(&session.identity).await?.is_some(),
+        paused: rotation.is_some_and(|rotation| rotation.paused),
+        detached: session.another_account(&run.account).or_else(|| detached(session.engine, run)),
+        dropped: dropped(session.engine, run),
+        request: store.open_request(&run.id).await?,
+        strays: session.listing.as_ref().map(|listing| listing.strays_left),
+        candidate: key_facts(session, run.candidate.as_ref()).await?,
+        predecessor: key_facts(session, run.predecessor.as_ref()).await?,
+        disable_in_doubt: disable_in_doubt(session, run.predecessor.as_ref()).await?,
+        remote: session.remote.clone(),
+        // A released destination does not count for the keys it was released for.
+        holdings: proved_now(holdings.iter().map(|row| row.fact.clone()))
+            .into_iter()
+            .filter(|fact| keys.contains(&fact.key) && !released(&holdings, fact))
+            .collect(),
+    })
+}
+
+async fn key_facts(session: &Session<'_>, key: Option<&KeyRef>) -> Result<KeyFacts, EngineError> {
+    let Some(key) = key else { return Ok(KeyFacts::default()) };
+    Ok(session.engine.parts.store.key(&key.id).await?.map(|row| row.facts).unwrap_or_default())
+}
+
+/// Only what was settled by looking, or can no longer land, is out of doubt, see `session`.
+async fn disable_in_doubt(session: &Session<'_>, key: Option<&KeyRef>) -> Result<bool, EngineError> {
+    let Some(key) = key else { return Ok(false) };
+    let open = session.engine.parts.store.open_toggles(&session.identity).await?;
+    Ok(open.iter().any(|effect| effect.kind == EffectKind::Disable && effect.target == key.hash))
+}
+
+/// R14: what of a run's snapshot the configuration no longer says.
+fn detached(engine: &Engine, run: &Run) -> Option<String> {
+    let Some(rotation) = engine.parts.rotations.get(&run.rotation) else {
+        return Some(format!("the configuration no longer has rotation {}", run.rotation));
+    };
+    run.policy.targets.iter().find_map(|target| {
+        let listed = rotation.policy.targets.iter().find(|now| now.name == target.name);
+        match listed {
+            None => Some(format!(
+                "the configuration no longer publishes to destination {}: put it back, or say \
+                 `rekeyd runs release {} {}`",
+                target.name, run.id, target.name
+            )),
+            Some(now) if now.address != target.address => Some(format!(
+                "destination {} now points somewhere else ({} instead of {}): put it back, or say \
+                 `rekeyd runs release {} {}`",
+                target.name, now.address, target.address, run.id, target.name
+            )),
+            Some(_) => None,
+        }
+    })
+}
+
+/// What of a run's snapshot no longer has to be brought to the new key, by the configuration's word.
+fn dropped(engine: &Engine, run: &Run) -> Vec<String> {
+    let Some(rotation) = engine.parts.rotations.get(&run.rotation) else { return Vec::new() };
+    let listed = |target: &Target| {
+        let same = |now: &&Target| now.name == target.name && now.address == target.address;
+        rotation.policy.targets.iter().find(same).is_some_and(|now| now.required)
+    };
+    run.policy.targets.iter().filter(|target| !listed(target)).map(|target| target.name.clone()).collect()
+}
+
+fn released(rows: &[HoldingRow], fact: &Holding) -> bool {
+    rows.iter().any(|row| row.released && row.fact.address == fact.address && row.fact.key == fact.key)
+}
+
+/// Ids of all keys that a run deals with.
+fn run_keys(run: &Run) -> Vec<String> {
+    let retirees = run.retirees.iter().map(|retiree| &retiree.key);
+    run.candidate.iter().chain(run.predecessor.iter()).chain(retirees).map(|key| key.id.clone()).collect()
+}

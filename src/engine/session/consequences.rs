@@ -1,0 +1,230 @@
+//! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
+
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger};
+use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::engine::session::Session;
+use crate::engine::testing::alerts as key_alerts;
+use crate::store::Change;
+
+/// All that is committed together with the event (I12).
+pub(crate) fn consequences(session: &Session<'_>, before: &Run, event: &Event, after: &Run) -> Vec<Change> {
+    let mut changes = roles(before, event);
+    changes.extend(answers(before, event));
+    changes.extend(alerts(before, event, after, session.now()));
+    if matches!(event, Event::PublishedEverywhere { .. }) {
+        // A key that works was just proved.
+        let subject = format!("account {}", session.account.name);
+        changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
+    }
+    if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
+        let detail = after.state.reason().unwrap_or_default().to_owned();
+        let subject = format!("rotation {} run {}", after.rotation, after.id);
+        changes.push(Change::Audit(session.engine.entry(
+            format!("run.{}", after.state.word()),
+            subject,
+            detail,
+        )));
+    }
+    changes
+}
+
+fn retiree<'r>(run: &'r Run, hash: &str) -> Option<&'r KeyRef> {
+    run.retirees.iter().map(|r: &Retiree| &r.key).find(|key| key.hash == hash)
+}
+
+/// Which generation consumers should use, and which are gone.
+fn roles(run: &Run, event: &Event) -> Vec<Change> {
+    let promote = |key: &Option<KeyRef>| {
+        key.iter().map(|key| Change::Promote { rotation: run.rotation.clone(), id: key.id.clone() }).collect()
+    };
+    match event {
+        Event::Verified { .. } => promote(&run.candidate),
+        Event::Revived { .. } => promote(&run.predecessor),
+        Event::Deleted { hash } | Event::FoundGone { hash } => {
+            retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What a person's request came to.
+fn answers(run: &Run, event: &Event) -> Vec<Change> {
+    let answer =
+        |id: &String, answer: &str| Change::Answer { request: id.clone(), answer: answer.to_owned() };
+    let rotation = run.rotation.clone();
+    match event {
+        Event::AbortAsked { id } => vec![answer(id, "aborting")],
+        Event::RollbackAsked { id } => vec![answer(id, "rolling back")],
+        Event::Resumed { id } => vec![answer(id, "resumed"), Change::RetryNow { rotation }],
+        Event::Released { id, destination } => {
+            vec![answer(id, "released"), Change::Release { rotation, destination: destination.clone() }]
+        }
+        Event::RequestRefused { id, reason } => vec![answer(id, &format!("refused: {reason}"))],
+        _ => Vec::new(),
+    }
+}
+
+/// What the admins are told, and what is over.
+fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
+    let subject = format!("rotation {}", run.rotation);
+    let open = |kind: Kind, detail: String| {
+        Change::Alert(NewAlert::new(kind, subject.clone(), detail).rotation(run.rotation.clone()))
+    };
+    let resolve = |kind: Kind| Change::Resolve { kind, subject: subject.clone() };
+    let mut changes = match event {
+        Event::PreflightFailed { reason } => vec![open(
+            Kind::RotationFailed,
+            format!(
+                "Rotation {} could not start: {reason}. Nothing was changed{}.",
+                run.rotation,
+                again(run)
+            ),
+        )],
+        Event::VerifyFailed { reason } => vec![open(
+            Kind::RotationFailed,
+            format!(
+                "The new key of rotation {} was not published: {reason}. The old key was never touched.",
+                run.rotation
+            ),
+        )],
+        Event::CandidateFailed { reason } => vec![open(
+            Kind::RotationFailed,
+            format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
+        )],
+        Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run, now))],
+        Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
+        Event::Released { destination, .. } => released(destination, resolve(Kind::RotationParked)),
+        Event::PublishedEverywhere { .. } => {
+            let mut over: Vec<Change> = key_alerts::OF_A_KEY.map(resolve).into();
+            if run.trigger == Trigger::Heal {
+                let detail = format!("The dead key of rotation {} was replaced and published.", run.rotation);
+                // Told once: it is news, not a condition.
+                over.extend([open(Kind::KeyHealed, detail), resolve(Kind::KeyHealed)]);
+            }
+            over
+        }
+        _ => Vec::new(),
+    };
+    if let (State::Parked { reason, .. }, false) = (&after.state, matches!(run.state, State::Parked { .. })) {
+        changes.push(open(
+            Kind::RotationParked,
+            format!(
+                "Rotation {} needs a person: {reason}. All its keys stay alive. When that is settled: \
+                 `rekeyd runs resume {}`.",
+                run.rotation, run.id
+            ),
+        ));
+    }
+    if after.state.is_terminal() {
+        changes.push(resolve(Kind::RotationParked));
+        changes.push(resolve(Kind::OldKeyInUse));
+    }
+    if after.state == State::Done {
+        changes.push(resolve(Kind::RotationFailed));
+        changes.push(resolve(Kind::LeakDetected));
+    }
+    changes
+}
+
+/// What a destination that no longer counts had to say is over.
+fn released(destination: &str, parked: Change) -> Vec<Change> {
+    let subject = format!("destination {destination}");
+    let over = [Kind::DestinationFailed, Kind::DestinationDrift];
+    over.map(|kind| Change::Resolve { kind, subject: subject.clone() }).into_iter().chain([parked]).collect()
+}
+
+/// A schedule comes round; what a person started, a person starts again.
+fn again(run: &Run) -> String {
+    match run.trigger {
+        Trigger::Manual => format!(". When that is over: `rekeyd rotations run {}`", run.rotation),
+        _ => "; it is tried again".to_owned(),
+    }
+}
+
+/// The old key outlives `max_overlap`: how much it is used, and since when.
+fn in_use(run: &Run, now: Stamp) -> String {
+    let since = match run.state.underlying() {
+        State::Grace { since, .. } => format!(" since {}", since.ours.rfc3339()),
+        _ => String::new(),
+    };
+    let keys: Vec<String> = run.retirees.iter().filter_map(|retiree| figures(retiree, now)).collect();
+    format!(
+        "An old key of rotation {} is still needed, although every required destination holds the new one{since}. {} It \
+         is not disabled while it is in use, or while a destination may hold it. Find the consumer that still has it.",
+        run.rotation,
+        keys.join(" ")
+    )
+}
+
+/// What the provider last showed of one key on its way out, in one sentence.
+fn figures(retiree: &Retiree, now: Stamp) -> Option<String> {
+    let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return None };
+    let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
+    let ago = Span(now.ours.since(since.ours).0.max(0) / 1000 * 1000);
+    Some(format!(
+        "Generation {}: last used {used}, {:.4} USD spent in all ({:.4} USD more with own vendor keys); these figures \
+         have stood since {}, {} ago.",
+        retiree.key.generation,
+        figures.usage.usd(),
+        figures.byok_usage.usd(),
+        since.ours.rfc3339(),
+        humantime::format_duration(ago.to_std())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::MicroUsd;
+    use crate::domain::rotation::{Figures, Policy, SpecPolicy};
+
+    fn at(seconds: i64) -> Stamp {
+        Stamp { ours: Timestamp(seconds * 1000), theirs: None }
+    }
+
+    fn run_in_grace(phase: Phase) -> Run {
+        let policy = Policy {
+            targets: Vec::new(),
+            grace: Span::ZERO,
+            quiet: Span::ZERO,
+            observe: Span::ZERO,
+            max_overlap: Span::ZERO,
+            propagation: Span::ZERO,
+            settle: Span::ZERO,
+            confirm_after: Span::ZERO,
+            spec: SpecPolicy::default(),
+            chat_model: None,
+        };
+        let mut run = Run::new("r".into(), "production".into(), "org:a".into(), Trigger::Manual, policy);
+        let key = KeyRef { id: "k".into(), generation: 4, hash: "h".into(), has_secret: true };
+        run.retirees = vec![Retiree { phase, ..Retiree::new(key, false, Span::ZERO) }];
+        run.state = State::Grace { since: at(60), overlap_told: false };
+        run
+    }
+
+    #[test]
+    fn a_key_that_is_still_used_is_told_with_its_figures() {
+        let figures = Figures {
+            usage: MicroUsd::from_usd(1.25),
+            byok_usage: MicroUsd(0),
+            last_used_at: Some(Timestamp(3_590_000)),
+        };
+        let told = in_use(&run_in_grace(Phase::Live { quiet: Some((figures, at(3_600))) }), at(3_660));
+        for said in [
+            "since 1970-01-01T00:01:00",
+            "Generation 4: last used 1970-01-01T00:59:50",
+            "1.2500 USD",
+            "have stood since 1970-01-01T01:00:00",
+            "1m ago",
+        ] {
+            assert!(told.contains(said), "{said}: {told}");
+        }
+        assert!(!told.contains("rekeyd why"), "{told}");
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_not_told_of() {
+        assert!(!in_use(&run_in_grace(Phase::Dead), at(3_660)).contains("Generation"));
+    }
+}

@@ -1,0 +1,347 @@
+//! The right to work on one account: who it is (R8), the lease (R4), and what an earlier process left open.
+
+pub(crate) mod commit;
+pub(crate) mod consequences;
+pub(crate) mod keys;
+pub(crate) mod listing;
+pub(crate) mod provisioning;
+pub(crate) mod test_key;
+
+use serde_json::json;
+
+use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::key::RemoteKey;
+use crate::domain::outcome::{Called, Failure, FailureKind};
+use crate::domain::rotation::Figures;
+use crate::domain::rotation::facts::{Remote, RemoteFacts};
+use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::engine::{Account, Engine, EngineError, Place, Rotation};
+use crate::net::Deadline;
+use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
+
+/// A call must be over this long before the lease ends (R4).
+const MARGIN: Span = Span::seconds(2);
+
+/// What came of opening a session.
+pub enum Opened<'e> {
+    /// Ours.
+    Ready(Box<Session<'e>>),
+    /// Another process works on this account; look again later.
+    Busy,
+}
+
+/// Work on one account under its lease. What was looked at in this session is remembered here, never stored.
+pub struct Session<'e> {
+    pub(crate) engine: &'e Engine,
+    pub(crate) account: &'e Account,
+    /// R8.
+    pub(crate) identity: String,
+    pub(crate) lease: Lease,
+    granted_at: Span,
+    theirs: Option<(Timestamp, Span)>,
+    /// The last listing of the account.
+    pub(crate) listing: Option<Listing>,
+    /// Keys that were read one by one.
+    pub(crate) remote: Vec<RemoteFacts>,
+    /// Runs that this session has claimed.
+    pub(crate) claimed: Vec<String>,
+}
+
+/// A complete listing of the account.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    /// When it was complete.
+    pub(crate) at: Stamp,
+    /// Every key.
+    pub(crate) keys: Vec<RemoteKey>,
+    /// Keys that we asked for and never stored: journalled name, no generation.
+    pub(crate) strays: Vec<RemoteKey>,
+    /// Strays that could not be removed although another key works.
+    pub(crate) strays_left: usize,
+}
+
+impl Listing {
+    pub(crate) fn key(&self, hash: &str) -> Option<&RemoteKey> {
+        self.keys.iter().find(|key| key.hash == hash)
+    }
+
+    /// The keys that somebody may work with, and `target`. A stray is enabled, but its secret is gone: it must
+    /// never be the key that "remains".
+    pub(crate) fn but_strays(&self, target: &str) -> Vec<RemoteKey> {
+        let stray = |key: &RemoteKey| self.strays.iter().any(|stray| stray.hash == key.hash);
+        self.keys.iter().filter(|key| key.hash == target || !stray(key)).cloned().collect()
+    }
+}
+
+/// Asks the provider who the account is, then takes its lease.
+///
+/// # Errors
+/// [`EngineError::Outside`] when the provisioning key is refused or the provider does not answer,
+/// [`EngineError::Refused`] when the key is a regular one.
+pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opened<'e>, EngineError> {
+    let account = engine.account(account)?;
+    let reply = match account.issuer.whoami_provisioning(engine.deadline()).await {
+        Ok(reply) => reply,
+        Err(failure) => {
+            if failure.kind == FailureKind::Unauthorized {
+                provisioning::doubt_provisioning(engine, account).await?;
+            }
+            return Err(provisioning::explain_provisioning(account, failure));
+        }
+    };
+    let identity = provisioning::identity_of(account, &reply.value)?;
+    let resource = format!("account:{identity}");
+    let asked_at = engine.clock().monotonic();
+    let lease = engine.parts.store.acquire(&resource, &engine.parts.owner, engine.parts.lease).await?;
+    let Some(lease) = lease else { return Ok(Opened::Busy) };
+    engine.parts.store.note_entry(&account.name, &identity).await?;
+    let mut session = Session {
+        engine,
+        account,
+        identity,
+        lease,
+        granted_at: asked_at,
+        theirs: None,
+        listing: None,
+        remote: Vec::new(),
+        claimed: Vec::new(),
+    };
+    session.note_date(reply.date);
+    session.watch_clocks().await?;
+    session.settle_toggles().await?;
+    Ok(Opened::Ready(Box::new(session)))
+}
+
+impl Session<'_> {
+    /// The present moment on both clocks.
+    pub(crate) fn now(&self) -> Stamp {
+        let monotonic = self.engine.clock().monotonic();
+        let theirs = self.theirs.map(|(date, noted)| date.plus(Span(monotonic.0 - noted.0)));
+        Stamp { ours: self.engine.clock().now(), theirs }
+    }
+
+    /// Why nothing may be destroyed by what the clocks say (R11).
+    pub(crate) fn clocks_differ(&self) -> Option<&'static str> {
+        let now = self.now();
+        match now.theirs {
+            _ if now.clocks_agree() => None,
+            Some(_) => Some("our clock and the provider's differ by more than 5 minutes"),
+            None => Some("the provider's answers do not tell its time"),
+        }
+    }
+
+    /// R11: people are told while the clocks differ, whether something is to be destroyed now or is still waited for.
+    async fn watch_clocks(&self) -> Result<(), EngineError> {
+        let kind = Kind::ClockSkew;
+        let differ = self.clocks_differ();
+        let alert = self.account_alert(kind, "");
+        let told = self.engine.parts.store.open_subjects(kind).await?.contains(&alert.subject);
+        match (differ, told) {
+            (Some(reason), false) => {
+                let detail = format!("Every destructive act waits: {reason}.");
+                self.commit(&[Change::Alert(NewAlert { detail, ..alert })]).await
+            }
+            (None, true) => self.commit(&[Change::Resolve { kind, subject: alert.subject }]).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what the provider's clock said. `Date` has whole seconds: on average half a second late.
+    pub(crate) fn note_date(&mut self, date: Option<Timestamp>) {
+        if let Some(date) = date {
+            self.theirs = Some((date, self.engine.clock().monotonic()));
+        }
+    }
+
+    /// Remembers the provider's clock of an answer, good or bad.
+    pub(crate) fn noting<T>(&mut self, called: Called<T>) -> Result<T, Failure> {
+        match called {
+            Ok(reply) => {
+                self.note_date(reply.date);
+                Ok(reply.value)
+            }
+            Err(failure) => {
+                self.note_date(failure.date);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Makes sure that the lease outlives one call, and gives that call's deadline (R4).
+    pub(crate) async fn deadline(&mut self) -> Result<Deadline, EngineError> {
+        let needed = Span(self.engine.parts.call_timeout.0 + MARGIN.0);
+        if self.lease_left().0 < needed.0.max(self.engine.parts.lease.0 / 2) {
+            let asked_at = self.engine.clock().monotonic();
+            self.lease = self.engine.parts.store.renew(&self.lease, self.engine.parts.lease).await?;
+            self.granted_at = asked_at;
+        }
+        let safe = Span(self.lease_left().0 - MARGIN.0);
+        Ok(Deadline::after(self.engine.parts.call_timeout.min(safe).to_std()))
+    }
+
+    /// The deadline of a call that may take longer than an ordinary one: the lease is taken for as long.
+    pub(crate) async fn long_deadline(&mut self, patience: Span) -> Result<Deadline, EngineError> {
+        let span = Span(patience.0 + MARGIN.0 + 1000).max(self.engine.parts.lease);
+        let asked_at = self.engine.clock().monotonic();
+        self.lease = self.engine.parts.store.renew(&self.lease, span).await?;
+        self.granted_at = asked_at;
+        Ok(Deadline::after(patience.to_std()))
+    }
+
+    /// Who the account is (R8).
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn lease_left(&self) -> Span {
+        Span(self.granted_at.0 + self.lease.granted.0 - self.engine.clock().monotonic().0)
+    }
+
+    /// Commits under the lease.
+    pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
+        Ok(self.engine.parts.store.commit(&self.lease, changes).await?)
+    }
+
+    /// Gives the lease back. Dropping a session without this only makes others wait for the lease's end.
+    pub async fn close(self) -> Result<(), EngineError> {
+        Ok(self.engine.parts.store.release(&self.lease).await?)
+    }
+
+    /// Disables, deletes and enables that an earlier process intended and never settled: ask the provider (R5).
+    async fn settle_toggles(&mut self) -> Result<(), EngineError> {
+        for effect in self.engine.parts.store.open_toggles(&self.identity).await? {
+            let deadline = self.deadline().await?;
+            let called = self.account.issuer.read(&effect.target, deadline).await;
+            let Ok(seen) = self.noting(called) else { return Ok(()) };
+            let disabled = seen.as_ref().map(|key| key.disabled);
+            let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
+            if let Some((status, seen)) = self.settled(&effect, disabled, open_for) {
+                let evidence = json!({ "settled_by": "looking", "seen": seen });
+                self.commit(&[Change::Settle { id: effect.id, status, evidence }]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a look says about an unsettled toggle; `None` while it may still land. Once it cannot land any more it
+    /// did not happen, whatever its run wants: an open intent would hold back every kill of the account. A run that
+    /// still wants it commits another.
+    fn settled(
+        &self,
+        effect: &EffectRow,
+        disabled: Option<bool>,
+        open_for: Span,
+    ) -> Option<(EffectStatus, &'static str)> {
+        let late = open_for.0 < self.engine.parts.lease.0 + self.engine.parts.call_timeout.0;
+        match (effect.kind, disabled) {
+            (EffectKind::Delete, None) => Some((EffectStatus::Done, "gone")),
+            (EffectKind::Disable, Some(true)) => Some((EffectStatus::Done, "disabled")),
+            (EffectKind::Enable, Some(false)) => Some((EffectStatus::Done, "enabled")),
+            (_, None) => Some((EffectStatus::Failed, "gone")),
+            _ => (!late).then_some((EffectStatus::Failed, "not done")),
+        }
+    }
+
+    /// A subject line and routes for an alert about this account.
+    pub(crate) fn account_alert(&self, kind: Kind, detail: impl Into<String>) -> NewAlert {
+        let mut alert = NewAlert::new(kind, format!("account {}", self.account.name), detail);
+        alert.account = Some(self.account.name.clone());
+        alert
+    }
+
+    /// The deadline of one publish: a destination may need longer than an ordinary call.
+    pub(crate) async fn deadline_for(&mut self, place: &Place) -> Result<Deadline, EngineError> {
+        match place.adapter.patience() {
+            None => self.deadline().await,
+            Some(patience) => self.long_deadline(patience).await,
+        }
+    }
+}
+
+/// A session, waiting up to `patience` for another process to let go of the account.
+pub async fn wait_for_session<'e>(
+    engine: &'e Engine,
+    account: &str,
+    patience: Span,
+) -> Result<Session<'e>, EngineError> {
+    let until = engine.clock().monotonic().0 + patience.0;
+    loop {
+        match open_session(engine, account).await? {
+            Opened::Ready(session) => return Ok(*session),
+            Opened::Busy if engine.clock().monotonic().0 >= until => {
+                return Err(EngineError::Busy(account.to_owned()));
+            }
+            Opened::Busy => engine.clock().sleep(Span(200)).await,
+        }
+    }
+}
+
+impl Session<'_> {
+    /// `GET /keys/{hash}`, remembered for this session.
+    pub(crate) async fn read_remote(&mut self, hash: &str) -> Result<Result<Remote, Failure>, EngineError> {
+        let deadline = self.deadline().await?;
+        let called = self.account.issuer.read(hash, deadline).await;
+        let remote = match self.noting(called) {
+            Ok(None) => Remote::Gone,
+            Ok(Some(key)) if key.disabled => Remote::Disabled,
+            Ok(Some(key)) => Remote::Enabled(Figures {
+                usage: key.usage,
+                byok_usage: key.byok_usage,
+                last_used_at: key.last_used_at,
+            }),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        self.remember(hash, remote.clone());
+        Ok(Ok(remote))
+    }
+
+    pub(crate) fn remember(&mut self, hash: &str, remote: Remote) {
+        self.remote.retain(|known| known.hash != hash);
+        let at = self.now();
+        self.remote.push(RemoteFacts { hash: hash.to_owned(), remote, at });
+    }
+
+    pub(crate) fn rotation_of_this_account(&self, name: &str) -> Result<&Rotation, EngineError> {
+        let rotation = self.engine.rotation(name)?;
+        if rotation.account == self.account.name {
+            return Ok(rotation);
+        }
+        Err(EngineError::Refused(format!("rotation {name} belongs to account {}", rotation.account)))
+    }
+
+    /// The rotation's row. Refused when its keys belong to another account than this session's (R8).
+    pub(crate) async fn rotation_row(&self, name: &str) -> Result<RotationRow, EngineError> {
+        let generations = self.engine.parts.store.generations(name).await?;
+        if let Some(reason) = self.elsewhere(&generations) {
+            return Err(EngineError::Refused(format!("refused: {reason}")));
+        }
+        self.engine.parts.store.ensure_rotation(name, Some(&self.identity)).await?;
+        let row = self.engine.parts.store.rotation(name).await?;
+        row.ok_or_else(|| EngineError::Refused(format!("rotation {name} could not be stored")))
+    }
+
+    /// Why these keys are not on this session's account.
+    pub(crate) fn elsewhere(&self, generations: &[KeyRow]) -> Option<String> {
+        let mut living = generations.iter().filter(|key| key.role != Role::Dead);
+        living.find_map(|key| self.another_account(key.account.as_deref()?))
+    }
+
+    /// R9: refused while the account is frozen.
+    pub(crate) async fn not_frozen(&self) -> Result<(), EngineError> {
+        match self.engine.parts.store.freeze_of(&self.identity).await? {
+            None => Ok(()),
+            Some(reason) => Err(EngineError::Frozen { account: self.account.name.clone(), reason }),
+        }
+    }
+
+    /// R8: why work of `account` must not go on with this session's provisioning key.
+    pub(crate) fn another_account(&self, account: &str) -> Option<String> {
+        (account != self.identity).then(|| {
+            format!(
+                "the provisioning key of account {} belongs to another account now ({} instead of {account}): put the \
+                 right key back",
+                self.account.name, self.identity
+            )
+        })
+    }
+}

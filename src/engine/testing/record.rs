@@ -1,0 +1,106 @@
+//! The one place that says what a test changes: the key's health and verdict, the facts that a run decides by
+//! (R13), the history, the audit trail, what people are told. Passes, steps of runs and commands all end here.
+
+use crate::domain::rotation::facts::{KeyFacts, TestResult};
+use crate::domain::time::{Stamp, Timestamp};
+use crate::domain::verdict::{Observation, Occasion, Outcome, Reason, Step};
+use crate::engine::Engine;
+use crate::engine::testing::alerts;
+use crate::store::{Change, KeyRow, Role};
+
+/// One look at one key.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    pub(crate) seen: Observation,
+    pub(crate) why: Occasion,
+    /// What it comes to for a run, where that is more than the observation says.
+    pub(crate) result: Option<TestResult>,
+}
+
+impl Sighting {
+    /// Nothing but an observation.
+    pub(crate) fn new(seen: Observation, why: Occasion) -> Self {
+        Self { seen, why, result: None }
+    }
+
+    fn result(&self) -> TestResult {
+        self.result.clone().unwrap_or_else(|| meaning(&self.seen))
+    }
+}
+
+/// What an observation means to a run. A spent key proves nothing good: nothing is retired for it (R7).
+pub(crate) fn meaning(seen: &Observation) -> TestResult {
+    match (seen.outcome(), seen.reason()) {
+        (Outcome::Valid, _) => TestResult::Valid,
+        (Outcome::Invalid, _) => TestResult::Unauthorized,
+        (Outcome::Restricted, Some(Reason::WrongKind)) => TestResult::Unlike {
+            reason: "it is a provisioning key: it cannot call models and must never reach production"
+                .to_owned(),
+        },
+        _ => TestResult::Inconclusive { reason: seen.detail.clone() },
+    }
+}
+
+/// A look taken in, not yet told.
+#[derive(Debug, Clone)]
+pub(crate) struct Folded {
+    row: KeyRow,
+    seen: Observation,
+    facts: KeyFacts,
+    pub(crate) step: Step,
+    now: Timestamp,
+}
+
+impl Folded {
+    /// The verdict turned bad with this look.
+    pub(crate) fn turned_bad(&self) -> bool {
+        self.step.change.is_some_and(|change| change.to.is_bad() && !change.from.is_bad())
+    }
+}
+
+/// Takes one look in. Pure but for the clock that `now` was read from.
+pub(crate) fn fold(engine: &Engine, row: KeyRow, look: &Sighting, now: Stamp) -> Folded {
+    let step = row.health.observe(&look.seen, look.why, now.ours, engine.parts.confirm_after);
+    let result = look.result();
+    let refused_since = match &result {
+        TestResult::Unauthorized => row.facts.refused_since.or(Some(now)),
+        TestResult::Inconclusive { .. } => row.facts.refused_since,
+        _ => None,
+    };
+    let facts = KeyFacts { tested: Some((result, now)), refused_since };
+    Folded { row, seen: look.seen.clone(), facts, step, now: now.ours }
+}
+
+/// All that is committed for it, in one transaction. `hold`: the mass guard keeps the key's own alerts until
+/// then.
+pub(crate) fn tested(engine: &Engine, folded: Folded, hold: Option<Timestamp>) -> Vec<Change> {
+    let Folded { row, seen, facts, step, now } = folded;
+    let mut health = step.health;
+    if let Some(until) = hold {
+        health.hold(until);
+    }
+    let mut told = Vec::new();
+    if is_told_of(&row) {
+        let (after, tells) = health.tell(now);
+        told = alerts::changes(&row, &after, &seen, &tells);
+        health = after;
+    }
+    let mut changes = Vec::new();
+    if let Some(change) = step.change {
+        let detail = format!("{} → {}: {}", change.from, change.to, seen.detail);
+        changes.push(Change::Audit(engine.entry("key.verdict", alerts::subject(&row), detail)));
+    }
+    changes.push(Change::Tested {
+        id: row.id.clone(),
+        facts,
+        health: Box::new(health),
+        seen: Box::new(seen),
+    });
+    changes.extend(told);
+    changes
+}
+
+/// People hear of keys that consumers use. A candidate's troubles are its run's to tell.
+fn is_told_of(row: &KeyRow) -> bool {
+    row.is_active && matches!(row.role, Role::Current | Role::Manual)
+}
