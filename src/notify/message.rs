@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use super::advice;
 use crate::domain::alert::{Event, Notice, Severity};
 use crate::domain::secret::redact;
 
@@ -23,7 +22,7 @@ pub struct Letter {
 /// What a letter must know besides its notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voice {
-    /// `[server] public_url`, for the link to the dashboard.
+    /// `[server] public_url`, for the link to the status page.
     pub public_url: String,
 }
 
@@ -114,7 +113,7 @@ struct Section {
 }
 
 fn section(notice: &Notice) -> Section {
-    let advice = advice::on(notice.kind);
+    let advice = notice.kind.advice();
     let detail = clean(&notice.detail);
     let opened = notice.opened_at.rfc3339();
     let (answers, footer) = if notice.event == Event::Resolved {
@@ -136,22 +135,16 @@ fn section(notice: &Notice) -> Section {
     Section { heading: clean(&heading), colour: colour(severity), answers, footer }
 }
 
-/// Commands that can be copied: `NAME` becomes the name, where the notice says it.
+/// Commands that can be copied: names that the notice says are put in; for others `NAME` stands.
 fn with_names(text: &str, notice: &Notice) -> String {
     let rotation = notice.rotation.as_deref().or_else(|| notice.subject.strip_prefix("rotation "));
-    let account = notice.subject.strip_prefix("account ");
-    let destination = notice.subject.strip_prefix("destination ");
-    let commands = [
-        ("rotations run", rotation),
-        ("rotations show", rotation),
-        ("why", rotation),
-        ("accounts thaw", account),
-        ("destinations check", destination),
-        ("destinations publish", destination),
+    let names = [
+        ("{rotation}", rotation),
+        ("{account}", notice.subject.strip_prefix("account ")),
+        ("{destination}", notice.subject.strip_prefix("destination ")),
     ];
-    commands.into_iter().fold(text.to_owned(), |text, (command, name)| match name {
-        Some(name) => text.replace(&format!("{command} NAME"), &clean(&format!("{command} {name}"))),
-        None => text,
+    names.into_iter().fold(text.to_owned(), |text, (place, name)| {
+        text.replace(place, &name.map_or_else(|| "NAME".to_owned(), clean))
     })
 }
 
@@ -215,7 +208,7 @@ fn text_of(sections: &[Section], voice: &Voice) -> String {
         }
         let _ = writeln!(text, "--------\n");
     }
-    let _ = writeln!(text, "Dashboard: {}", voice.public_url);
+    let _ = writeln!(text, "Status: {}", voice.public_url);
     text
 }
 
@@ -243,7 +236,7 @@ fn html_of(sections: &[Section], voice: &Voice) -> String {
         );
     }
     let url = escape(&voice.public_url);
-    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</body></html>");
+    let _ = writeln!(html, "<p><a href=\"{url}\">Open the status page</a></p>\n</body></html>");
     html
 }
 
@@ -299,16 +292,6 @@ mod tests {
         for part in [&letter.text, &letter.html] {
             assert!(!part.contains("0123456789abcdef"), "{part}");
             assert!(!part.contains('\u{7}'));
-        }
-    }
-
-    #[test]
-    fn every_kind_has_advice_in_whole_sentences() {
-        for kind in Kind::ALL {
-            let advice = advice::on(*kind);
-            for text in [advice.still, advice.next, advice.must] {
-                assert!(text.len() > 7, "{kind:?}: {text}");
-            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Notices become messages, and messages leave the house.
 //!
 //! ```text
-//! advice    what people should know of each kind of alert
 //! message   notices → one letter: subject, text, HTML
 //! smtp      the mail server
 //! webhook   one JSON object an event
@@ -9,7 +8,6 @@
 //!
 //! The engine sees this file: two traits, the plain data that they take, and how to write letters.
 
-mod advice;
 mod message;
 pub mod smtp;
 pub mod webhook;
