@@ -12,10 +12,12 @@
 //! by mail.
 
 mod kind;
+mod subject;
 
 use super::time::Timestamp;
 
 pub use kind::{Advice, Kind};
+pub use subject::Subject;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +54,7 @@ pub struct NewAlert {
     /// How bad it is.
     pub severity: Severity,
     /// What it is about.
-    pub subject: String,
+    pub subject: Subject,
     /// The account's name, for routes.
     pub account: Option<String>,
     /// The rotation's name, for routes.
@@ -63,11 +65,11 @@ pub struct NewAlert {
 
 impl NewAlert {
     /// An alert of the kind's own severity.
-    pub fn new(kind: Kind, subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, subject: Subject, detail: impl Into<String>) -> Self {
         Self {
             kind,
             severity: kind.severity(),
-            subject: subject.into(),
+            subject,
             account: None,
             rotation: None,
             detail: detail.into(),
@@ -127,8 +129,8 @@ pub struct Notice {
     pub kind: Kind,
     /// How bad it was by then.
     pub severity: Severity,
-    /// What it is about: `rotation production`.
-    pub subject: String,
+    /// What it is about.
+    pub subject: Subject,
     /// The account's name, for routes.
     pub account: Option<String>,
     /// The rotation's name, for routes.
@@ -139,15 +141,4 @@ pub struct Notice {
     pub opened_at: Timestamp,
     /// When the event happened.
     pub at: Timestamp,
-}
-
-impl Notice {
-    /// What it is about, in the subject of a mail: the bare name, and the rotation's where there is one.
-    pub fn about(&self) -> &str {
-        match (self.subject.split_once(' '), &self.rotation) {
-            (Some(("key", _)), Some(rotation)) => rotation,
-            (Some(("rotation" | "account" | "destination" | "key", name)), _) => name,
-            _ => &self.subject,
-        }
-    }
 }

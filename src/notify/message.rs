@@ -137,11 +137,11 @@ fn section(notice: &Notice) -> Section {
 
 /// Commands that can be copied: names that the notice says are put in; for others `NAME` stands.
 fn with_names(text: &str, notice: &Notice) -> String {
-    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.strip_prefix("rotation "));
+    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.rotation());
     let names = [
         ("{rotation}", rotation),
-        ("{account}", notice.subject.strip_prefix("account ")),
-        ("{destination}", notice.subject.strip_prefix("destination ")),
+        ("{account}", notice.subject.account()),
+        ("{destination}", notice.subject.destination()),
     ];
     names.into_iter().fold(text.to_owned(), |text, (place, name)| {
         text.replace(place, &name.map_or_else(|| "NAME".to_owned(), clean))
@@ -167,7 +167,7 @@ fn footer(notice: &Notice, opened: &str) -> String {
 
 /// `[rekeyd] CRITICAL production: key invalid`
 fn subject_of(notice: &Notice) -> String {
-    format!("[rekeyd] {} {}: {}", label(notice), clean(notice.about()), notice.kind.title())
+    format!("[rekeyd] {} {}: {}", label(notice), clean(&notice.subject.short()), notice.kind.title())
 }
 
 fn label(notice: &Notice) -> &'static str {
@@ -268,30 +268,62 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::Kind;
+    use crate::domain::alert::{Kind, Subject};
     use crate::domain::time::Timestamp;
 
-    #[test]
-    fn html_is_escaped_and_keys_are_cut() {
-        let notice = Notice {
+    fn notice(kind: Kind, subject: Subject, detail: &str) -> Notice {
+        Notice {
             id: "n".to_owned(),
             alert: "a".to_owned(),
             event: Event::Opened,
-            kind: Kind::DestinationFailed,
-            severity: Severity::Warning,
-            subject: "destination <b>x</b>".to_owned(),
+            kind,
+            severity: kind.severity(),
+            subject,
             account: None,
             rotation: None,
-            detail: "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}".to_owned(),
+            detail: detail.to_owned(),
             opened_at: Timestamp(0),
             at: Timestamp(0),
-        };
+        }
+    }
+
+    #[test]
+    fn html_is_escaped_and_keys_are_cut() {
+        let said = "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}";
+        let notice = notice(Kind::DestinationFailed, Subject::Destination("<b>x</b>".to_owned()), said);
         let letter = letter(&[notice], &Voice { public_url: "https://x/?a=\"b\"".to_owned() });
         assert!(!letter.html.contains("<script>") && !letter.html.contains("<b>"), "{}", letter.html);
         assert!(letter.html.contains("&lt;script&gt;") && letter.html.contains("a=&quot;b&quot;"));
         for part in [&letter.text, &letter.html] {
             assert!(!part.contains("0123456789abcdef"), "{part}");
             assert!(!part.contains('\u{7}'));
+        }
+    }
+
+    #[test]
+    fn commands_name_what_the_alert_is_about() {
+        let rotation = Subject::Rotation("production".to_owned());
+        for (kind, subject, command) in [
+            (Kind::RotationParked, rotation, "`rekeyd why production`"),
+            (Kind::AccountFrozen, Subject::Account("main".to_owned()), "`rekeyd accounts thaw main`"),
+            (
+                Kind::DestinationFailed,
+                Subject::Mirror("table".to_owned()),
+                "`rekeyd destinations check table`",
+            ),
+            (Kind::LastKeyRefused, Subject::Account("main".to_owned()), "`rekeyd rotations run NAME`"),
+        ] {
+            let letter = letter(&[notice(kind, subject, "")], &Voice { public_url: String::new() });
+            assert!(letter.text.contains(command), "{}", letter.text);
+        }
+    }
+
+    #[test]
+    fn no_letter_shows_where_a_name_would_stand() {
+        for kind in Kind::ALL {
+            let notice = notice(*kind, Subject::Other("something".to_owned()), "It happened.");
+            let letter = letter(&[notice], &Voice { public_url: String::new() });
+            assert!(!letter.text.contains(['{', '}']), "{}", letter.text);
         }
     }
 }

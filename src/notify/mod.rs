@@ -14,11 +14,11 @@ pub mod webhook;
 
 use async_trait::async_trait;
 
+use crate::domain::alert::Notice;
 use crate::domain::time::Timestamp;
 use crate::net::Deadline;
 
 pub use message::{Letter, Open, Voice, digest, letter, trial};
-pub use webhook::event;
 
 /// A mail as it goes out. The same at every attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,9 @@ pub trait Mailer: Send + Sync {
 /// A program that wants every event of an alert.
 #[async_trait]
 pub trait Webhook: Send + Sync {
-    /// Posts one event. `id` is the same at every attempt.
+    /// What is posted of one event. The outbox keeps it, so that every attempt says the same.
+    fn body(&self, notice: &Notice, voice: &Voice) -> String;
+
+    /// Posts what [`Self::body`] made. `id` is the same at every attempt.
     async fn post(&self, id: &str, body: &str, deadline: Deadline) -> Result<String, Undelivered>;
 }

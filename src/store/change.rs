@@ -13,7 +13,7 @@ use super::observations;
 use super::pool::Tx;
 use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, lives, rotations};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
 use crate::domain::rotation::facts::KeyFacts;
@@ -70,7 +70,7 @@ pub enum Change {
     /// Tell the admins.
     Alert(NewAlert),
     /// It is over.
-    Resolve { kind: Kind, subject: String },
+    Resolve { kind: Kind, subject: Subject },
     /// For the record.
     Audit(Entry),
 }
