@@ -17,14 +17,14 @@ use super::live::Live;
 use super::service::Service;
 use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::time::Span;
 use crate::store::StoreError;
 
 /// A stop takes no longer than this; systemd waits 30 s.
 const SOFT: Span = Span::seconds(20);
 /// What `config_rejected` is about.
-const SUBJECT: &str = "configuration";
+const SUBJECT: Subject = Subject::Configuration;
 
 /// Reads the configuration anew: what it makes, or all that is wrong with it. The second of the pair names what needs a
 /// restart to apply.
@@ -171,7 +171,7 @@ async fn tell_rejection(service: &Service, error: &str) {
          after that `systemctl reload rekeyd`."
     );
     let alert = NewAlert::new(Kind::ConfigRejected, SUBJECT, detail);
-    let entry = live.engine.entry("config.rejected", SUBJECT, error);
+    let entry = live.engine.entry("config.rejected", &SUBJECT, error);
     if let Err(error) = live.engine.store().raise(&alert, &entry).await {
         tracing::warn!(%error, "the alert could not be stored");
     }
@@ -179,8 +179,8 @@ async fn tell_rejection(service: &Service, error: &str) {
 
 async fn resolve_rejection(service: &Service) {
     let live = service.live();
-    let entry = live.engine.entry("config.applied", SUBJECT, "");
-    if let Err(error) = live.engine.store().resolve(Kind::ConfigRejected, SUBJECT, &entry).await {
+    let entry = live.engine.entry("config.applied", &SUBJECT, "");
+    if let Err(error) = live.engine.store().resolve(Kind::ConfigRejected, &SUBJECT, &entry).await {
         tracing::warn!(%error, "the alert could not be resolved");
     }
 }

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use super::advice;
 use crate::domain::alert::{Event, Notice, Severity};
 use crate::domain::secret::redact;
 
@@ -23,7 +22,7 @@ pub struct Letter {
 /// What a letter must know besides its notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voice {
-    /// `[server] public_url`, for the link to the dashboard.
+    /// `[server] public_url`, for the link to the status page.
     pub public_url: String,
 }
 
@@ -114,7 +113,7 @@ struct Section {
 }
 
 fn section(notice: &Notice) -> Section {
-    let advice = advice::on(notice.kind);
+    let advice = notice.kind.advice();
     let detail = clean(&notice.detail);
     let opened = notice.opened_at.rfc3339();
     let (answers, footer) = if notice.event == Event::Resolved {
@@ -136,22 +135,16 @@ fn section(notice: &Notice) -> Section {
     Section { heading: clean(&heading), colour: colour(severity), answers, footer }
 }
 
-/// Commands that can be copied: `NAME` becomes the name, where the notice says it.
+/// Commands that can be copied: names that the notice says are put in; for others `NAME` stands.
 fn with_names(text: &str, notice: &Notice) -> String {
-    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.strip_prefix("rotation "));
-    let account = notice.subject.strip_prefix("account ");
-    let destination = notice.subject.strip_prefix("destination ");
-    let commands = [
-        ("rotations run", rotation),
-        ("rotations show", rotation),
-        ("why", rotation),
-        ("accounts thaw", account),
-        ("destinations check", destination),
-        ("destinations publish", destination),
+    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.rotation());
+    let names = [
+        ("{rotation}", rotation),
+        ("{account}", notice.subject.account()),
+        ("{destination}", notice.subject.destination()),
     ];
-    commands.into_iter().fold(text.to_owned(), |text, (command, name)| match name {
-        Some(name) => text.replace(&format!("{command} NAME"), &clean(&format!("{command} {name}"))),
-        None => text,
+    names.into_iter().fold(text.to_owned(), |text, (place, name)| {
+        text.replace(place, &name.map_or_else(|| "NAME".to_owned(), clean))
     })
 }
 
@@ -174,7 +167,7 @@ fn footer(notice: &Notice, opened: &str) -> String {
 
 /// `[rekeyd] CRITICAL production: key invalid`
 fn subject_of(notice: &Notice) -> String {
-    format!("[rekeyd] {} {}: {}", label(notice), clean(notice.about()), notice.kind.title())
+    format!("[rekeyd] {} {}: {}", label(notice), clean(&notice.subject.short()), notice.kind.title())
 }
 
 fn label(notice: &Notice) -> &'static str {
@@ -215,7 +208,7 @@ fn text_of(sections: &[Section], voice: &Voice) -> String {
         }
         let _ = writeln!(text, "--------\n");
     }
-    let _ = writeln!(text, "Dashboard: {}", voice.public_url);
+    let _ = writeln!(text, "Status: {}", voice.public_url);
     text
 }
 
@@ -243,7 +236,7 @@ fn html_of(sections: &[Section], voice: &Voice) -> String {
         );
     }
     let url = escape(&voice.public_url);
-    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</body></html>");
+    let _ = writeln!(html, "<p><a href=\"{url}\">Open the status page</a></p>\n</body></html>");
     html
 }
 
@@ -275,24 +268,29 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::Kind;
+    use crate::domain::alert::{Kind, Subject};
     use crate::domain::time::Timestamp;
 
-    #[test]
-    fn html_is_escaped_and_keys_are_cut() {
-        let notice = Notice {
+    fn notice(kind: Kind, subject: Subject, detail: &str) -> Notice {
+        Notice {
             id: "n".to_owned(),
             alert: "a".to_owned(),
             event: Event::Opened,
-            kind: Kind::DestinationFailed,
-            severity: Severity::Warning,
-            subject: "destination <b>x</b>".to_owned(),
+            kind,
+            severity: kind.severity(),
+            subject,
             account: None,
             rotation: None,
-            detail: "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}".to_owned(),
+            detail: detail.to_owned(),
             opened_at: Timestamp(0),
             at: Timestamp(0),
-        };
+        }
+    }
+
+    #[test]
+    fn html_is_escaped_and_keys_are_cut() {
+        let said = "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}";
+        let notice = notice(Kind::DestinationFailed, Subject::Destination("<b>x</b>".to_owned()), said);
         let letter = letter(&[notice], &Voice { public_url: "https://x/?a=\"b\"".to_owned() });
         assert!(!letter.html.contains("<script>") && !letter.html.contains("<b>"), "{}", letter.html);
         assert!(letter.html.contains("&lt;script&gt;") && letter.html.contains("a=&quot;b&quot;"));
@@ -303,12 +301,29 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_advice_in_whole_sentences() {
+    fn commands_name_what_the_alert_is_about() {
+        let rotation = Subject::Rotation("production".to_owned());
+        for (kind, subject, command) in [
+            (Kind::RotationParked, rotation, "`rekeyd why production`"),
+            (Kind::AccountFrozen, Subject::Account("main".to_owned()), "`rekeyd accounts thaw main`"),
+            (
+                Kind::DestinationFailed,
+                Subject::Mirror("table".to_owned()),
+                "`rekeyd destinations check table`",
+            ),
+            (Kind::LastKeyRefused, Subject::Account("main".to_owned()), "`rekeyd rotations run NAME`"),
+        ] {
+            let letter = letter(&[notice(kind, subject, "")], &Voice { public_url: String::new() });
+            assert!(letter.text.contains(command), "{}", letter.text);
+        }
+    }
+
+    #[test]
+    fn no_letter_shows_where_a_name_would_stand() {
         for kind in Kind::ALL {
-            let advice = advice::on(*kind);
-            for text in [advice.still, advice.next, advice.must] {
-                assert!(text.len() > 7, "{kind:?}: {text}");
-            }
+            let notice = notice(*kind, Subject::Other("something".to_owned()), "It happened.");
+            let letter = letter(&[notice], &Voice { public_url: String::new() });
+            assert!(!letter.text.contains(['{', '}']), "{}", letter.text);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Notices become messages, and messages leave the house.
 //!
 //! ```text
-//! advice    what people should know of each kind of alert
 //! message   notices → one letter: subject, text, HTML
 //! smtp      the mail server
 //! webhook   one JSON object an event
@@ -9,18 +8,17 @@
 //!
 //! The engine sees this file: two traits, the plain data that they take, and how to write letters.
 
-mod advice;
 mod message;
 pub mod smtp;
 pub mod webhook;
 
 use async_trait::async_trait;
 
+use crate::domain::alert::Notice;
 use crate::domain::time::Timestamp;
 use crate::net::Deadline;
 
 pub use message::{Letter, Open, Voice, digest, letter, trial};
-pub use webhook::event;
 
 /// A mail as it goes out. The same at every attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +76,9 @@ pub trait Mailer: Send + Sync {
 /// A program that wants every event of an alert.
 #[async_trait]
 pub trait Webhook: Send + Sync {
-    /// Posts one event. `id` is the same at every attempt.
+    /// What is posted of one event. The outbox keeps it, so that every attempt says the same.
+    fn body(&self, notice: &Notice, voice: &Voice) -> String;
+
+    /// Posts what [`Self::body`] made. `id` is the same at every attempt.
     async fn post(&self, id: &str, body: &str, deadline: Deadline) -> Result<String, Undelivered>;
 }

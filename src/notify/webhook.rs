@@ -12,7 +12,7 @@ use crate::domain::alert::Notice;
 use crate::net::{Deadline, Http};
 
 /// The object for one event.
-pub fn event(notice: &Notice, voice: &Voice) -> Value {
+fn event(notice: &Notice, voice: &Voice) -> Value {
     json!({
         "id": notice.id,
         "event": notice.event.word(),
@@ -21,7 +21,7 @@ pub fn event(notice: &Notice, voice: &Voice) -> Value {
             "id": notice.alert,
             "kind": notice.kind.word(),
             "severity": notice.severity.word(),
-            "subject": clean(&notice.subject),
+            "subject": clean(&notice.subject.to_string()),
             "account": notice.account,
             "rotation": notice.rotation,
             "detail": clean(&notice.detail),
@@ -46,6 +46,10 @@ impl HttpWebhook {
 
 #[async_trait]
 impl super::Webhook for HttpWebhook {
+    fn body(&self, notice: &Notice, voice: &Voice) -> String {
+        event(notice, voice).to_string()
+    }
+
     async fn post(&self, id: &str, body: &str, deadline: Deadline) -> Result<String, Undelivered> {
         let request = self.http.request(Method::POST, self.url.clone());
         let request = request.header(CONTENT_TYPE, "application/json").header("Idempotency-Key", id);

@@ -9,7 +9,7 @@ use super::audit::{self, Entry};
 use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::{Store, StoreError, new_id};
-use crate::domain::alert::{Event, Kind, NewAlert, Severity};
+use crate::domain::alert::{Event, Kind, NewAlert, Severity, Subject};
 use crate::domain::time::{Span, Timestamp};
 
 /// One alert.
@@ -124,8 +124,8 @@ impl Store {
     }
 
     /// The condition is over. Harmless when no such alert is open.
-    pub async fn resolve(&self, kind: Kind, subject: &str, entry: &Entry) -> Result<(), StoreError> {
-        if !self.open_subjects(kind).await?.iter().any(|open| open == subject) {
+    pub async fn resolve(&self, kind: Kind, subject: &Subject, entry: &Entry) -> Result<(), StoreError> {
+        if !self.open_subjects(kind).await?.contains(subject) {
             return Ok(());
         }
         let mut tx = self.pools.begin().await?;
@@ -135,12 +135,12 @@ impl Store {
     }
 
     /// What open alerts of a kind are about.
-    pub async fn open_subjects(&self, kind: Kind) -> Result<Vec<String>, StoreError> {
+    pub async fn open_subjects(&self, kind: Kind) -> Result<Vec<Subject>, StoreError> {
         let rows = sqlx::query("SELECT subject FROM alerts WHERE kind = $1 AND resolved_at IS NULL")
             .bind(kind.word())
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(|row| Ok(row.try_get("subject")?)).collect()
+        rows.iter().map(|row| Ok(Subject::parse(&row.try_get::<String, _>("subject")?))).collect()
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) async fn open(tx: &mut Tx, alert: &NewAlert) -> Result<(), StoreError
     .bind(&fresh)
     .bind(alert.kind.word())
     .bind(alert.severity.word())
-    .bind(&alert.subject)
+    .bind(alert.subject.to_string())
     .bind(&alert.account)
     .bind(&alert.rotation)
     .bind(&alert.detail)
@@ -207,14 +207,14 @@ async fn raise(tx: &mut Tx, alert: &str, severity: Severity) -> Result<(), Store
 
 /// The condition is over. However soon that is, people are told that it began, too: a leak that was answered in
 /// seconds is no recovery to skim over. Information has no end worth a mail.
-pub(super) async fn resolve(tx: &mut Tx, kind: Kind, subject: &str) -> Result<(), StoreError> {
+pub(super) async fn resolve(tx: &mut Tx, kind: Kind, subject: &Subject) -> Result<(), StoreError> {
     let row = sqlx::query(
         "UPDATE alerts SET resolved_at = $1 WHERE kind = $2 AND subject = $3 AND resolved_at IS NULL
          RETURNING id, severity, detail",
     )
     .bind(tx.now.0)
     .bind(kind.word())
-    .bind(subject)
+    .bind(subject.to_string())
     .fetch_optional(&mut *tx.inner)
     .await?;
     let Some(row) = row else { return Ok(()) };

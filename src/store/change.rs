@@ -12,7 +12,7 @@ use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
 use crate::domain::rotation::facts::KeyFacts;
@@ -69,7 +69,7 @@ pub enum Change {
     /// Tell the admins.
     Alert(NewAlert),
     /// It is over.
-    Resolve { kind: Kind, subject: String },
+    Resolve { kind: Kind, subject: Subject },
     /// For the record.
     Audit(Entry),
 }

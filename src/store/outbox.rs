@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 
 use super::leases::{self, Lease};
 use super::{Store, StoreError, from_json, to_json};
-use crate::domain::alert::{Event, Kind, Notice, Severity};
+use crate::domain::alert::{Event, Kind, Notice, Severity, Subject};
 use crate::domain::time::{Span, Timestamp};
 
 pub use view::{Backlog, OutboxRow};
@@ -286,7 +286,7 @@ fn notice(row: &AnyRow) -> Result<Notice, StoreError> {
         event: Event::parse(&word("event")?).ok_or(StoreError::Corrupt("notices.event"))?,
         kind: Kind::parse(&word("kind")?).ok_or(StoreError::Corrupt("alerts.kind"))?,
         severity: Severity::parse(&word("severity")?).ok_or(StoreError::Corrupt("notices.severity"))?,
-        subject: word("subject")?,
+        subject: Subject::parse(&word("subject")?),
         account: row.try_get("account")?,
         rotation: row.try_get("rotation")?,
         detail: word("detail")?,

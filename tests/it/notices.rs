@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rekeyd::domain::alert::{Event, Kind, NewAlert, Notice, Severity};
+use rekeyd::domain::alert::{Event, Kind, NewAlert, Notice, Severity, Subject};
 use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::{commands, passes};
 use rekeyd::notify::{Letter, Open, Voice};
@@ -55,7 +55,7 @@ on_both_databases! {
             target: "rekeyd/one-name".to_owned(),
         });
         office.commit(&[create("one")]).await.unwrap();
-        let alert = Change::Alert(NewAlert::new(Kind::RotationParked, "rotation a", "It is parked."));
+        let alert = Change::Alert(NewAlert::new(Kind::RotationParked, Subject::Rotation("a".to_owned()), "It is parked."));
         office.commit(&[alert, create("two")]).await.unwrap_err();
         assert_eq!(office.backlog().await.pending, 0);
         office.deliver_later().await;
@@ -227,7 +227,8 @@ async fn worse_is_told_and_better_is_not() {
     office.deliver_later().await;
     let open = office.engine.store().alerts(false).await.unwrap();
     commands::acknowledge(&office.engine, &open[0].id).await.unwrap();
-    let mut worse = NewAlert::new(Kind::KeyInvalid, "rotation production", "Worse.").rotation("production");
+    let mut worse = NewAlert::new(Kind::KeyInvalid, Subject::parse("rotation production"), "Worse.")
+        .rotation("production");
     for severity in [Severity::Critical, Severity::Warning, Severity::Critical] {
         worse.severity = severity;
         office.commit(&[Change::Alert(worse.clone())]).await.unwrap();
@@ -249,7 +250,7 @@ async fn routes_pick_the_recipients() {
     );
     let office = Office::with(Db::Sqlite, &routes).await;
     let alert = |kind, account: &str| {
-        let mut alert = NewAlert::new(kind, format!("account {account}"), "Something.");
+        let mut alert = NewAlert::new(kind, Subject::Account(account.to_owned()), "Something.");
         alert.account = Some(account.to_owned());
         Change::Alert(alert)
     };
@@ -446,7 +447,7 @@ fn notice(kind: Kind, severity: Severity, event: Event, subject: &str, detail: &
         event,
         kind,
         severity,
-        subject: subject.to_owned(),
+        subject: Subject::parse(subject),
         account: Some("main".to_owned()),
         rotation: subject.strip_prefix("rotation ").map(str::to_owned),
         detail: detail.to_owned(),

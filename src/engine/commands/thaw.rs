@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::rotation::{Event, apply};
 use crate::engine::EngineError;
@@ -25,11 +25,11 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     let counters = generations_seen(session);
     let mut changes = end_open_runs(session).await?;
     changes.push(Change::Thaw { account: session.identity.clone(), foreign: foreign.clone(), counters });
-    let subject = format!("account {}", session.account.name);
+    let subject = Subject::Account(session.account.name.clone());
     changes.push(Change::Resolve { kind: Kind::AccountFrozen, subject: subject.clone() });
     changes.push(Change::Audit(session.engine.entry(
         "account.thawed",
-        subject,
+        &subject,
         format!("{} foreign keys", foreign.len()),
     )));
     session.commit(&changes).await?;

@@ -3,7 +3,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::publish::provisioning_copy;
@@ -91,7 +91,7 @@ async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
         return Ok(true);
     }
     let watched: Watched = session.engine.parts.store.memory(&provisioning::memory(session.account)).await?;
-    let subject = format!("account {}", session.account.name);
+    let subject = Subject::Account(session.account.name.clone());
     let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
     // One that was refused is over when it was seen to work twice, see `watch_provisioning`.
     if told && !watched.told {
@@ -118,7 +118,7 @@ async fn watch_credits(session: &mut Session<'_>) -> Result<(), EngineError> {
         );
         Change::Alert(session.account_alert(Kind::CreditsLow, detail))
     } else {
-        Change::Resolve { kind: Kind::CreditsLow, subject: format!("account {}", session.account.name) }
+        Change::Resolve { kind: Kind::CreditsLow, subject: Subject::Account(session.account.name.clone()) }
     };
     session.commit(&[change]).await
 }
@@ -129,7 +129,7 @@ async fn watch_duplicates(session: &mut Session<'_>) -> Result<(), EngineError> 
     let Some(stored) = stored_provisioning_keys(session).await? else { return Ok(()) };
     found.extend(stored);
     // By identity: the entry that goes must not take the alert's end with it.
-    let subject = format!("account {}", session.identity);
+    let subject = Subject::Account(session.identity.clone());
     let change = if found.is_empty() {
         Change::Resolve { kind: Kind::DuplicateProvisioningKey, subject }
     } else {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::schedule::{Decision, Schedule};
 use crate::domain::time::Timestamp;
 use crate::engine::run::start;
@@ -95,19 +95,19 @@ async fn tell_overdue(engine: &Engine, ledger: &Ledger) -> Result<(), EngineErro
     let store = &engine.parts.store;
     let told = store.open_subjects(Kind::RotationOverdue).await?;
     for rotation in engine.rotations() {
-        let subject = format!("rotation {}", rotation.name);
+        let subject = Subject::Rotation(rotation.name.clone());
         let issued = ledger.issued.get(&rotation.name).copied();
         let overdue = issued.filter(|at| rotation.schedule.is_overdue(ledger.now, *at));
         match (overdue, told.contains(&subject)) {
             (Some(issued), false) => {
-                let entry = engine.entry("rotation.overdue", subject.clone(), issued.rfc3339());
+                let entry = engine.entry("rotation.overdue", &subject, issued.rfc3339());
                 let detail = overdue_text(rotation, ledger, issued);
                 let mut alert = NewAlert::new(Kind::RotationOverdue, subject, detail);
                 alert.account = Some(rotation.account.clone());
                 store.raise(&alert.rotation(rotation.name.clone()), &entry).await?;
             }
             (None, true) => {
-                let entry = engine.entry("rotation.in_time", subject.clone(), "");
+                let entry = engine.entry("rotation.in_time", &subject, "");
                 store.resolve(Kind::RotationOverdue, &subject, &entry).await?;
             }
             _ => {}

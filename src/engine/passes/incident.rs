@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::verdict::pass::{PassCount, ProviderTell};
 use crate::domain::verdict::{Observation, Outcome};
 use crate::engine::testing::endpoint;
@@ -35,7 +35,7 @@ pub(crate) fn counted(
 
 /// The alert of a whole provider that begins or ends.
 pub(crate) fn provider_change(provider: &str, tell: ProviderTell, count: PassCount) -> Change {
-    let subject = format!("provider {provider}");
+    let subject = Subject::Provider(provider.to_owned());
     let open = |kind, detail: String| Change::Alert(NewAlert::new(kind, subject.clone(), detail));
     match tell {
         ProviderTell::UnreachableBegins => open(

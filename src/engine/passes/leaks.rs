@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::{Finding, LeakSource};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{ASKED, Run, Trigger};
@@ -259,7 +259,7 @@ async fn close_leak(
         scan.troubles.insert(leak.source.place(), failure);
         return Ok(());
     }
-    let entry = engine.entry("leak.resolved", leak.place(), alerts::subject(key));
+    let entry = engine.entry("leak.resolved", leak.place(), &alerts::subject(key));
     Ok(engine.parts.store.commit(lease, &[Change::Audit(entry)]).await?)
 }
 
@@ -314,13 +314,18 @@ async fn conclude(
     }
     for subject in store.open_subjects(Kind::LeakDetected).await? {
         let stands = scan.standing.iter().any(|alert| alert.subject == subject);
-        if !stands && !scan.partial && !subject.starts_with("rotation ") {
+        if !stands && !scan.partial && !ends_with_runs(&subject) {
             changes.push(Change::Resolve { kind: Kind::LeakDetected, subject });
         }
     }
     changes.extend(scan.standing.into_iter().map(Change::Alert));
     changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(memory) });
     Ok(store.commit(lease, &changes).await?)
+}
+
+/// An alert about the rotation itself: the run that answers the leak ends it.
+fn ends_with_runs(subject: &Subject) -> bool {
+    matches!(subject, Subject::Rotation(_) | Subject::Generation { .. })
 }
 
 /// Looks at the key again under the lease, and starts its emergency.
@@ -364,10 +369,10 @@ fn orphan_alert(key: &KeyRow, place: &str) -> NewAlert {
 
 fn generation_alert(key: &KeyRow, place: &str, what: &str) -> NewAlert {
     let rotation = key.rotation.clone().unwrap_or_default();
-    let subject = format!("generation {} of rotation {rotation}", key.generation.unwrap_or_default());
+    let generation = key.generation.unwrap_or_default();
+    let subject = Subject::LeakedGeneration { rotation: rotation.clone(), generation };
     let detail = format!(
-        "Generation {} ({}) of rotation {rotation} is known to strangers: {place}. {what}",
-        key.generation.unwrap_or_default(),
+        "Generation {generation} ({}) of rotation {rotation} is known to strangers: {place}. {what}",
         key.mask
     );
     NewAlert::new(Kind::LeakDetected, subject, detail).rotation(rotation)
@@ -391,10 +396,10 @@ fn provisioning_alert(account: &Account, place: &str) -> NewAlert {
     let detail = format!(
         "The provisioning key of account {name} ({}) is known to strangers: {place}. Whoever has it can issue and delete \
          every key of the account. Make another one in the provider's dashboard, put it where accounts.provisioning_key \
-         points, reload, delete the old one there, and scan for keys that nobody of you made.",
+         points, reload, delete the old one there, and look for keys that nobody of you made.",
         account.provisioning_key.mask()
     );
-    account_alert(account, format!("provisioning key of account {name}"), detail)
+    account_alert(account, Subject::ProvisioningKey { account: name.clone() }, detail)
 }
 
 fn listed_alert(account: &Account, key: &RemoteKey, leak: &Leak<'_>) -> NewAlert {
@@ -406,17 +411,17 @@ fn listed_alert(account: &Account, key: &RemoteKey, leak: &Leak<'_>) -> NewAlert
         account.name,
         leak.place()
     );
-    account_alert(account, format!("key {mask} of account {}", account.name), detail)
+    account_alert(account, Subject::ForeignKey { mask, account: account.name.clone() }, detail)
 }
 
-fn account_alert(account: &Account, subject: String, detail: String) -> NewAlert {
+fn account_alert(account: &Account, subject: Subject, detail: String) -> NewAlert {
     let mut alert = NewAlert::new(Kind::LeakDetected, subject, detail);
     alert.account = Some(account.name.clone());
     alert
 }
 
-fn scan_subject(place: &str) -> String {
-    format!("secret scanning of {place}")
+fn scan_subject(place: &str) -> Subject {
+    Subject::Scanning { place: place.to_owned() }
 }
 
 fn scan_alert(place: &str, failure: &Failure) -> NewAlert {

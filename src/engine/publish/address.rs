@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
@@ -28,7 +28,7 @@ pub(crate) fn looked(row: &HoldingRow, place: &Place, alert: Option<NewAlert>) -
     changes.extend(alert.map(Change::Alert));
     let clean = row.fact.drift.is_none() && row.fact.error.is_none();
     if clean && row.fact.level >= place.target.needs {
-        let subject = format!("destination {}", place.target.name);
+        let subject = Subject::Destination(place.target.name.clone());
         let over = [Kind::DestinationFailed, Kind::DestinationDrift];
         changes.extend(over.map(|kind| Change::Resolve { kind, subject: subject.clone() }));
     }
@@ -59,7 +59,7 @@ pub(crate) fn destination_failed(
         "Destination {name} does not take or prove the key of rotation {rotation}: {failure}.{hint} The old key stays \
          alive until it does.{next}",
     );
-    NewAlert::new(Kind::DestinationFailed, format!("destination {name}"), detail).rotation(rotation)
+    NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
 }
 
 /// Drift that was seen before a write: the row and the alert.

@@ -1,7 +1,7 @@
 //! What somebody else changed at an address.
 
 use crate::destination::{Delivery, Look, Standing};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
 use crate::engine::session::Session;
 use crate::engine::{EngineError, Place};
@@ -53,5 +53,5 @@ pub(crate) fn alert(rotation: &str, place: &Place, how: &str) -> NewAlert {
         }
     };
     let detail = format!("Destination {name} does not show what rekeyd wrote there last: {how}. {next}");
-    NewAlert::new(Kind::DestinationDrift, format!("destination {name}"), detail).rotation(rotation)
+    NewAlert::new(Kind::DestinationDrift, Subject::Destination(name.clone()), detail).rotation(rotation)
 }

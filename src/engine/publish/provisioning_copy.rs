@@ -2,7 +2,7 @@
 //! else. It is never stored as a key; what is kept is its hash and the destination's evidence.
 
 use crate::destination::{Delivery, Standing};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::KeyKind;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{Level, OnDrift};
@@ -191,7 +191,7 @@ async fn copy_proved(session: &Session<'_>, row: &mut CopyRow) -> Result<(), Eng
     row.error = None;
     row.attempts = 0;
     row.not_before = Timestamp(0);
-    let subject = format!("destination {}", row.destination);
+    let subject = Subject::Destination(row.destination.clone());
     session
         .commit(&[
             Change::ProvisioningCopy(Box::new(row.clone())),
@@ -228,7 +228,7 @@ async fn copy_failed(session: &Session<'_>, row: &mut CopyRow, failure: &Failure
 }
 
 fn copy_alert(session: &Session<'_>, kind: Kind, row: &CopyRow, detail: String) -> NewAlert {
-    let mut alert = NewAlert::new(kind, format!("destination {}", row.destination), detail);
+    let mut alert = NewAlert::new(kind, Subject::Destination(row.destination.clone()), detail);
     alert.account = Some(session.account.name.clone());
     alert
 }

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use crate::destination::Delivery;
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
@@ -270,7 +270,7 @@ async fn commit_intent(
         "intended",
     )));
     // The guard let it pass: what held back an earlier one is over.
-    let subject = format!("account {}", session.account.name);
+    let subject = Subject::Account(session.account.name.clone());
     changes.push(Change::Resolve { kind: Kind::BreakerWaiting, subject });
     let of = (session.identity.as_str(), target.hash);
     Ok(session.engine.parts.store.commit_guarded(&session.lease, of, check, &changes).await?)

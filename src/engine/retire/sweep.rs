@@ -1,6 +1,6 @@
 //! Strays: keys that a create of unknown outcome left behind.
 
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, Subject};
 use crate::domain::guard::{Kill, Refusal};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
@@ -39,7 +39,7 @@ async fn remove_stray(
         stray.name, stray.label
     );
     let mut alert = session.account_alert(Kind::StrayKey, detail.clone());
-    alert.subject = format!("stray key {}", stray.label);
+    alert.subject = Subject::StrayKey { label: stray.label.clone() };
     let entry =
         session.engine.entry("key.stray_removed", format!("account {}", session.account.name), detail);
     let resolve = Change::Resolve { kind: Kind::StrayKey, subject: alert.subject.clone() };

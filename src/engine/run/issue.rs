@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeyKind, KeySpec};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{Event, Issuing, KeyRef, Run, State};
@@ -40,7 +40,7 @@ async fn delayed(session: &Session<'_>, run: &Run, reason: String) -> Result<Per
          `rekeyd runs abort {}`.",
         run.rotation, run.id
     );
-    let alert = NewAlert::new(Kind::RotationFailed, format!("rotation {}", run.rotation), detail)
+    let alert = NewAlert::new(Kind::RotationFailed, Subject::Rotation(run.rotation.clone()), detail)
         .rotation(run.rotation.clone());
     let after = commit::postpone(session, run, reason.clone(), None, vec![Change::Alert(alert)]).await?;
     Ok(Performed { run: after, did: format!("preflight failed: {reason}") })

@@ -1,6 +1,6 @@
 //! New runs: by schedule, by hand, and the emergency that takes over an open run and inherits its keys.
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::session::{Session, commit, consequences, keys};
@@ -272,7 +272,7 @@ fn emergency_alert(run: &Run, target: &KeyRow, reason: &str) -> Change {
         ),
     };
     let mut alert =
-        NewAlert::new(kind, format!("rotation {}", run.rotation), detail).rotation(run.rotation.clone());
+        NewAlert::new(kind, Subject::Rotation(run.rotation.clone()), detail).rotation(run.rotation.clone());
     alert.severity = crate::domain::alert::Severity::Critical;
     Change::Alert(alert)
 }

@@ -1,6 +1,6 @@
 //! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::engine::session::Session;
@@ -14,7 +14,7 @@ pub(crate) fn consequences(session: &Session<'_>, before: &Run, event: &Event, a
     changes.extend(alerts(before, event, after, session.now()));
     if matches!(event, Event::PublishedEverywhere { .. }) {
         // A key that works was just proved.
-        let subject = format!("account {}", session.account.name);
+        let subject = Subject::Account(session.account.name.clone());
         changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
     }
     if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
@@ -67,7 +67,7 @@ fn answers(run: &Run, event: &Event) -> Vec<Change> {
 
 /// What the admins are told, and what is over.
 fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
-    let subject = format!("rotation {}", run.rotation);
+    let subject = Subject::Rotation(run.rotation.clone());
     let open = |kind: Kind, detail: String| {
         Change::Alert(NewAlert::new(kind, subject.clone(), detail).rotation(run.rotation.clone()))
     };
@@ -129,7 +129,7 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
 
 /// What a destination that no longer counts had to say is over.
 fn released(destination: &str, parked: Change) -> Vec<Change> {
-    let subject = format!("destination {destination}");
+    let subject = Subject::Destination(destination.to_owned());
     let over = [Kind::DestinationFailed, Kind::DestinationDrift];
     over.map(|kind| Change::Resolve { kind, subject: subject.clone() }).into_iter().chain([parked]).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::alert::Kind;
+use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::engine::EngineError;
@@ -105,7 +105,7 @@ pub(crate) async fn count_usable(session: &Session<'_>) -> Result<usize, EngineE
     let usable =
         known.iter().filter(|key| key.hash != provisioning && key.is_live(now.theirs.unwrap_or(now.ours)));
     let usable = usable.count();
-    let subject = format!("account {}", session.account.name);
+    let subject = Subject::Account(session.account.name.clone());
     // An account that no key of ours ever lived on has nobody who could miss one.
     let keys = session.engine.parts.store.keys().await?;
     let depended_on = keys.iter().any(|key| key.account.as_deref() == Some(&session.identity));

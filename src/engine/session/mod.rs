@@ -9,7 +9,7 @@ pub(crate) mod test_key;
 
 use serde_json::json;
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::Figures;
@@ -244,7 +244,7 @@ impl Session<'_> {
 
     /// A subject line and routes for an alert about this account.
     pub(crate) fn account_alert(&self, kind: Kind, detail: impl Into<String>) -> NewAlert {
-        let mut alert = NewAlert::new(kind, format!("account {}", self.account.name), detail);
+        let mut alert = NewAlert::new(kind, Subject::Account(self.account.name.clone()), detail);
         alert.account = Some(self.account.name.clone());
         alert
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{CurrentKey, KeyKind};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::verdict::{Health, Observation, Occasion, Outcome, Reason, Verdict};
@@ -117,7 +117,7 @@ fn provisioning_alerts(
     seen: &Observation,
     replaced: bool,
 ) -> Vec<Change> {
-    let subject = format!("account {}", account.name);
+    let subject = Subject::Account(account.name.clone());
     let open = |kind, detail: String| {
         let mut alert = NewAlert::new(kind, subject.clone(), detail);
         alert.account = Some(account.name.clone());

@@ -1,6 +1,6 @@
 //! What people are told of a key: alert kinds and severities of interface.md §5, in whole sentences.
 
-use crate::domain::alert::{Kind, NewAlert, Severity};
+use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Concern, Health, Observation, Reason, Tell};
 use crate::store::{Change, KeyRow, Role};
@@ -11,14 +11,14 @@ pub(crate) const OF_A_KEY: [Kind; 5] =
 
 /// What an alert about this key is about: the rotation for its current generation, so that one dead key is one
 /// alert, else the key.
-pub(crate) fn subject(row: &KeyRow) -> String {
+pub(crate) fn subject(row: &KeyRow) -> Subject {
     match (&row.rotation, row.role, row.number) {
-        (Some(rotation), Role::Current, _) => format!("rotation {rotation}"),
+        (Some(rotation), Role::Current, _) => Subject::Rotation(rotation.clone()),
         (Some(rotation), ..) => {
-            format!("rotation {rotation} generation {}", row.generation.unwrap_or_default())
+            Subject::Generation { rotation: rotation.clone(), generation: row.generation.unwrap_or_default() }
         }
-        (None, _, Some(number)) => format!("key {} number {number}", row.provider),
-        (None, ..) => format!("key {} {}", row.provider, row.mask),
+        (None, _, Some(number)) => Subject::Key { provider: row.provider.clone(), number },
+        (None, ..) => Subject::Unnumbered { provider: row.provider.clone(), mask: row.mask.clone() },
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn tested(engine: &Engine, folded: Folded, hold: Option<Timestamp>) -
     let mut changes = Vec::new();
     if let Some(change) = step.change {
         let detail = format!("{} → {}: {}", change.from, change.to, seen.detail);
-        changes.push(Change::Audit(engine.entry("key.verdict", alerts::subject(&row), detail)));
+        changes.push(Change::Audit(engine.entry("key.verdict", &alerts::subject(&row), detail)));
     }
     changes.push(Change::Tested {
         id: row.id.clone(),

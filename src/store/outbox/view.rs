@@ -91,7 +91,7 @@ fn waiting_row(channel: Channel, notice: &Notice) -> OutboxRow {
         channel: channel.word().to_owned(),
         state: "waiting".to_owned(),
         recipient: None,
-        subject: format!("{}: {} {}", notice.about(), notice.kind.title(), notice.event.word()),
+        subject: format!("{}: {} {}", notice.subject.short(), notice.kind.title(), notice.event.word()),
         message_id: None,
         attempts: 0,
         error: None,

@@ -157,7 +157,7 @@ on_both_databases! {
                 for number in 0..20 {
                     let alert = rekeyd::domain::alert::NewAlert::new(
                         rekeyd::domain::alert::Kind::KeyInvalid,
-                        format!("key {}", number % 3),
+                        rekeyd::domain::alert::Subject::Key { provider: "openai".to_owned(), number: number % 3 },
                         format!("account {account}"),
                     );
                     store.commit(&lease, &[Change::Alert(alert), audit("x")]).await.unwrap();

@@ -1,6 +1,6 @@
 //! Runs, requests, effects, holdings, alerts, rotations, accounts, audit: what is written comes back.
 
-use rekeyd::domain::alert::{Kind, NewAlert, Severity};
+use rekeyd::domain::alert::{Kind, NewAlert, Severity, Subject};
 use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use rekeyd::domain::rotation::facts::Request;
 use rekeyd::domain::rotation::{Figures, Issuing, Level, Patience, Phase, Retiree, Rollback, Run, State};
@@ -268,11 +268,11 @@ on_both_databases! {
 }
 
 fn alert(subject: &str, detail: &str) -> NewAlert {
-    NewAlert::new(Kind::KeyInvalid, subject, detail).rotation(ROTATION)
+    NewAlert::new(Kind::KeyInvalid, Subject::parse(subject), detail).rotation(ROTATION)
 }
 
 fn resolve(subject: &str) -> Change {
-    Change::Resolve { kind: Kind::KeyInvalid, subject: subject.to_owned() }
+    Change::Resolve { kind: Kind::KeyInvalid, subject: Subject::parse(subject) }
 }
 
 on_both_databases! {

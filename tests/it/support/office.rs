@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use rekeyd::clock::{Clock, SystemClock};
-use rekeyd::domain::alert::{Kind, NewAlert};
+use rekeyd::domain::alert::{Kind, NewAlert, Subject};
 use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::passes::NoticeReport;
 use rekeyd::engine::{Engine, commands, passes};
@@ -146,14 +146,19 @@ impl Office {
 
     /// Opens an alert of the kind about a rotation.
     pub async fn open(&self, kind: Kind, rotation: &str) {
-        let alert =
-            NewAlert::new(kind, format!("rotation {rotation}"), format!("It happened to {rotation}."));
+        let alert = NewAlert::new(
+            kind,
+            Subject::Rotation(rotation.to_owned()),
+            format!("It happened to {rotation}."),
+        );
         self.commit(&[Change::Alert(alert.rotation(rotation))]).await.unwrap();
     }
 
     /// It is over.
     pub async fn resolve(&self, kind: Kind, rotation: &str) {
-        self.commit(&[Change::Resolve { kind, subject: format!("rotation {rotation}") }]).await.unwrap();
+        self.commit(&[Change::Resolve { kind, subject: Subject::Rotation(rotation.to_owned()) }])
+            .await
+            .unwrap();
     }
 
     /// One pass.

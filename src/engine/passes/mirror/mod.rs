@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::{Entry, Ledger};
-use crate::domain::alert::{Kind, NewAlert};
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::OnDrift;
 use crate::domain::time::{Span, Stamp, Timestamp};
@@ -221,7 +221,7 @@ fn looked(
     memory: &mut Memory,
     outcome: Result<Vec<i64>, Failure>,
 ) -> Vec<Change> {
-    let (name, about) = (&place.target.name, format!("destination {} (mirror)", place.target.name));
+    let (name, about) = (&place.target.name, Subject::Mirror(place.target.name.clone()));
     let over = |kind| Change::Resolve { kind, subject: about.clone() };
     let alert = |kind, detail: String| Change::Alert(NewAlert::new(kind, about.clone(), detail));
     let mut changes = Vec::new();

@@ -128,9 +128,9 @@ fn message(engine: &Engine, room: &MailRoom, letter: Letter, recipients: Vec<Str
 /// Programs want every event at once and alone.
 async fn build_webhook_calls(engine: &Engine, lease: &Lease) -> Result<usize, EngineError> {
     let waiting = engine.parts.store.waiting_notices(Channel::Webhook).await?;
-    if engine.parts.post.webhook.is_none() {
+    let Some(webhook) = &engine.parts.post.webhook else {
         return tell_nobody(engine, lease, Channel::Webhook, &waiting).await.map(|()| 0);
-    }
+    };
     let voice = engine.parts.post.voice();
     for notice in &waiting {
         let call = NewMessage {
@@ -140,8 +140,8 @@ async fn build_webhook_calls(engine: &Engine, lease: &Lease) -> Result<usize, En
             in_reply_to: None,
             thread: Vec::new(),
             recipients: vec!["webhook".to_owned()],
-            subject: format!("{} {}: {}", notice.about(), notice.kind.title(), notice.event.word()),
-            plain: notify::event(notice, &voice).to_string(),
+            subject: format!("{} {}: {}", notice.subject.short(), notice.kind.title(), notice.event.word()),
+            plain: webhook.body(notice, &voice),
             html: String::new(),
             created_at: engine.clock().now(),
             notices: vec![notice.id.clone()],

@@ -16,7 +16,7 @@ pub(crate) mod send;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::alert::{Kind, Severity};
+use crate::domain::alert::{Kind, Severity, Subject};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError};
 use crate::store::{AlertRow, Channel, Lease};
@@ -82,12 +82,12 @@ async fn something_is_old(engine: &Engine) -> Result<bool, EngineError> {
 
 /// A required destination that has failed for a day.
 fn is_overdue(engine: &Engine, row: &AlertRow, now: Timestamp) -> bool {
-    let name = row.subject.strip_prefix("destination ").unwrap_or_default();
+    let Subject::Destination(name) = Subject::parse(&row.subject) else { return false };
     let since = Timestamp::parse_rfc3339(&row.opened_at);
     row.kind == Kind::DestinationFailed.word()
         && row.severity == Severity::Warning.word()
         && since.is_some_and(|since| now.since(since) >= DESTINATION_PATIENCE)
-        && engine.parts.places.get(name).is_some_and(|place| place.target.required)
+        && engine.parts.places.get(&name).is_some_and(|place| place.target.required)
 }
 
 async fn notices_pass(
