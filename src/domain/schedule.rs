@@ -59,7 +59,7 @@ pub struct Schedule {
 
 /// What a look at a rotation's due time says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Decision {
     /// Not yet, or never.
     Wait,
     /// The stored due time is missing, impossible or outside the window: store this one.
@@ -93,22 +93,22 @@ impl Schedule {
         now: Timestamp,
         issued: Option<Timestamp>,
         fraction: f64,
-    ) -> Look {
+    ) -> Decision {
         let next = || self.next_due(now, issued, fraction);
         let Some(due) = stored else {
-            return next().map_or(Look::Wait, |due| Look::Move(Some(due)));
+            return next().map_or(Decision::Wait, |due| Decision::Move(Some(due)));
         };
         if !self.is_plausible(due, now, issued) {
-            return Look::Move(next());
+            return Decision::Move(next());
         }
         if due > now {
-            return Look::Wait;
+            return Decision::Wait;
         }
         let missed = now.since(due) > LATE;
         let punctual = !missed && self.window.as_ref().is_some_and(|window| window.is_open(due, self.zone));
         match self.in_window(now, self.jitter.portion(fraction), issued.map(|at| at.min(now))) {
-            Some(opening) if opening > now && !punctual => Look::Move(Some(opening)),
-            _ => Look::Start,
+            Some(opening) if opening > now && !punctual => Decision::Move(Some(opening)),
+            _ => Decision::Start,
         }
     }
 

@@ -26,10 +26,7 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
 
 /// Waits for an end; `what` is told when it never comes.
 pub async fn in_time<T>(what: &str, end: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, end).await {
-        Ok(ended) => ended,
-        Err(_) => panic!("never: {what}"),
-    }
+    tokio::time::timeout(PATIENCE, end).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// Replaces a piece of the configuration.
