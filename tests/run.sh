@@ -418,8 +418,6 @@ part() {
 
 all() {
     local programs
-    # Hundreds of processes are started: with a little optimisation they cost less to run than that costs to compile.
-    export CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1}
     step "format" cargo fmt --check
     beside "build" build_tests
     prepare "Python" need_python
