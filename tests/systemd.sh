@@ -2,6 +2,7 @@
 # Tests the service under a real systemd, in a machine that is thrown away afterwards.
 #
 #   tests/systemd.sh            builds what is missing, boots, checks, prints a table; exit 0 only when all passed
+#   tests/systemd.sh prepare    only builds what is missing
 #
 # Needs root (it asks sudo) on Debian or a relative; mmdebstrap and systemd-container are installed when missing.
 # The root file system of the machine is built once and kept in target/systemd/; its changes are in memory only.
@@ -145,7 +146,7 @@ main() {
     [[ -n ${REKEYD_SYSTEMD_BUILT:-} ]] || build
     if ((EUID != 0)); then
         command -v sudo >/dev/null || die "needs root"
-        exec sudo REKEYD_SYSTEMD_BUILT=yes "$repo/tests/systemd.sh"
+        exec sudo REKEYD_SYSTEMD_BUILT=yes "$repo/tests/systemd.sh" "$@"
     fi
     trap ending EXIT
     trap 'exit 130' INT TERM HUP
@@ -153,6 +154,7 @@ main() {
     need_programs
     local root began=$SECONDS
     root=$(root_fs)
+    [[ ${1:-} != prepare ]] || return 0
     write_units "$root"
     prepare_stage
     own_groups
@@ -169,4 +171,4 @@ main() {
     [[ $(<"$stage/verdict") =~ ^[1-9][0-9]*\ passed,\ 0\ failed$ ]]
 }
 
-main
+main "$@"

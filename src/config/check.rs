@@ -19,20 +19,20 @@ pub(super) struct Findings {
 
 /// Looks at the whole tree.
 pub(super) fn check(document: &Document) -> Findings {
-    let mut look = Look { document, path: Vec::new(), problems: Vec::new(), fits: true };
+    let mut look = Walk { document, path: Vec::new(), problems: Vec::new(), fits: true };
     look.node(Shape::root(), document.root());
     Findings { problems: look.problems, fits: look.fits }
 }
 
 /// A walk down the tree and its shape together.
-struct Look<'d> {
+struct Walk<'d> {
     document: &'d Document,
     path: Vec<Step>,
     problems: Vec<Problem>,
     fits: bool,
 }
 
-impl Look<'_> {
+impl Walk<'_> {
     /// A problem here that keeps the mirror from taking the tree.
     fn misfit(&mut self, message: impl Into<String>, hint: Option<String>) {
         self.fits = false;

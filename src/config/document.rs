@@ -15,7 +15,7 @@ use super::problem::Problem;
 
 /// A place in one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Which of the document's files.
     file: usize,
     /// From 1.
@@ -25,14 +25,14 @@ pub(super) struct Place {
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    pub place: Place,
+    pub place: Position,
     pub value: Value,
 }
 
 /// A field: its name's place and its value.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
-    pub place: Place,
+    pub place: Position,
     pub node: Node,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Document {
 impl Document {
     /// A document without files, and so without fields.
     pub fn new() -> Self {
-        let place = Place { file: 0, line: 1 };
+        let place = Position { file: 0, line: 1 };
         Self { files: Vec::new(), root: Node { place, value: Value::Table(BTreeMap::new()) } }
     }
 
@@ -95,7 +95,7 @@ impl Document {
         if !errors.is_empty() {
             return Err(errors.iter().map(|error| lines.problem(path, error)).collect());
         }
-        let place = Place { file, line: 1 };
+        let place = Position { file, line: 1 };
         let value = lines.table(table.get_ref());
         merge(&mut self.root, Node { place, value });
         Ok(())
@@ -107,7 +107,7 @@ impl Document {
     }
 
     /// The file of a place; a document without files calls it by the default's name.
-    pub fn file(&self, place: Place) -> PathBuf {
+    pub fn file(&self, place: Position) -> PathBuf {
         self.files.get(place.file).cloned().unwrap_or_else(|| PathBuf::from("rekeyd.toml"))
     }
 
@@ -118,7 +118,7 @@ impl Document {
 
     /// Where the end of a path stands, or the nearest part of it that stands anywhere. `None` when not even
     /// its first step does.
-    pub fn place(&self, path: &[Step]) -> Option<Place> {
+    pub fn place(&self, path: &[Step]) -> Option<Position> {
         let mut node = &self.root;
         let mut found = None;
         for step in path {
@@ -160,7 +160,7 @@ impl Document {
 
 impl Node {
     /// One step down, with the place of what is found there.
-    fn step(&self, step: &Step) -> Option<(Place, &Node)> {
+    fn step(&self, step: &Step) -> Option<(Position, &Node)> {
         match (&self.value, step) {
             (Value::Table(fields), Step::Field(name)) => {
                 fields.get(name).map(|field| (field.place, &field.node))
@@ -244,8 +244,8 @@ struct Lines<'t> {
 }
 
 impl Lines<'_> {
-    fn place(&self, span: &Range<usize>) -> Place {
-        Place { file: self.file, line: self.line(span.start) }
+    fn place(&self, span: &Range<usize>) -> Position {
+        Position { file: self.file, line: self.line(span.start) }
     }
 
     fn line(&self, offset: usize) -> usize {

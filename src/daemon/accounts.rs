@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::live::Live;
-use crate::domain::time::Span;
+use crate::domain::time::{Span, backoff};
 use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
@@ -71,9 +71,9 @@ impl Accounts {
                 *seat = Seat { taken: seat.taken, ..Seat::default() };
             }
             Err(error) => {
-                let wait = FIRST_WAIT.0.saturating_mul(1 << seat.failures.min(10)).min(LONGEST_WAIT.0);
+                let wait = backoff(FIRST_WAIT, LONGEST_WAIT, seat.failures);
                 seat.failures += 1;
-                seat.not_before = Span(now.0 + wait);
+                seat.not_before = Span(now.0 + wait.0);
                 if seat.trouble.as_ref() != Some(&error) {
                     tracing::warn!(account, error, "the account cannot be worked on; it is tried again");
                 }

@@ -253,8 +253,4 @@ fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod refusals;
-#[cfg(test)]
-mod story;
-#[cfg(test)]
 mod tests;

@@ -259,6 +259,4 @@ fn names(targets: &[Target]) -> String {
 }
 
 #[cfg(test)]
-mod story;
-#[cfg(test)]
 mod tests;

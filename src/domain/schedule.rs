@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 
-use super::time::{Span, Timestamp};
+use super::time::{Span, Timestamp, backoff};
 
 pub use window::Window;
 
@@ -59,7 +59,7 @@ pub struct Schedule {
 
 /// What a look at a rotation's due time says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Decision {
     /// Not yet, or never.
     Wait,
     /// The stored due time is missing, impossible or outside the window: store this one.
@@ -81,7 +81,7 @@ impl Schedule {
             }
             Cadence::Every(every) => (issued?.plus(*every), self.jitter),
         };
-        let delay = portion(jitter, fraction);
+        let delay = jitter.portion(fraction);
         let due = base.plus(delay);
         Some(self.in_window(due, delay, issued).unwrap_or(due))
     }
@@ -93,30 +93,29 @@ impl Schedule {
         now: Timestamp,
         issued: Option<Timestamp>,
         fraction: f64,
-    ) -> Look {
+    ) -> Decision {
         let next = || self.next_due(now, issued, fraction);
         let Some(due) = stored else {
-            return next().map_or(Look::Wait, |due| Look::Move(Some(due)));
+            return next().map_or(Decision::Wait, |due| Decision::Move(Some(due)));
         };
         if !self.is_plausible(due, now, issued) {
-            return Look::Move(next());
+            return Decision::Move(next());
         }
         if due > now {
-            return Look::Wait;
+            return Decision::Wait;
         }
         let missed = now.since(due) > LATE;
         let punctual = !missed && self.window.as_ref().is_some_and(|window| window.is_open(due, self.zone));
-        match self.in_window(now, portion(self.jitter, fraction), issued.map(|at| at.min(now))) {
-            Some(opening) if opening > now && !punctual => Look::Move(Some(opening)),
-            _ => Look::Start,
+        match self.in_window(now, self.jitter.portion(fraction), issued.map(|at| at.min(now))) {
+            Some(opening) if opening > now && !punctual => Decision::Move(Some(opening)),
+            _ => Decision::Start,
         }
     }
 
     /// When a start that failed for the `failures`th time in a row is tried again.
     pub fn retry(now: Timestamp, failures: u32, fraction: f64) -> Timestamp {
-        let doubled = FIRST_RETRY.0.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let ceiling = Span(doubled.min(LONGEST_RETRY.0));
-        now.plus(Span(ceiling.0 / 2)).plus(portion(Span(ceiling.0 / 2), fraction))
+        let half = Span(backoff(FIRST_RETRY, LONGEST_RETRY, failures.saturating_sub(1)).0 / 2);
+        now.plus(half).plus(half.portion(fraction))
     }
 
     /// True when the key is older than it should ever get.
@@ -161,15 +160,6 @@ pub fn occurrence(cron: &Cron, zone: Tz, after: Timestamp) -> Option<Timestamp> 
 /// The wall clock of a zone.
 fn local(at: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
     Some(DateTime::<Utc>::from_timestamp_millis(at.0)?.with_timezone(&zone))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "spans are far below 2^52 ms"
-)]
-fn portion(span: Span, fraction: f64) -> Span {
-    Span((span.0 as f64 * fraction.clamp(0.0, 1.0)) as i64)
 }
 
 #[cfg(test)]

@@ -34,10 +34,28 @@ impl Span {
         Self::minutes(hours * 60)
     }
 
+    /// This part of it, `0.0..=1.0`: jitter is drawn with it.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "spans are far below 2^52 ms"
+    )]
+    pub fn portion(self, fraction: f64) -> Self {
+        Self((self.0 as f64 * fraction.clamp(0.0, 1.0)) as i64)
+    }
+
     /// The same span for `tokio` and `reqwest`; a negative one is zero.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
     }
+}
+
+/// Exponential back-off: the longest wait after this many failures, doubled by each of them, `first` after none.
+/// Whoever wants jitter takes a [`Span::portion`] of it.
+#[must_use]
+pub fn backoff(first: Span, longest: Span, failures: u32) -> Span {
+    Span(first.0.saturating_mul(1 << failures.min(32))).min(longest)
 }
 
 impl From<std::time::Duration> for Span {
@@ -128,5 +146,25 @@ impl Stamp {
     /// True when the clocks are known and agree within [`MAX_SKEW`].
     pub fn clocks_agree(self) -> bool {
         self.theirs.is_some_and(|theirs| self.ours.since(theirs).0.abs() <= MAX_SKEW.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_from_the_first_to_the_longest_and_never_overflows() {
+        let wait = |failures| backoff(Span::seconds(5), Span::minutes(15), failures).0 / 1000;
+        assert_eq!([0, 1, 2, 7, 8, 60, u32::MAX].map(wait), [5, 10, 20, 640, 900, 900, 900]);
+        assert_eq!(backoff(Span(i64::MAX), Span(i64::MAX), 40), Span(i64::MAX));
+    }
+
+    #[test]
+    fn a_portion_is_never_more_than_the_whole() {
+        assert_eq!(
+            [-1.0, 0.0, 0.5, 1.0, 7.0].map(|part| Span(1000).portion(part).0),
+            [0, 0, 500, 1000, 1000]
+        );
     }
 }

@@ -32,7 +32,7 @@ mod testing;
 use crate::clock::Clock;
 use crate::crypto::Sealed;
 use crate::domain::secret::Secret;
-use crate::domain::time::Span;
+use crate::domain::time::{Span, backoff};
 use crate::net::Deadline;
 use crate::store::{Entry, KeyRow, Store};
 
@@ -127,14 +127,8 @@ impl Engine {
 
     /// Full-jitter exponential backoff from 5 s to 15 min (rotation.md, Retry).
     pub(crate) fn backoff(&self, attempts: u32) -> Span {
-        let ceiling = 5_000_i64.saturating_mul(1 << attempts.min(10)).min(Span::minutes(15).0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            reason = "at most 900,000 ms"
-        )]
-        let jittered = (ceiling as f64 * self.parts.clock.fraction()) as i64;
-        Span(jittered.max(500))
+        let ceiling = backoff(Span::seconds(5), Span::minutes(15), attempts);
+        ceiling.portion(self.parts.clock.fraction()).max(Span(500))
     }
 
     /// The deadline of a call that needs no lease.

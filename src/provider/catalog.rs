@@ -14,7 +14,7 @@ use crate::domain::verdict::rule::{Rule, Sign};
 
 /// One provider.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CatalogRow {
     /// Its name in the configuration and the API, `provider_type`.
     pub name: &'static str,
     /// Its name for people.
@@ -116,7 +116,7 @@ impl KeyForm {
     }
 }
 
-impl Entry {
+impl CatalogRow {
     /// False when a key looks unlike this provider's keys: worth a warning, never a refusal.
     pub fn looks_right(&self, key: &str) -> bool {
         self.forms.is_empty() || self.forms.iter().any(|form| form.fits(key))
@@ -124,7 +124,7 @@ impl Entry {
 }
 
 /// The row of this name.
-pub fn find(name: &str) -> Option<&'static Entry> {
+pub fn find(name: &str) -> Option<&'static CatalogRow> {
     CATALOG.iter().find(|entry| entry.name == name)
 }
 

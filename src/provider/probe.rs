@@ -21,7 +21,7 @@ use url::Url;
 
 pub use classify::classify;
 
-use super::catalog::{Auth, Entry, Verb};
+use super::catalog::{Auth, CatalogRow, Verb};
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
 use crate::domain::verdict::{Judgement, Observation, Outcome};
@@ -31,7 +31,7 @@ use crate::net::{Answer, Deadline, Fault, FaultKind, Http, secret_header};
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The provider's row.
-    pub entry: &'a Entry,
+    pub entry: &'a CatalogRow,
     /// Where its API is, when not where the row says: an alias, a proxy, a custom endpoint.
     pub base_url: Option<&'a Url>,
     /// The key.

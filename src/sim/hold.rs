@@ -56,11 +56,6 @@ impl Held {
         arrived.wait_for(|arrived| *arrived).await.expect("the gate lives as long as this hand on it");
     }
 
-    /// Whether a request has come to the gate yet.
-    pub fn has_arrived(&self) -> bool {
-        *self.gate.arrived.borrow()
-    }
-
     /// Lets the request go on, now or when it comes.
     pub fn release(&self) {
         self.gate.verdict.send_replace(Some(Verdict::Released));

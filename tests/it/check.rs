@@ -8,6 +8,7 @@ use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
 use rekeyd::store::{AlertRow, Store};
 
+use crate::support::wait::{reconfigure, until};
 use crate::support::world::{Out, REPOSITORY, SECRET};
 use crate::support::{Db, World, on_both_databases};
 
@@ -46,24 +47,6 @@ fn hash(secret: &str) -> String {
 
 fn status(out: &Out) -> String {
     out.json()[0]["status"].as_str().unwrap_or_else(|| panic!("{out:?}")).to_owned()
-}
-
-/// Replaces a piece of the configuration.
-fn patch(world: &World, from: &str, to: &str) {
-    let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
-    assert!(text.contains(from), "{text}");
-    std::fs::write(world.path("rekeyd.toml"), text.replacen(from, to, 1)).unwrap();
-}
-
-async fn eventually(world: &World, what: &str, holds: impl AsyncFn() -> bool) {
-    for _ in 0..300 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let log = std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
-    panic!("{what}: {:#?}\n{log}", alerts(world).await);
 }
 
 on_both_databases! {
@@ -115,7 +98,7 @@ async fn healed(db: Db, how: fn(&mut rekeyd::sim::openrouter::KeyRow)) -> World 
     world.adopt().await;
     assert!(world.openrouter.edit_key(&hash(&world.first), how));
     let mut daemon = world.serve();
-    eventually(&world, "never healed", async || {
+    until("never healed", async || {
         let told = of_kind(&world, "key_healed").await;
         !told.is_empty() && world.newest_run().await["outcome"] == "done"
     })
@@ -217,7 +200,7 @@ on_both_databases! {
         let before = used(&world, &world.first);
         let new = world.at_github().unwrap();
         let mut daemon = world.serve();
-        eventually(&world, "the new key is not tested", async || used(&world, &new).is_some()).await;
+        until("the new key is not tested", async || used(&world, &new).is_some()).await;
         daemon.kill().await.unwrap();
         let out = test(&world).await.ok();
         assert_eq!(used(&world, &world.first), before);
@@ -267,9 +250,9 @@ on_both_databases! {
         let before = listings();
         let mut daemon = world.serve();
         // The pass that every start begins with is over: the next one is hours away.
-        eventually(&world, "no pass", async || listings() > before).await;
+        until("no pass", async || listings() > before).await;
         assert!(world.openrouter.revoke_provisioning(&world.provisioning));
-        eventually(&world, "nobody is told", async || of_kind(&world, "provisioning_key_invalid").await.len() == 1).await;
+        until("nobody is told", async || of_kind(&world, "provisioning_key_invalid").await.len() == 1).await;
         assert_eq!(world.living().len(), 2);
         let told = of_kind(&world, "provisioning_key_invalid").await;
         assert_eq!(told[0].severity, "critical", "{told:?}");
@@ -290,7 +273,7 @@ on_both_databases! {
 fn scripts(world: &World, kind: &str) {
     let destination = format!("[[destinations]]\nname = \"scripts\"\nholds = \"provisioning\"\n{kind}\n");
     world.configure_with(&destination, r#"["github-production", "agent-env"]"#);
-    patch(
+    reconfigure(
         world,
         "max_deletes_per_hour = 100",
         "max_deletes_per_hour = 100\nprovisioning_destinations = [\"scripts\"]",

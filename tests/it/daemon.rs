@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rekeyd::sim::fault::When;
 use serde_json::Value;
-use sqlx::{Connection, Executor, Row};
+use sqlx::{Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Child;
 
+use crate::support::ledger::{alerts, due, held_leases, runs, runs_in};
+use crate::support::wait::{at_rest, idle, in_time, log, logged, serve, signal, stop, until};
 use crate::support::{Db, World, on_both_databases};
 
 /// Every three seconds, at the full seconds.
@@ -24,57 +25,6 @@ fn reschedule(world: &World, lines: &str) {
     std::fs::write(&path, text.replace("every = \"30d\"", lines)).unwrap();
 }
 
-fn log(world: &World) -> String {
-    std::fs::read_to_string(world.path("serve.log")).unwrap_or_default()
-}
-
-/// Waits until something is so; `what` is told when it never is.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !so().await {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(Duration::from_mins(1), looking).await;
-    assert!(in_time.is_ok(), "never: {what}");
-}
-
-async fn logged(world: &World, what: &str, times: usize) {
-    until(what, async || log(world).matches(what).count() >= times).await;
-}
-
-/// A daemon that said that it is ready.
-async fn serve(world: &World) -> Child {
-    let before = log(world).matches(" ready database").count();
-    let child = world.serve();
-    logged(world, " ready database", before + 1).await;
-    child
-}
-
-fn signal(child: &Child, name: nix::sys::signal::Signal) {
-    let pid = i32::try_from(child.id().unwrap()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), name).unwrap();
-}
-
-/// SIGTERM: it ends well, and soon.
-async fn stop(mut child: Child) {
-    signal(&child, nix::sys::signal::Signal::SIGTERM);
-    let ended = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
-    assert!(ended.expect("it stops within 5 s").unwrap().success());
-}
-
-/// Nothing runs, and by [`NEVER`] nothing is due: a due time of the schedule before it is still kept.
-async fn at_rest(world: &World) -> bool {
-    let rotation = world.rotation().await;
-    let due = rotation["next_due_at"].as_str().unwrap_or_default();
-    rotation["state"] == "idle" && due.contains("-02-29T03:")
-}
-
-/// Runs of the rotation, newest first.
-async fn runs(world: &World) -> Vec<Value> {
-    world.rekeyd(&["runs", "list", "--json"]).await.ok().json().as_array().unwrap().clone()
-}
-
 /// Status and body of a GET on the newest daemon.
 async fn get(world: &World, path: &str) -> (u16, Value) {
     let text = log(world);
@@ -89,37 +39,19 @@ async fn get(world: &World, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
-/// Leases that somebody holds, asked of the database itself.
-async fn held_leases(world: &World) -> Vec<String> {
-    const SQL: &str = "SELECT resource FROM leases WHERE expires_at > 0";
-    let url = &world.database.url;
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
-        let rows = db.fetch_all(SQL).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
-    } else {
-        let mut db = sqlx::PgConnection::connect(url).await.unwrap();
-        let rows = db.fetch_all(SQL).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
-    }
-}
-
 on_both_databases! {
     async fn a_scheduled_rotation_starts_and_ends_by_itself(db: Db) {
         let world = World::new(db).await;
         reschedule(&world, OFTEN);
         world.adopt().await;
         let daemon = serve(&world).await;
-        until("a run that is done", async || {
-            runs(&world).await.iter().any(|run| run["state"] == "done")
-        })
-        .await;
+        until("a run that is done", async || runs_in(&world, &["done"]).await > 0).await;
         // From here on nothing is due, so that what is open comes to its end.
         reschedule(&world, NEVER);
         signal(&daemon, nix::sys::signal::Signal::SIGHUP);
-        until("at rest", async || at_rest(&world).await).await;
-        let all = runs(&world).await;
-        assert!(all.iter().all(|run| run["trigger"] == "schedule"), "{all:?}");
+        at_rest(&world).await;
+        let all = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
+        assert!(all.as_array().unwrap().iter().all(|run| run["trigger"] == "schedule"), "{all:?}");
         let rotation = world.rotation().await;
         assert!(rotation["next_due_at"].is_string(), "the next due time is set: {rotation}");
         assert_eq!(world.living().len(), 1);
@@ -137,7 +69,7 @@ on_both_databases! {
         // The first daemon only sets the due time, its first call is held; then many are missed.
         let held = world.script.hold_nth(world.script.count() + 1, When::Before);
         let mut daemon = serve(&world).await;
-        until("a due time", async || world.rotation().await["next_due_at"].is_string()).await;
+        until("a due time", async || due(&world).await.is_some()).await;
         daemon.kill().await.unwrap();
         drop(held);
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -145,8 +77,8 @@ on_both_databases! {
         reschedule(&world, r#"schedule = "0 0 3 1 * *"
 jitter = "0s""#);
         let daemon = serve(&world).await;
-        until("one run", async || runs(&world).await.len() == 1).await;
-        until("idle", async || world.rotation().await["state"] == "idle").await;
+        until("one run", async || !runs(&world).await.is_empty()).await;
+        idle(&world).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(runs(&world).await.len(), 1, "one for all that were missed since {stored}");
         stop(daemon).await;
@@ -161,7 +93,7 @@ async fn it_stops_while_a_key_is_made() {
     world.adopt().await;
     let held = world.script.hold("create_key", When::After);
     let daemon = serve(&world).await;
-    tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.expect("a key is made");
+    in_time("a key is made", held.arrived()).await;
     let stopping = tokio::spawn(stop(daemon));
     tokio::time::sleep(Duration::from_millis(300)).await;
     held.release();
@@ -179,11 +111,11 @@ async fn a_second_signal_does_not_wait() {
     world.adopt().await;
     let held = world.script.hold("create_key", When::After);
     let mut daemon = serve(&world).await;
-    tokio::time::timeout(Duration::from_secs(15), held.arrived()).await.expect("a key is made");
+    in_time("a key is made", held.arrived()).await;
     signal(&daemon, nix::sys::signal::Signal::SIGTERM);
     logged(&world, "the call in flight is finished first", 1).await;
     signal(&daemon, nix::sys::signal::Signal::SIGINT);
-    tokio::time::timeout(Duration::from_secs(1), daemon.wait()).await.expect("at once").unwrap();
+    in_time("at once", daemon.wait()).await.unwrap();
 }
 
 on_both_databases! {
@@ -192,7 +124,7 @@ on_both_databases! {
         reschedule(&world, NEVER);
         world.adopt().await;
         let daemon = serve(&world).await;
-        until("a due time", async || world.rotation().await["next_due_at"].is_string()).await;
+        until("a due time", async || due(&world).await.is_some()).await;
         let path = world.path("rekeyd.toml");
         let good = std::fs::read_to_string(&path).unwrap();
 
@@ -201,7 +133,7 @@ on_both_databases! {
         logged(&world, "the new configuration was rejected", 1).await;
         std::fs::write(&path, &good).unwrap();
         let rejected = async || {
-            let alerts = sqlx_alerts(&world).await;
+            let alerts = alerts(&world).await;
             alerts.iter().filter(|kind| *kind == "config_rejected").count()
         };
         until("the alert", async || rejected().await == 1).await;
@@ -216,19 +148,6 @@ on_both_databases! {
         until("the new schedule starts a run", async || !runs(&world).await.is_empty()).await;
         stop(daemon).await;
         world.assert_nothing_leaked();
-    }
-}
-
-/// Kinds of the open alerts, asked of the database itself.
-async fn sqlx_alerts(world: &World) -> Vec<String> {
-    const SQL: &str = "SELECT kind FROM alerts WHERE resolved_at IS NULL";
-    let url = &world.database.url;
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{path}")).await.unwrap();
-        db.fetch_all(SQL).await.unwrap().iter().map(|row| row.get(0)).collect()
-    } else {
-        let mut db = sqlx::PgConnection::connect(url).await.unwrap();
-        db.fetch_all(SQL).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 }
 

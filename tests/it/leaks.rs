@@ -8,6 +8,7 @@ use rekeyd::sim::github::{AlertRow as Found, Level, Permissions};
 use rekeyd::store::{AlertRow, Store};
 use tokio::process::Child;
 
+use crate::support::wait::{idle, until};
 use crate::support::world::REPOSITORY;
 use crate::support::{Db, World, on_both_databases};
 
@@ -57,17 +58,6 @@ async fn alerts(world: &World, kind: &str) -> Vec<AlertRow> {
     alerts.into_iter().filter(|alert| alert.kind == kind).collect()
 }
 
-async fn until(world: &World, what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !so().await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(Duration::from_mins(2), looking).await;
-    let log = std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
-    assert!(in_time.is_ok(), "never: {what}\n{log}");
-}
-
 /// How often GitHub was asked for its alerts.
 fn asked(world: &World) -> usize {
     world.github.requests().iter().filter(|request| request.label == "list_alerts").count()
@@ -76,7 +66,7 @@ fn asked(world: &World) -> usize {
 /// So many whole looks more: each begins with a list of the alerts.
 async fn looks(world: &World, more: usize) {
     let before = asked(world);
-    until(world, "more looks", async || asked(world) > before + more).await;
+    until("more looks", async || asked(world) > before + more).await;
 }
 
 async fn stop(mut daemon: Child) {
@@ -92,8 +82,11 @@ fn assert_unknown(world: &World, text: &str) {
     for entry in std::fs::read_dir(world.folder.path()).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap_or_default();
-        let held = bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        assert!(!held, "{} holds what is none of our business", path.display());
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains(text),
+            "{} holds what is none of our business",
+            path.display()
+        );
     }
 }
 
@@ -102,9 +95,9 @@ on_both_databases! {
         let world = world(db).await;
         let numbers = [leak(&world, &world.first), leak(&world, &world.first)];
         let daemon = world.serve();
-        until(&world, "both alerts resolved", async || numbers.iter().all(|n| is_resolved(&world, *n))).await;
+        until("both alerts resolved", async || numbers.iter().all(|n| is_resolved(&world, *n))).await;
         assert!(deleted(&world, &world.first), "resolved means dead");
-        until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
+        idle(&world).await;
         world.assert_destinations_work("after the leak");
         assert_eq!(world.openrouter.keys().len(), 2, "two alerts are one leak: one new key");
         let runs = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
@@ -127,7 +120,7 @@ async fn a_leaked_retiring_key_is_killed_without_another_create() {
     world.rekeyd(&["rotations", "run", "production"]).await.ok();
     let number = leak(&world, &world.first);
     let daemon = world.serve();
-    until(&world, "the alert resolved", async || is_resolved(&world, number)).await;
+    until("the alert resolved", async || is_resolved(&world, number)).await;
     assert!(deleted(&world, &world.first));
     assert_eq!(world.openrouter.keys().len(), 2, "no third key was made");
     world.assert_destinations_work("after the leak");
@@ -144,7 +137,7 @@ async fn keys_that_no_rotation_has_are_reported_and_left_alone() {
     let provisioning = world.provisioning.clone();
     let numbers = [&unknown, &stored, &provisioning].map(|secret| leak(&world, secret));
     let daemon = world.serve();
-    until(&world, "three alerts", async || alerts(&world, "leak_detected").await.len() == 3).await;
+    until("three alerts", async || alerts(&world, "leak_detected").await.len() == 3).await;
     looks(&world, 2).await;
     let told = alerts(&world, "leak_detected").await;
     let about = |what: &str| told.iter().find(|alert| alert.detail.contains(what)).unwrap().clone();
@@ -156,7 +149,7 @@ async fn keys_that_no_rotation_has_are_reported_and_left_alone() {
     assert!(numbers.iter().all(|number| found(&world, *number).resolution.is_none()));
     // Somebody deletes the unknown key: that is over.
     world.openrouter.edit_key(&Secret::new(unknown).sha256_hex(), |key| key.deleted = true);
-    until(&world, "one is over", async || {
+    until("one is over", async || {
         let told = alerts(&world, "leak_detected").await;
         told.iter().filter(|alert| alert.resolved_at.is_some()).count() == 1
     })
@@ -175,7 +168,7 @@ on_both_databases! {
             leak(&world, &foreign);
         }
         let daemon = world.serve();
-        until(&world, "ours is resolved", async || is_resolved(&world, number)).await;
+        until("ours is resolved", async || is_resolved(&world, number)).await;
         looks(&world, 2).await;
         let open = world.github.alerts(REPOSITORY).iter().filter(|alert| alert.resolution.is_none()).count();
         assert_eq!(open, 120);
@@ -193,19 +186,19 @@ async fn a_missing_permission_is_named_and_the_kill_does_not_wait_for_it() {
     let number = leak(&world, &world.first);
     let daemon = world.serve();
     let told = async || alerts(&world, "leak_scan_failed").await;
-    until(&world, "told", async || told().await.len() == 1).await;
+    until("told", async || told().await.len() == 1).await;
     let detail = told().await[0].detail.clone();
     assert!(detail.contains("Secret scanning alerts: read and write"), "{detail}");
     assert!(!deleted(&world, &world.first));
     // It may look now, and not resolve.
     let scanning = |level| Permissions { secret_scanning_alerts: level, ..Permissions::none() };
     world.github.set_permissions(&token, scanning(Level::Read));
-    until(&world, "killed", async || deleted(&world, &world.first)).await;
+    until("killed", async || deleted(&world, &world.first)).await;
     looks(&world, 2).await;
     assert!(!is_resolved(&world, number));
     world.github.set_permissions(&token, scanning(Level::Write));
-    until(&world, "resolved", async || is_resolved(&world, number)).await;
-    until(&world, "over", async || told().await.iter().all(|alert| alert.resolved_at.is_some())).await;
+    until("resolved", async || is_resolved(&world, number)).await;
+    until("over", async || told().await.iter().all(|alert| alert.resolved_at.is_some())).await;
     stop(daemon).await;
     world.assert_nothing_leaked();
 }
@@ -217,7 +210,7 @@ async fn an_outage_of_github_loses_nothing() {
     world.github.faults().times("list_alerts", 2, When::Before, Act::status(502));
     world.github.faults().times("patch_alert", 2, When::Before, Act::Reset);
     let daemon = world.serve();
-    until(&world, "resolved", async || is_resolved(&world, number)).await;
+    until("resolved", async || is_resolved(&world, number)).await;
     assert!(deleted(&world, &world.first));
     assert!(alerts(&world, "leak_scan_failed").await.is_empty(), "two failures are no news");
     stop(daemon).await;
@@ -230,11 +223,11 @@ async fn a_scanner_that_stays_away_is_told_and_forgotten_when_it_is_back() {
     world.github.faults().always("list_alerts", When::Before, Act::status(502));
     let daemon = world.serve();
     let told = async || alerts(&world, "leak_scan_failed").await;
-    until(&world, "told", async || !told().await.is_empty()).await;
+    until("told", async || !told().await.is_empty()).await;
     assert!(asked(&world) >= 3, "not at the first failure");
     assert!(told().await[0].detail.contains(REPOSITORY), "{:?}", told().await);
     world.github.faults().clear();
-    until(&world, "over", async || told().await[0].resolved_at.is_some()).await;
+    until("over", async || told().await[0].resolved_at.is_some()).await;
     assert_eq!(told().await.len(), 1, "told once");
     stop(daemon).await;
 }
@@ -246,16 +239,16 @@ async fn a_leaked_key_that_was_not_even_published_is_replaced_before_it_is() {
     watch(&world, "* * * * * *");
     world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::from_hours(1));
     let mut child = world.command(&["rotations", "run", "production"]).spawn().unwrap();
-    until(&world, "a new key", async || world.openrouter.keys().len() == 2).await;
-    until(&world, "it is stored", async || world.newest_run().await["state"] == "verifying").await;
+    until("a new key", async || world.openrouter.keys().len() == 2).await;
+    until("it is stored", async || world.newest_run().await["state"] == "verifying").await;
     child.kill().await.unwrap();
     world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::ZERO);
     let candidate = world.openrouter.issued_secrets().pop().unwrap();
     let number = leak(&world, &candidate);
     let daemon = world.serve();
-    until(&world, "resolved", async || is_resolved(&world, number)).await;
+    until("resolved", async || is_resolved(&world, number)).await;
     assert!(deleted(&world, &candidate));
-    until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
+    idle(&world).await;
     world.assert_destinations_work("after the leak");
     stop(daemon).await;
     world.assert_nothing_leaked();
@@ -267,13 +260,13 @@ async fn an_emergency_that_a_person_ended_is_not_started_again() {
     world.openrouter.settings(|settings| settings.fresh_key_refused_for = Duration::from_hours(1));
     let number = leak(&world, &world.first);
     let daemon = world.serve();
-    until(&world, "a run", async || {
+    until("a run", async || {
         !world.rekeyd(&["runs", "list", "--json"]).await.json().as_array().unwrap().is_empty()
     })
     .await;
     let id = world.newest_run().await["id"].as_str().unwrap().to_owned();
     world.rekeyd(&["runs", "abort", &id]).await;
-    until(&world, "why it waits", async || {
+    until("why it waits", async || {
         let told = alerts(&world, "leak_detected").await;
         told.iter().any(|alert| alert.detail.contains("a person ended its emergency"))
     })
@@ -292,7 +285,7 @@ async fn an_emergency_that_could_not_begin_is_started_again() {
     let number = leak(&world, &world.first);
     world.openrouter.faults().times("list_keys", 2, When::Before, Act::status(503));
     let daemon = world.serve();
-    until(&world, "resolved", async || is_resolved(&world, number)).await;
+    until("resolved", async || is_resolved(&world, number)).await;
     assert!(deleted(&world, &world.first));
     world.assert_destinations_work("after the leak");
     stop(daemon).await;
@@ -312,7 +305,7 @@ async fn a_frozen_account_is_told_and_asked_again() {
     world.rekeyd(&["rotations", "run", "production"]).await;
     leak(&world, &world.first);
     let daemon = world.serve();
-    until(&world, "why it waits", async || {
+    until("why it waits", async || {
         alerts(&world, "leak_detected").await.iter().any(|alert| alert.detail.contains("is frozen"))
     })
     .await;
@@ -321,7 +314,7 @@ async fn a_frozen_account_is_told_and_asked_again() {
     assert!(!deleted(&world, &world.first) && !deleted(&world, &stranger));
     // After the thaw nobody but a person knows which key production uses.
     world.rekeyd(&["accounts", "thaw", "main", "--yes"]).await.ok();
-    until(&world, "why it still waits", async || {
+    until("why it still waits", async || {
         let told = alerts(&world, "leak_detected").await;
         told.iter().any(|alert| alert.detail.contains("needs to know its current key again"))
     })
@@ -338,16 +331,16 @@ async fn a_restart_and_a_replica_keep_the_schedule() {
     watch(&world, "0 0 3 29 2 *");
     let daemons = [world.serve(), world.serve()];
     let log = || std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
-    until(&world, "both are ready", async || log().matches(" ready database").count() == 2).await;
+    until("both are ready", async || log().matches(" ready database").count() == 2).await;
     let store = Store::open(&world.database.url, 2).await.unwrap();
-    until(&world, "the look is remembered", async || {
+    until("the look is remembered", async || {
         !store.provider_health::<serde_json::Value>("leaks").await.unwrap().is_null()
     })
     .await;
     store.close().await;
     // Their passes are at work for the length of a rotation.
     world.rekeyd(&["rotations", "run", "production"]).await;
-    until(&world, "at rest", async || world.rotation().await["state"] == "idle").await;
+    idle(&world).await;
     assert_eq!(asked(&world), 1, "one look of two daemons");
     for mut daemon in daemons {
         let pid = i32::try_from(daemon.id().unwrap()).unwrap();
@@ -357,7 +350,7 @@ async fn a_restart_and_a_replica_keep_the_schedule() {
     }
     let daemon = world.serve();
     world.rekeyd(&["rotations", "run", "production"]).await;
-    until(&world, "at rest again", async || world.rotation().await["state"] == "idle").await;
+    idle(&world).await;
     assert_eq!(asked(&world), 1, "one look in all");
     stop(daemon).await;
 }

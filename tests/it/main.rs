@@ -14,7 +14,7 @@
 //! - `model`: every interleaving of a small world, by a model checker, around the real decisions
 //! - `faults`: the 34 faults of rotation.md, each by its number, with the invariants after each
 //! - `store`: one conformance suite for the store, each case on both databases
-//! - `house`: who may import whom, what belongs in which room, lists that must agree
+//! - `house`: who may import whom, what belongs in which room, lists that must agree, pages that must be true
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 

@@ -9,7 +9,6 @@ mod repairs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::github::{Permissions, Scope};
@@ -18,6 +17,7 @@ use rekeyd::sim::world::RequestLog;
 use rekeyd::store::{AlertRow, Store};
 use serde_json::Value;
 
+use crate::support::wait::until;
 use crate::support::world::{REPOSITORY, SECRET};
 use crate::support::{Db, World, on_both_databases};
 
@@ -33,22 +33,11 @@ fn open(alerts: &[AlertRow], place: &str) -> usize {
     alerts.iter().filter(|alert| alert.subject == subject && alert.resolved_at.is_none()).count()
 }
 
-async fn eventually(world: &World, what: &str, holds: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let log = std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
-    panic!("never: {what}: {:#?}\n{log}", drifts(world).await);
-}
-
 /// Looks at the destinations that began after now, counted by reads at GitHub.
 async fn looked_twice(world: &World) {
     let reads = || world.github.requests().iter().filter(|request| request.label == "read_secret").count();
     let before = reads();
-    eventually(world, "two more looks", async || reads() >= before + 2).await;
+    until("two more looks", async || reads() >= before + 2).await;
 }
 
 /// A rotation is done, keys are tested every two seconds, and nothing is due.
@@ -77,7 +66,7 @@ on_both_databases! {
         write_by_hand(&world, &world.first);
         assert!(world.github.delete_secret_by_hand(&Scope::repo(REPOSITORY), SECRET));
         let mut daemon = world.serve();
-        eventually(&world, "told", async || {
+        until("told", async || {
             let told = drifts(&world).await;
             open(&told, "agent-env") == 1 && open(&told, "github-production") == 1
         })
@@ -93,7 +82,7 @@ on_both_databases! {
         // The file shows our value again; GitHub is repaired by a person.
         write_by_hand(&world, &current);
         world.rekeyd(&["destinations", "publish", "github-production"]).await.ok();
-        eventually(&world, "over", async || drifts(&world).await.iter().all(|alert| alert.resolved_at.is_some())).await;
+        until("over", async || drifts(&world).await.iter().all(|alert| alert.resolved_at.is_some())).await;
         assert_eq!((world.at_github(), world.in_file()), (Some(current.clone()), Some(current)));
         daemon.kill().await.unwrap();
         let seen = world.rekeyd(&["destinations", "check"]).await.ok();
@@ -111,9 +100,9 @@ on_both_databases! {
         write_by_hand(&world, &world.first);
         let before = tested(&world);
         let mut daemon = world.serve();
-        eventually(&world, "written again", async || world.in_file().as_ref() == Some(&current)).await;
+        until("written again", async || world.in_file().as_ref() == Some(&current)).await;
         assert!(tested(&world) > before);
-        eventually(&world, "over", async || {
+        until("over", async || {
             let told = drifts(&world).await;
             told.len() == 1 && told[0].resolved_at.is_some()
         })
@@ -134,7 +123,7 @@ on_both_databases! {
         assert_eq!(world.rotation().await["state"], "frozen");
         write_by_hand(&world, &world.first);
         let mut daemon = world.serve();
-        eventually(&world, "told", async || open(&drifts(&world).await, "agent-env") == 1).await;
+        until("told", async || open(&drifts(&world).await, "agent-env") == 1).await;
         looked_twice(&world).await;
         assert_eq!(world.in_file().as_deref(), Some(world.first.as_str()));
         daemon.kill().await.unwrap();
@@ -323,11 +312,11 @@ async fn an_older_deployment_put_back_is_told_until_somebody_promotes_ours() {
     let (ours, builds) = (vercel.production(&app).unwrap(), vercel.deployments(&app).len());
     vercel.roll_back(&app, &before);
     let mut daemon = world.serve();
-    eventually(&world, "told", async || open(&drifts(&world).await, "vercel-app") == 1).await;
+    until("told", async || open(&drifts(&world).await, "vercel-app") == 1).await;
     assert!(drifts(&world).await[0].detail.contains("older deployment"));
     assert_eq!(vercel.deployments(&app).len(), builds, "nothing is built for it");
     vercel.roll_back(&app, &ours);
-    eventually(&world, "over", async || open(&drifts(&world).await, "vercel-app") == 0).await;
+    until("over", async || open(&drifts(&world).await, "vercel-app") == 0).await;
     assert_eq!(vercel.production_sees(&app, SECRET).as_ref(), Some(&key));
     daemon.kill().await.unwrap();
 }
@@ -344,8 +333,8 @@ async fn a_look_never_publishes_an_adopted_key() {
     world.adopt().await;
     write_by_hand(&world, "somebody-elses");
     let mut daemon = world.serve();
-    eventually(&world, "written again", async || world.in_file().as_ref() == Some(&world.first)).await;
-    eventually(&world, "over", async || open(&drifts(&world).await, "agent-env") == 0).await;
+    until("written again", async || world.in_file().as_ref() == Some(&world.first)).await;
+    until("over", async || open(&drifts(&world).await, "agent-env") == 0).await;
     daemon.kill().await.unwrap();
     assert!(world.github.requests().iter().all(|request| request.method != "PUT"));
 }

@@ -1,6 +1,9 @@
 //! Hand-made answers, for what a simulator does not say. The whole story is told against the simulator in
 //! `story`.
 
+mod against_the_simulator;
+mod refusals;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crypto_box::SecretKey;

@@ -1,5 +1,7 @@
 //! Hand-made answers, for what a simulator does not say.
 
+mod against_the_simulator;
+
 use super::*;
 use crate::destination::shown;
 use crate::domain::time::{Span, Timestamp};

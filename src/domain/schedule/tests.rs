@@ -114,22 +114,22 @@ fn missed_due_times_are_caught_up_once() {
     let stored = at("2026-11-01T03:00:00Z");
     let now = at("2026-11-21T12:00:00Z");
     let issued = Some(at("2026-10-31T03:00:00Z"));
-    assert_eq!(daily.look(Some(stored), now, issued, 0.0), Look::Start);
+    assert_eq!(daily.look(Some(stored), now, issued, 0.0), Decision::Start);
     let next = daily.next_due(now, issued, 0.0).unwrap();
     assert_eq!(next.rfc3339(), "2026-11-22T03:00:00.000Z");
-    assert_eq!(daily.look(Some(next), now, issued, 0.0), Look::Wait);
+    assert_eq!(daily.look(Some(next), now, issued, 0.0), Decision::Wait);
 }
 
 #[test]
 fn every_counts_from_the_last_key_and_waits_for_a_first() {
     let monthly = schedule(Cadence::Every(Span(30 * DAY.0)), Tz::UTC);
     let now = at("2026-11-21T12:00:00Z");
-    assert_eq!(monthly.look(None, now, None, 0.5), Look::Wait, "no key: a person runs the first");
+    assert_eq!(monthly.look(None, now, None, 0.5), Decision::Wait, "no key: a person runs the first");
     let issued = at("2026-11-01T00:00:00Z");
-    assert_eq!(monthly.look(None, now, Some(issued), 0.0), Look::Move(Some(at("2026-12-01T00:00:00Z"))));
+    assert_eq!(monthly.look(None, now, Some(issued), 0.0), Decision::Move(Some(at("2026-12-01T00:00:00Z"))));
     let old = at("2026-09-01T00:00:00Z");
     let due = monthly.next_due(now, Some(old), 0.0).unwrap();
-    assert_eq!(monthly.look(Some(due), now, Some(old), 0.0), Look::Start, "long due: at once");
+    assert_eq!(monthly.look(Some(due), now, Some(old), 0.0), Decision::Start, "long due: at once");
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn the_drawn_jitter_stays() {
     let mut daily = nightly(Tz::UTC, 3, 0);
     daily.jitter = Span::minutes(10);
     let now = at("2026-11-21T12:00:00Z");
-    let Look::Move(Some(due)) = daily.look(None, now, None, 0.7) else { panic!("no due time") };
+    let Decision::Move(Some(due)) = daily.look(None, now, None, 0.7) else { panic!("no due time") };
     assert_eq!(due.rfc3339(), "2026-11-22T03:07:00.000Z");
     // Looks with other fractions leave it alone, also between the scheduled moment and the jittered one.
     for later in ["2026-11-21T12:00:05Z", "2026-11-22T03:00:01Z", "2026-11-22T03:06:59Z"] {
-        assert_eq!(daily.look(Some(due), at(later), None, 0.1), Look::Wait, "{later}");
+        assert_eq!(daily.look(Some(due), at(later), None, 0.1), Decision::Wait, "{later}");
     }
-    assert_eq!(daily.look(Some(due), at("2026-11-22T03:07:00Z"), None, 0.1), Look::Start);
+    assert_eq!(daily.look(Some(due), at("2026-11-22T03:07:00Z"), None, 0.1), Decision::Start);
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn a_missed_start_waits_for_the_window_unless_the_key_gets_too_old() {
     let stored = at("2026-11-19T03:00:00Z");
     let now = at("2026-11-21T12:00:00Z");
     let issued = Some(at("2026-11-18T04:00:00Z"));
-    let moved = Look::Move(Some(at("2026-11-23T02:00:00Z")));
+    let moved = Decision::Move(Some(at("2026-11-23T02:00:00Z")));
     assert_eq!(daily.look(Some(stored), now, issued, 0.0), moved);
     daily.max_age = Span::hours(96);
-    assert_eq!(daily.look(Some(stored), now, issued, 0.0), Look::Start);
+    assert_eq!(daily.look(Some(stored), now, issued, 0.0), Decision::Start);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_due_time_of_the_last_second_of_a_window_is_not_put_off() {
     daily.window = Some(window("02:00", "06:00", &MON_TO_THU));
     let due = at("2026-11-19T05:59:00Z");
     let issued = Some(at("2026-11-18T04:00:00Z"));
-    assert_eq!(daily.look(Some(due), at("2026-11-19T06:00:01Z"), issued, 0.0), Look::Start);
+    assert_eq!(daily.look(Some(due), at("2026-11-19T06:00:01Z"), issued, 0.0), Decision::Start);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn impossible_due_times_are_counted_anew() {
     let daily = nightly(Tz::UTC, 3, 0);
     let now = at("2026-11-21T12:00:00Z");
     let issued = Some(at("2026-11-10T03:00:00Z"));
-    let next = Look::Move(Some(at("2026-11-22T03:00:00Z")));
+    let next = Decision::Move(Some(at("2026-11-22T03:00:00Z")));
     for (what, stored) in [
         ("set while the clock was a year ahead", "2027-11-22T03:00:00Z"),
         ("set while the clock stood at its beginning", "1970-01-02T03:00:00Z"),
@@ -230,10 +230,10 @@ fn impossible_due_times_are_counted_anew() {
     }
     // A key from the future says nothing, and does not keep the schedule from coming.
     let future = Some(at("2027-11-10T03:00:00Z"));
-    assert_eq!(daily.look(Some(at("2026-11-21T03:00:00Z")), now, future, 0.0), Look::Start);
+    assert_eq!(daily.look(Some(at("2026-11-21T03:00:00Z")), now, future, 0.0), Decision::Start);
     // A schedule that was changed to a much shorter one does not wait for the old due time.
     let hourly = schedule(cron("0 0 * * * *"), Tz::UTC);
-    let moved = Look::Move(Some(at("2026-11-21T13:00:00Z")));
+    let moved = Decision::Move(Some(at("2026-11-21T13:00:00Z")));
     assert_eq!(hourly.look(Some(at("2026-12-01T00:00:00Z")), now, issued, 0.0), moved);
 }
 
@@ -246,7 +246,11 @@ fn failed_starts_are_tried_again_within_six_hours() {
     assert_eq!(wait(60, 1.0), LONGEST_RETRY);
     let monthly = schedule(cron("0 0 3 1 * *"), Tz::UTC);
     let retry = Schedule::retry(now, 60, 1.0);
-    assert_eq!(monthly.look(Some(retry), now, None, 0.0), Look::Wait, "a retry is no impossible due time");
+    assert_eq!(
+        monthly.look(Some(retry), now, None, 0.0),
+        Decision::Wait,
+        "a retry is no impossible due time"
+    );
 }
 
 proptest! {
@@ -286,15 +290,15 @@ proptest! {
         daily.window = windowed.then(|| window("22:00", "06:00", &MON_TO_THU));
         let (now, issued) = (Timestamp(now), issued.map(Timestamp));
         match daily.look(stored.map(Timestamp), now, issued, fraction) {
-            Look::Move(moved) => {
+            Decision::Move(moved) => {
                 let due = moved.unwrap();
                 prop_assert!(due > now);
                 prop_assert!(due.since(now) < Span::hours(8 * 24));
-                prop_assert_eq!(daily.look(Some(due), now, issued, again), Look::Wait);
-                prop_assert_eq!(daily.look(Some(due), due, issued, again), Look::Start);
+                prop_assert_eq!(daily.look(Some(due), now, issued, again), Decision::Wait);
+                prop_assert_eq!(daily.look(Some(due), due, issued, again), Decision::Start);
             }
-            Look::Wait => prop_assert!(stored.unwrap() > now.0),
-            Look::Start => prop_assert!(stored.unwrap() <= now.0),
+            Decision::Wait => prop_assert!(stored.unwrap() > now.0),
+            Decision::Start => prop_assert!(stored.unwrap() <= now.0),
         }
     }
 }

@@ -4,7 +4,7 @@ use chrono::{Datelike, MappedLocalTime};
 use chrono::{Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Weekday};
 use chrono_tz::Tz;
 
-use super::{local, portion};
+use super::local;
 use crate::domain::time::{Span, Timestamp};
 
 /// When runs should start. When `end` is before `start` it ends on the next day.
@@ -33,7 +33,7 @@ impl Window {
         let mut days = (0..9).filter_map(|ahead| today.checked_add_days(Days::new(ahead)));
         let (open, close) = days.find_map(|day| self.on(day, zone).filter(|(open, _)| *open >= at))?;
         let delayed = open.plus(delay);
-        let spread = portion(close.since(open), 0.5);
+        let spread = close.since(open).portion(0.5);
         Some(if delayed < close { delayed } else { open.plus(spread) })
     }
 

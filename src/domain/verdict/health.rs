@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tell::{Concern, Streak};
 use super::{Observation, Outcome, Reason, Verdict};
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Stamp, Timestamp, backoff};
 
 /// Four changes of verdict within this time are flapping.
 pub const FLAPPING_WINDOW: Span = Span::hours(6);
@@ -177,8 +177,7 @@ impl Health {
     fn postpone(&mut self, retry_after: Option<Span>, now: Timestamp, confirm_after: Span) {
         let Some(suspicion) = &mut self.suspicion else { return };
         suspicion.tries = suspicion.tries.saturating_add(1);
-        let doubled = confirm_after.0.saturating_mul(1 << suspicion.tries.min(16));
-        let wait = Span(doubled).min(LOOK_AGAIN_CAP.max(confirm_after));
+        let wait = backoff(confirm_after, LOOK_AGAIN_CAP.max(confirm_after), suspicion.tries);
         suspicion.look_again_at = now.plus(wait.max(retry_after.unwrap_or(Span::ZERO)));
     }
 

@@ -6,7 +6,7 @@ use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Stamp;
 use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
-use crate::engine::testing::record::Look;
+use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
 use crate::engine::{Engine, EngineError, error};
 use crate::net::Deadline;
@@ -198,7 +198,7 @@ fn first_warning(
 
 async fn record_first(engine: &Engine, id: &str, seen: Observation) -> Result<(), EngineError> {
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
-    let look = Look::new(seen, Occasion::Extra);
+    let look = Sighting::new(seen, Occasion::Extra);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().map(|row| record::fold(engine, row, &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())

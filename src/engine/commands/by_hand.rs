@@ -7,7 +7,7 @@ use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::{Remote, Request};
 use crate::engine::retire::kill;
-use crate::engine::retire::kill::{Killed, Target};
+use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, keys, listing};
 use crate::engine::{Engine, EngineError, session};
 use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, new_id};
@@ -123,7 +123,7 @@ fn count_usable_but(session: &Session<'_>, hash: &str) -> usize {
 /// Disables or deletes a key at the provider because a person says so: the same guard as everybody.
 pub async fn kill_by_hand(session: &mut Session<'_>, hash: &str, kill: Kill) -> Result<(), EngineError> {
     not_a_generation(session, hash).await?;
-    let target = Target { hash, kill, urgent: false, stray: false, run: None };
+    let target = KillTarget { hash, kill, urgent: false, stray: false, run: None };
     match kill::try_kill(session, &target).await? {
         Killed::Done | Killed::Already(Remote::Gone) => {}
         Killed::Already(_) if kill == Kill::Disable => {}

@@ -29,7 +29,7 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     changes.push(Change::Resolve { kind: Kind::AccountFrozen, subject: subject.clone() });
     changes.push(Change::Audit(session.engine.entry(
         "account.thawed",
-        subject,
+        &subject,
         format!("{} foreign keys", foreign.len()),
     )));
     session.commit(&changes).await?;

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::schedule::{Look, Schedule};
+use crate::domain::schedule::{Decision, Schedule};
 use crate::domain::time::Timestamp;
 use crate::engine::run::start;
 use crate::engine::run::start::Start;
@@ -31,7 +31,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn look(&self, rotation: &Rotation, fraction: f64) -> Look {
+    fn look(&self, rotation: &Rotation, fraction: f64) -> Decision {
         let stored = self.rows.get(&rotation.name).and_then(|row| row.next_due_at);
         rotation.schedule.look(stored, self.now, self.issued.get(&rotation.name).copied(), fraction)
     }
@@ -40,7 +40,7 @@ impl Ledger {
     fn may_start(&self, rotation: &Rotation, fraction: f64) -> Option<Timestamp> {
         let row = self.rows.get(&rotation.name)?;
         let held = row.paused || row.needs_adopt || self.running.contains(&rotation.name);
-        (!held && self.look(rotation, fraction) == Look::Start).then_some(row.next_due_at).flatten()
+        (!held && self.look(rotation, fraction) == Decision::Start).then_some(row.next_due_at).flatten()
     }
 }
 
@@ -50,7 +50,7 @@ pub async fn look_at_schedules(engine: &Engine) -> Result<BTreeSet<String>, Engi
     let mut accounts = BTreeSet::new();
     for rotation in engine.rotations() {
         let fraction = engine.parts.clock.fraction();
-        if let Look::Move(due) = ledger.look(rotation, fraction) {
+        if let Decision::Move(due) = ledger.look(rotation, fraction) {
             move_due(engine, &ledger, &rotation.name, due).await?;
         } else if ledger.may_start(rotation, fraction).is_some() {
             accounts.insert(rotation.account.clone());

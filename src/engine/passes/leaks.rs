@@ -75,7 +75,7 @@ enum Known<'k> {
 
 /// What comes of one look.
 #[derive(Default)]
-struct Look {
+struct Scan {
     /// Alerts for people.
     standing: Vec<NewAlert>,
     /// By place.
@@ -114,8 +114,8 @@ async fn leak_pass(
         return Ok(());
     }
     let asked_at = engine.clock().now();
-    let mut look = Look::default();
-    let Some(leaks) = stop.run_until_cancelled(open_leaks(engine, watch, &mut look)).await else {
+    let mut scan = Scan::default();
+    let Some(leaks) = stop.run_until_cancelled(open_leaks(engine, watch, &mut scan)).await else {
         return Ok(());
     };
     let keys = engine.parts.store.keys().await?;
@@ -126,22 +126,22 @@ async fn leak_pass(
         }
         match known(engine, &keys, leak) {
             Known::Provisioning(account) => {
-                look.standing.push(provisioning_alert(account, &leak.place()));
+                scan.standing.push(provisioning_alert(account, &leak.place()));
             }
-            Known::Generation(key) => look.standing.extend(replace(engine, key, &leak.place(), stop).await?),
-            Known::Stored(key) => look.standing.push(stored_alert(key, &leak.place())),
-            Known::Dead(key) => close_leak(engine, leak, key, lease, &mut look).await?,
+            Known::Generation(key) => scan.standing.extend(replace(engine, key, &leak.place(), stop).await?),
+            Known::Stored(key) => scan.standing.push(stored_alert(key, &leak.place())),
+            Known::Dead(key) => close_leak(engine, leak, key, lease, &mut scan).await?,
             Known::Nothing => unknown.push(leak),
         }
     }
-    let listed = listed(engine, &unknown, &mut look);
+    let listed = listed(engine, &unknown, &mut scan);
     let Some(listed) = stop.run_until_cancelled(listed).await else { return Ok(()) };
-    look.standing.extend(listed);
-    conclude(engine, lease, asked_at, look).await
+    scan.standing.extend(listed);
+    conclude(engine, lease, asked_at, scan).await
 }
 
 /// Every open alert of every scanner that answers.
-async fn open_leaks<'w>(engine: &Engine, watch: &'w LeakWatch, look: &mut Look) -> Vec<Leak<'w>> {
+async fn open_leaks<'w>(engine: &Engine, watch: &'w LeakWatch, scan: &mut Scan) -> Vec<Leak<'w>> {
     let mut leaks = Vec::new();
     for source in &watch.sources {
         match source.open(engine.parts.call_timeout).await {
@@ -149,8 +149,8 @@ async fn open_leaks<'w>(engine: &Engine, watch: &'w LeakWatch, look: &mut Look) 
                 leaks.extend(found.into_iter().map(|finding| Leak { source: source.as_ref(), finding }));
             }
             Err(failure) => {
-                look.partial = true;
-                look.troubles.insert(source.place(), failure);
+                scan.partial = true;
+                scan.troubles.insert(source.place(), failure);
             }
         }
     }
@@ -250,13 +250,13 @@ async fn close_leak(
     leak: &Leak<'_>,
     key: &KeyRow,
     lease: &Lease,
-    look: &mut Look,
+    scan: &mut Scan,
 ) -> Result<(), EngineError> {
     let gone = key.updated_at.rfc3339();
     let comment = format!("Revoked by rekeyd: seen at {gone} that its provider no longer has this key.");
     let resolved = leak.source.resolve(leak.finding.number, &comment, engine.parts.call_timeout).await;
     if let Err(failure) = resolved {
-        look.troubles.insert(leak.source.place(), failure);
+        scan.troubles.insert(leak.source.place(), failure);
         return Ok(());
     }
     let entry = engine.entry("leak.resolved", leak.place(), &alerts::subject(key));
@@ -264,7 +264,7 @@ async fn close_leak(
 }
 
 /// Alerts about keys that we do not hold and an account has.
-async fn listed(engine: &Engine, leaks: &[&Leak<'_>], look: &mut Look) -> Vec<NewAlert> {
+async fn listed(engine: &Engine, leaks: &[&Leak<'_>], scan: &mut Scan) -> Vec<NewAlert> {
     if leaks.is_empty() {
         return Vec::new();
     }
@@ -274,7 +274,7 @@ async fn listed(engine: &Engine, leaks: &[&Leak<'_>], look: &mut Look) -> Vec<Ne
             Ok(reply) => listings.push((account, reply.value)),
             Err(failure) => {
                 tracing::warn!(account = %account.name, %failure, "no listing to look for leaked keys in");
-                look.partial = true;
+                scan.partial = true;
             }
         }
     }
@@ -293,13 +293,13 @@ async fn conclude(
     engine: &Engine,
     lease: &Lease,
     asked_at: Timestamp,
-    look: Look,
+    scan: Scan,
 ) -> Result<(), EngineError> {
     let store = &engine.parts.store;
     let before: Memory = store.provider_health(MEMORY).await?;
     let mut memory = Memory { at: Some(asked_at), failures: BTreeMap::new() };
     let mut changes = Vec::new();
-    for (place, failure) in &look.troubles {
+    for (place, failure) in &scan.troubles {
         tracing::warn!(repository = %place, %failure, hint = failure.hint, "secret scanning");
         let failures = before.failures.get(place).unwrap_or(&0).saturating_add(1);
         memory.failures.insert(place.clone(), failures);
@@ -308,17 +308,17 @@ async fn conclude(
         }
     }
     for subject in store.open_subjects(Kind::LeakScanFailed).await? {
-        if !look.troubles.keys().any(|place| scan_subject(place) == subject) {
+        if !scan.troubles.keys().any(|place| scan_subject(place) == subject) {
             changes.push(Change::Resolve { kind: Kind::LeakScanFailed, subject });
         }
     }
     for subject in store.open_subjects(Kind::LeakDetected).await? {
-        let stands = look.standing.iter().any(|alert| alert.subject == subject);
-        if !stands && !look.partial && !ends_with_runs(&subject) {
+        let stands = scan.standing.iter().any(|alert| alert.subject == subject);
+        if !stands && !scan.partial && !ends_with_runs(&subject) {
             changes.push(Change::Resolve { kind: Kind::LeakDetected, subject });
         }
     }
-    changes.extend(look.standing.into_iter().map(Change::Alert));
+    changes.extend(scan.standing.into_iter().map(Change::Alert));
     changes.push(Change::ProviderHealth { subject: MEMORY.to_owned(), doc: json!(memory) });
     Ok(store.commit(lease, &changes).await?)
 }

@@ -16,7 +16,7 @@ use crate::engine::passes::{accounts, heal, incident};
 use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::testing::probing::Subject;
-use crate::engine::testing::record::{Folded, Look};
+use crate::engine::testing::record::{Folded, Sighting};
 use crate::engine::testing::{endpoint, probing, record};
 use crate::engine::{Engine, EngineError, lease};
 use crate::store::{Change, KeyRow, Lease, ProviderRow};
@@ -142,7 +142,7 @@ async fn commit_provider(
         let folded: Vec<Folded> = rows
             .into_iter()
             .filter_map(|row| {
-                let look = Look::new(looks.get(&row.id)?.clone(), occasion);
+                let look = Sighting::new(looks.get(&row.id)?.clone(), occasion);
                 let now = Stamp { ours: now, theirs: look.seen.date };
                 Some(record::fold(engine, row, &look, now))
             })

@@ -9,7 +9,7 @@ use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
 use crate::domain::rotation::{Event, KeyRef, Level, Run};
 use crate::domain::secret::Secret;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Timestamp, backoff};
 use crate::engine::publish::{address, drift};
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit};
@@ -354,7 +354,7 @@ fn not_proved(
 ) -> (String, Option<NewAlert>) {
     fact.attempts += 1;
     // A second is what vendors' times are made of; then twice as long each time, up to a minute.
-    let wait = Span::seconds(1 << (fact.attempts - 1).min(6)).min(Span::minutes(1));
+    let wait = backoff(Span::seconds(1), Span::minutes(1), fact.attempts - 1);
     fact.not_before = session.engine.clock().now().plus(wait);
     if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
         fact.level = Level::Intended;

@@ -40,7 +40,7 @@ pub(crate) enum Killed {
 }
 
 /// Whose kill it is.
-pub(crate) struct Target<'a> {
+pub(crate) struct KillTarget<'a> {
     pub(crate) hash: &'a str,
     pub(crate) kill: Kill,
     pub(crate) urgent: bool,
@@ -58,7 +58,7 @@ pub(crate) async fn kill(
     kill: Kill,
     urgent: bool,
 ) -> Result<Performed, EngineError> {
-    let target = Target { hash: &key.hash, kill, urgent, stray: false, run: Some(run) };
+    let target = KillTarget { hash: &key.hash, kill, urgent, stray: false, run: Some(run) };
     let killed = try_kill(session, &target).await?;
     // The intent may have been committed with the run: go on from what the store has.
     let run = session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
@@ -153,7 +153,10 @@ pub(crate) fn refusal_alert(session: &Session<'_>, refusal: &Refusal) -> Option<
 }
 
 /// Proofs, listing, guard and intent in one transaction, call, read back.
-pub(crate) async fn try_kill(session: &mut Session<'_>, target: &Target<'_>) -> Result<Killed, EngineError> {
+pub(crate) async fn try_kill(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Killed, EngineError> {
     prove_holders(session, target.hash).await?;
     if let Err(failure) = listing::list(session).await? {
         return Ok(Killed::Later(failure));
@@ -178,7 +181,7 @@ pub(crate) async fn try_kill(session: &mut Session<'_>, target: &Target<'_>) -> 
 }
 
 /// The unsettled effect of the same kind on the same key, or a new one.
-async fn kill_effect(session: &Session<'_>, target: &Target<'_>) -> Result<NewEffect, EngineError> {
+async fn kill_effect(session: &Session<'_>, target: &KillTarget<'_>) -> Result<NewEffect, EngineError> {
     let kind = match target.kill {
         Kill::Disable => EffectKind::Disable,
         Kill::Delete => EffectKind::Delete,
@@ -197,7 +200,7 @@ async fn kill_effect(session: &Session<'_>, target: &Target<'_>) -> Result<NewEf
 /// What the fresh listing says already: gone, or disabled. Ours when an intent of ours is in the journal.
 async fn already(
     session: &mut Session<'_>,
-    target: &Target<'_>,
+    target: &KillTarget<'_>,
     effect: &NewEffect,
 ) -> Result<Option<Killed>, EngineError> {
     let seen = session.listing.as_ref().and_then(|listing| listing.key(target.hash)).map(|key| key.disabled);
@@ -223,7 +226,7 @@ async fn already(
 /// The guard decides on the rows of the transaction that commits the intent.
 async fn commit_intent(
     session: &Session<'_>,
-    target: &Target<'_>,
+    target: &KillTarget<'_>,
     effect: &NewEffect,
 ) -> Result<Guarded<Refusal>, EngineError> {
     let listing = session.listing.as_ref().expect("listed just before");
@@ -276,7 +279,7 @@ async fn commit_intent(
 /// Read back: only what the provider shows afterwards counts.
 async fn settle_kill(
     session: &mut Session<'_>,
-    target: &Target<'_>,
+    target: &KillTarget<'_>,
     effect: &NewEffect,
     answered: Result<(), Failure>,
 ) -> Result<Killed, EngineError> {
@@ -309,7 +312,10 @@ async fn settle_kill(
 }
 
 /// Where the secret is held: does the provider refuse it now? Evidence only; refusal may lag.
-async fn refused_now(session: &mut Session<'_>, target: &Target<'_>) -> Result<Option<bool>, EngineError> {
+async fn refused_now(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Option<bool>, EngineError> {
     let Some(row) = keys::stored_key(session, target.hash).await? else { return Ok(None) };
     let Some(secret) = session.engine.open(&row)? else { return Ok(None) };
     let deadline = session.deadline().await?;

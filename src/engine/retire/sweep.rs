@@ -6,7 +6,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::engine::EngineError;
 use crate::engine::retire::kill;
-use crate::engine::retire::kill::{Killed, Target};
+use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, listing};
 use crate::store::Change;
 
@@ -18,7 +18,7 @@ async fn remove_stray(
     urgent: bool,
 ) -> Result<bool, EngineError> {
     for kill in [Kill::Disable, Kill::Delete] {
-        let target = Target { hash: &stray.hash, kill, urgent, stray: true, run: None };
+        let target = KillTarget { hash: &stray.hash, kill, urgent, stray: true, run: None };
         match kill::try_kill(session, &target).await? {
             Killed::Done | Killed::Already(_) => {}
             Killed::EnabledAgain => return Ok(false),

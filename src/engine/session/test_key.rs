@@ -8,7 +8,7 @@ use crate::domain::verdict::{Judgement, Observation, Occasion, Outcome};
 use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::testing::record;
-use crate::engine::testing::record::Look;
+use crate::engine::testing::record::Sighting;
 use crate::store::{Change, KeyRow};
 
 /// One test of a stored key; commits what it showed ([`crate::engine::testing::record`]). `asked`: it must be as it was asked
@@ -22,7 +22,7 @@ pub(crate) async fn test_key(
     let look = match session.engine.open(row)? {
         None => {
             let seen = Observation::new(Judgement::UNEXPECTED, "nobody has its secret");
-            Look::new(seen, Occasion::Extra)
+            Sighting::new(seen, Occasion::Extra)
         }
         Some(secret) => probe(session, row, &secret, asked, chat).await?,
     };
@@ -42,13 +42,13 @@ async fn probe(
     secret: &Secret,
     asked: Option<&KeySpec>,
     chat: Option<&str>,
-) -> Result<Look, EngineError> {
+) -> Result<Sighting, EngineError> {
     let deadline = session.deadline().await?;
     let (kind, base) = (&session.account.provider, Some(&session.account.base_url));
     let seen = session.engine.parts.tester.test(kind, base, secret, &row.settings, deadline).await;
     session.note_date(seen.date);
     let valid = seen.outcome() == Outcome::Valid;
-    let mut look = Look::new(seen, Occasion::Extra);
+    let mut look = Sighting::new(seen, Occasion::Extra);
     if valid && let Some(asked) = asked {
         look.result = compare(session, secret, asked).await?;
     }

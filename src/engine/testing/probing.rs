@@ -60,9 +60,8 @@ impl Errand {
 }
 
 /// Once to 1.4 times the spacing: ±20 % around the middle, and never less than was asked for.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds")]
 fn jittered(spacing: Span, fraction: f64) -> Span {
-    Span((spacing.0 as f64 * (1.0 + 0.4 * fraction)) as i64)
+    Span(spacing.0 + spacing.portion(0.4 * fraction).0)
 }
 
 /// Tests all of them. A test that dies with its task is missing in the answer.

@@ -10,14 +10,14 @@ use crate::store::{Change, KeyRow, Role};
 
 /// One look at one key.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
+pub(crate) struct Sighting {
     pub(crate) seen: Observation,
     pub(crate) why: Occasion,
     /// What it comes to for a run, where that is more than the observation says.
     pub(crate) result: Option<TestResult>,
 }
 
-impl Look {
+impl Sighting {
     /// Nothing but an observation.
     pub(crate) fn new(seen: Observation, why: Occasion) -> Self {
         Self { seen, why, result: None }
@@ -59,7 +59,7 @@ impl Folded {
 }
 
 /// Takes one look in. Pure but for the clock that `now` was read from.
-pub(crate) fn fold(engine: &Engine, row: KeyRow, look: &Look, now: Stamp) -> Folded {
+pub(crate) fn fold(engine: &Engine, row: KeyRow, look: &Sighting, now: Stamp) -> Folded {
     let step = row.health.observe(&look.seen, look.why, now.ours, engine.parts.confirm_after);
     let result = look.result();
     let refused_since = match &result {

@@ -1,6 +1,6 @@
 //! The rows of the catalog, in the order of providers.md.
 
-use super::{Auth, Entry, KeyForm, Probe, Rest, Verb, rules};
+use super::{Auth, CatalogRow, KeyForm, Probe, Rest, Verb, rules};
 use crate::domain::time::Span;
 use crate::domain::verdict::rule::Sign;
 
@@ -24,7 +24,7 @@ const fn form(prefix: &'static str, rest: Rest) -> KeyForm {
 }
 
 /// What a row is unless it says otherwise: tested, and rotated with an admin's help.
-const ROW: Entry = Entry {
+const ROW: CatalogRow = CatalogRow {
     name: "",
     title: "",
     description: "",
@@ -46,8 +46,8 @@ const ROW: Entry = Entry {
 const NO_ERROR: Sign = Sign::All(&[Sign::Json, Sign::Absent("/error"), Sign::Absent("/detail")]);
 
 /// Every provider.
-pub const CATALOG: &[Entry] = &[
-    Entry {
+pub const CATALOG: &[CatalogRow] = &[
+    CatalogRow {
         name: "openrouter",
         title: "OpenRouter",
         description: "One API for the models of many vendors; keys are issued and rotated by rekeyd",
@@ -63,7 +63,7 @@ pub const CATALOG: &[Entry] = &[
         capabilities: &["test", "rotate", "create", "list", "disable", "delete", "limit"],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "openai",
         title: "OpenAI",
         description: "GPT, reasoning, image and audio models",
@@ -80,7 +80,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "anthropic",
         title: "Anthropic",
         description: "Claude models",
@@ -95,7 +95,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("sk-ant-api03-", Rest::Any), form("sk-ant-admin01-", Rest::Any)],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "google",
         title: "Google AI",
         description: "Gemini models",
@@ -108,7 +108,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("AIza", Rest::Long(35)), form("AQ.", Rest::Any)],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "cohere",
         title: "Cohere",
         description: "Command, Embed and Rerank models",
@@ -122,7 +122,7 @@ pub const CATALOG: &[Entry] = &[
         min_interval: Some(Span::hours(6)),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "groq",
         title: "Groq",
         description: "Open models on fast inference hardware",
@@ -134,7 +134,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "together",
         title: "Together AI",
         description: "Open models, serverless and dedicated",
@@ -148,7 +148,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "mistral",
         title: "Mistral AI",
         description: "Mistral and Codestral models",
@@ -160,7 +160,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "deepinfra",
         title: "DeepInfra",
         description: "Open models, serverless",
@@ -174,7 +174,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("openai/chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "perplexity",
         title: "Perplexity",
         description: "Sonar models with web search",
@@ -189,7 +189,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "runway",
         title: "Runway",
         description: "Video and image models",
@@ -202,7 +202,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("key_", Rest::Any)],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "custom",
         title: "Custom",
         description: "Any OpenAI-compatible endpoint, by its base URL",
@@ -214,7 +214,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "xai",
         title: "xAI",
         description: "Grok models",
@@ -232,7 +232,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "deepseek",
         title: "DeepSeek",
         description: "DeepSeek models",
@@ -246,7 +246,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "fireworks",
         title: "Fireworks AI",
         description: "Open models, serverless and on demand",
@@ -258,7 +258,7 @@ pub const CATALOG: &[Entry] = &[
         chat: Some("chat/completions"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "huggingface",
         title: "Hugging Face",
         description: "Inference providers and the model hub",
@@ -272,7 +272,7 @@ pub const CATALOG: &[Entry] = &[
         expires: Some("/auth/expiresAt"),
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "replicate",
         title: "Replicate",
         description: "Image, video and open models",
@@ -285,7 +285,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("r8_", Rest::Long(37))],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "elevenlabs",
         title: "ElevenLabs",
         description: "Speech and voice models",
@@ -298,7 +298,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("sk_", Rest::Hex(48))],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "stability",
         title: "Stability AI",
         description: "Image and video models",
@@ -311,7 +311,7 @@ pub const CATALOG: &[Entry] = &[
         forms: &[form("sk-", Rest::Long(48))],
         ..ROW
     },
-    Entry {
+    CatalogRow {
         name: "cerebras",
         title: "Cerebras",
         description: "Open models on wafer-scale hardware",

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::rule::{Seen, Sign, judge};
 use crate::domain::verdict::{Judgement, Observation, Outcome};
 use crate::net::{Answer, sentence};
-use crate::provider::catalog::Entry;
+use crate::provider::catalog::CatalogRow;
 
 /// Where providers put the code of a failure, the most telling first.
 const CODES: [&str; 10] = [
@@ -38,12 +38,12 @@ const TEXTS: [&str; 8] = [
 
 /// What the answer to a provider's test shows of the key it was asked with. Every text is redacted and
 /// bounded.
-pub fn classify(entry: &Entry, answer: &Answer, key: &Secret) -> Observation {
+pub fn classify(entry: &CatalogRow, answer: &Answer, key: &Secret) -> Observation {
     classify_by(&entry.proof, entry, answer, key)
 }
 
 /// The same for a call with another proof than the test's.
-pub(super) fn classify_by(proof: &Sign, entry: &Entry, answer: &Answer, key: &Secret) -> Observation {
+pub(super) fn classify_by(proof: &Sign, entry: &CatalogRow, answer: &Answer, key: &Secret) -> Observation {
     let seen = Seen::read(answer.status, &answer.body);
     let judgement = judge(entry.rules, proof, &seen);
     let body = seen.body.as_ref();
@@ -57,7 +57,7 @@ pub(super) fn classify_by(proof: &Sign, entry: &Entry, answer: &Answer, key: &Se
     observation
 }
 
-fn expiry(entry: &Entry, body: &Value) -> Option<Timestamp> {
+fn expiry(entry: &CatalogRow, body: &Value) -> Option<Timestamp> {
     body.pointer(entry.expires?).and_then(Value::as_str).and_then(Timestamp::parse_rfc3339)
 }
 
@@ -70,7 +70,13 @@ fn code(body: &Value, key: &Secret) -> Option<String> {
     CODES.iter().filter_map(|at| body.pointer(at)?.as_str()).find(plain).map(str::to_owned)
 }
 
-fn detail(entry: &Entry, judgement: Judgement, status: u16, body: Option<&Value>, key: &Secret) -> String {
+fn detail(
+    entry: &CatalogRow,
+    judgement: Judgement,
+    status: u16,
+    body: Option<&Value>,
+    key: &Secret,
+) -> String {
     let title = entry.title;
     let words = body.and_then(|body| TEXTS.iter().find_map(|at| body.pointer(at)?.as_str()));
     match (judgement.outcome(), words) {

@@ -12,7 +12,7 @@ use super::super::world::Vendor;
 use super::access::{Allowance, Level, Permissions};
 use super::forge::Forge;
 use super::route::Route;
-use super::scope::{Place, Scope};
+use super::scope::{Owner, Scope};
 use super::shape;
 
 /// Versions of the API there are.
@@ -120,7 +120,7 @@ impl Forge {
         }
         let (has, needs) = demand_of(route, permissions);
         token.demand(has, needs)?;
-        if let Some(Place::Environment { repo, environment }) = scope_of(route).map(|scope| &scope.place)
+        if let Some(Owner::Environment { repo, environment }) = scope_of(route).map(|scope| &scope.place)
             && !self.has_environment(repo, environment)
         {
             return Err(shape::not_found());
@@ -189,8 +189,8 @@ fn place_of(route: &Route) -> (Option<&str>, Option<&str>) {
         Route::ReadOrg(org) => (None, Some(org)),
         Route::ListAlerts { repo, org } => (repo.as_deref(), org.as_deref()),
         _ => match scope_of(route).map(|scope| &scope.place) {
-            Some(Place::Repo(repo) | Place::Environment { repo, .. }) => (Some(repo), None),
-            Some(Place::Org(org)) => (None, Some(org)),
+            Some(Owner::Repo(repo) | Owner::Environment { repo, .. }) => (Some(repo), None),
+            Some(Owner::Org(org)) => (None, Some(org)),
             None => (None, None),
         },
     }

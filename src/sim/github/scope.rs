@@ -14,7 +14,7 @@ pub enum Store {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Owner {
     Repo(String),
     Environment { repo: String, environment: String },
     Org(String),
@@ -24,24 +24,24 @@ pub(super) enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
     pub(super) store: Store,
-    pub(super) place: Place,
+    pub(super) place: Owner,
 }
 
 impl Scope {
     /// The Actions secrets of a repository, `owner/name`.
     pub fn repo(full_name: &str) -> Self {
-        Self { store: Store::Actions, place: Place::Repo(full_name.to_lowercase()) }
+        Self { store: Store::Actions, place: Owner::Repo(full_name.to_lowercase()) }
     }
 
     /// The secrets of an environment of a repository.
     pub fn environment(repo: &str, environment: &str) -> Self {
         let (repo, environment) = (repo.to_lowercase(), environment.to_lowercase());
-        Self { store: Store::Actions, place: Place::Environment { repo, environment } }
+        Self { store: Store::Actions, place: Owner::Environment { repo, environment } }
     }
 
     /// The Actions secrets of an organisation.
     pub fn org(name: &str) -> Self {
-        Self { store: Store::Actions, place: Place::Org(name.to_lowercase()) }
+        Self { store: Store::Actions, place: Owner::Org(name.to_lowercase()) }
     }
 
     /// The same place's store for another reader; an environment has only the one.
@@ -66,18 +66,18 @@ impl Scope {
     /// What the token must be allowed here.
     pub(super) fn level(&self, permissions: &Permissions) -> Level {
         match (&self.place, self.store) {
-            (Place::Environment { .. }, _) => permissions.environments,
-            (Place::Repo(_), Store::Actions) => permissions.secrets,
-            (Place::Repo(_), Store::Dependabot) => permissions.dependabot_secrets,
-            (Place::Repo(_), Store::Codespaces) => permissions.codespaces_secrets,
-            (Place::Org(_), Store::Actions) => permissions.organization_secrets,
-            (Place::Org(_), Store::Dependabot) => permissions.organization_dependabot_secrets,
-            (Place::Org(_), Store::Codespaces) => permissions.organization_codespaces_secrets,
+            (Owner::Environment { .. }, _) => permissions.environments,
+            (Owner::Repo(_), Store::Actions) => permissions.secrets,
+            (Owner::Repo(_), Store::Dependabot) => permissions.dependabot_secrets,
+            (Owner::Repo(_), Store::Codespaces) => permissions.codespaces_secrets,
+            (Owner::Org(_), Store::Actions) => permissions.organization_secrets,
+            (Owner::Org(_), Store::Dependabot) => permissions.organization_dependabot_secrets,
+            (Owner::Org(_), Store::Codespaces) => permissions.organization_codespaces_secrets,
         }
     }
 
     /// Whether the store is an organisation's.
     pub(super) fn is_org(&self) -> bool {
-        matches!(self.place, Place::Org(_))
+        matches!(self.place, Owner::Org(_))
     }
 }

@@ -1,13 +1,12 @@
 //! The real binary with an application's database.
 
-use std::time::Duration;
-
 use rekeyd::domain::secret::Secret;
 use rekeyd::domain::time::Span;
 use rekeyd::engine::{commands, passes};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use crate::support::wait::until;
 use crate::support::{Db, Office, World, on_both_databases};
 
 /// The destination; `more` are lines of it.
@@ -22,16 +21,6 @@ fn configure(world: &World, app: &App, more: &str, destinations: &str) {
 
 async fn handed_out(app: &App, number: u32) -> Option<String> {
     app.asked_as("service_role", &format!("SELECT get_api_key('openrouter', {number})")).await.unwrap()
-}
-
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("not within a minute: {what}");
 }
 
 const BOTH: &str = r#"["agent-env", "app-database"]"#;
@@ -50,7 +39,7 @@ on_both_databases! {
         world.rekeyd(&["destinations", "publish", "app-database"]).await.ok();
         assert_eq!(handed_out(&app, 1).await.as_deref(), Some(world.first.as_str()));
         let mut child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
-        eventually("the old key is disabled", async || {
+        until("the old key is disabled", async || {
             world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled
         }).await;
         let new = handed_out(&app, 1).await.unwrap();
@@ -59,7 +48,7 @@ on_both_databases! {
         assert!(!row.disabled && !row.deleted);
         child.start_kill().unwrap();
         child.wait().await.unwrap();
-        eventually("the rollback gets the lease", async || {
+        until("the rollback gets the lease", async || {
             world.rekeyd(&["rotations", "rollback", "production"]).await.status == 0
         }).await;
         assert_eq!(handed_out(&app, 1).await.as_deref(), Some(world.first.as_str()), "the old generation is back");
@@ -85,7 +74,7 @@ async fn manual_keys_and_verdicts_are_carried_over() {
             .ok();
     }
     let mut daemon = world.serve();
-    eventually("both keys are mirrored", async || {
+    until("both keys are mirrored", async || {
         handed_out(&app, 1).await.as_ref() == Some(&keys[0])
             && handed_out(&app, 2).await.as_ref() == Some(&keys[1])
     })
@@ -94,11 +83,11 @@ async fn manual_keys_and_verdicts_are_carried_over() {
     assert_eq!(best().await.as_ref(), Some(&keys[0]));
     let hash = Secret::new(keys[0].clone()).sha256_hex();
     world.openrouter.edit_key(&hash, |row| row.disabled = true);
-    eventually("a dead key is not handed out", async || best().await.as_ref() == Some(&keys[1])).await;
+    until("a dead key is not handed out", async || best().await.as_ref() == Some(&keys[1])).await;
     let status = "SELECT status FROM provider_api_keys WHERE key_number = 1";
     assert_eq!(app.ask(status).await.as_deref(), Some("invalid"));
     world.rekeyd(&["keys", "delete", "openrouter", "2", "--yes"]).await.ok();
-    eventually("a removed key is not handed out", async || handed_out(&app, 2).await.is_none()).await;
+    until("a removed key is not handed out", async || handed_out(&app, 2).await.is_none()).await;
     let kept = "SELECT count(*)::text FROM provider_api_keys";
     assert_eq!(app.ask(kept).await.as_deref(), Some("2"), "its row is only inactive");
     daemon.kill().await.unwrap();
@@ -112,7 +101,7 @@ async fn a_mirrored_key_is_adopted_only_by_a_rotation_that_reaches_its_mirror() 
     configure(&world, &app, "key_number = 7\nmirror = true\n", r#"["agent-env"]"#);
     world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &world.first).await.ok();
     let mut daemon = world.serve();
-    eventually("it is mirrored", async || handed_out(&app, 1).await.as_ref() == Some(&world.first)).await;
+    until("it is mirrored", async || handed_out(&app, 1).await.as_ref() == Some(&world.first)).await;
     daemon.kill().await.unwrap();
     let adopt = ["rotations", "adopt", "production", "--secret-stdin"];
     for destinations in [r#"["agent-env"]"#, BOTH] {
@@ -190,7 +179,7 @@ async fn a_mirror_does_not_write_over_a_key_that_only_the_application_has() {
     let key = world.openrouter.new_regular_key("one");
     world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &key).await.ok();
     let mut daemon = world.serve();
-    eventually("people are told", async || {
+    until("people are told", async || {
         let alerts = world.rekeyd(&["alerts", "list", "--json"]).await.ok().json();
         alerts.to_string().contains("destination_drift")
     })
@@ -201,7 +190,7 @@ async fn a_mirror_does_not_write_over_a_key_that_only_the_application_has() {
     daemon.kill().await.unwrap();
     configure(&world, &app, "key_number = 7\nmirror = true\non_drift = \"overwrite\"\n", r#"["agent-env"]"#);
     let mut daemon = world.serve();
-    eventually("the operator said so", async || handed_out(&app, 1).await.as_ref() == Some(&key)).await;
+    until("the operator said so", async || handed_out(&app, 1).await.as_ref() == Some(&key)).await;
     daemon.kill().await.unwrap();
 }
 
@@ -219,11 +208,11 @@ async fn a_key_of_a_rotation_that_dies_is_not_handed_out() {
     assert!(handed_out(&app, 1).await.is_some());
     let mut daemon = world.serve();
     world.openrouter.edit_key(&world.first_hash(), |row| row.disabled = true);
-    eventually("its verdict is carried over", async || handed_out(&app, 1).await.is_none()).await;
+    until("its verdict is carried over", async || handed_out(&app, 1).await.is_none()).await;
     let row = app.ask("SELECT concat_ws('|', status, is_active, generation) FROM provider_api_keys").await;
     assert_eq!(row.as_deref(), Some("invalid|t|1"));
     world.openrouter.edit_key(&world.first_hash(), |row| row.disabled = false);
-    eventually("it works again", async || handed_out(&app, 1).await.as_deref() == Some(&world.first)).await;
+    until("it works again", async || handed_out(&app, 1).await.as_deref() == Some(&world.first)).await;
     daemon.kill().await.unwrap();
 }
 

@@ -12,7 +12,7 @@ use sqlx::Row;
 
 use super::invariants::{Proof, Watch, invariants};
 use super::weather::session;
-use super::{fault, ledger, reconfigure, runs_in, serve, signal, stop, until};
+use super::{at_rest, fault, ledger, reconfigure, runs_in, serve, signal, stop, until};
 use crate::support::world::{REPOSITORY, SECRET};
 use crate::support::{Ahead, Db, World};
 
@@ -50,16 +50,6 @@ fault! {
         assert_eq!(world.living().len(), 1);
         invariants(&world, "many started together").await
     }
-}
-
-/// Nothing runs and, by [`NEVER`], nothing is due.
-pub async fn at_rest(world: &World) {
-    until("at rest", async || {
-        let rotation = world.rotation().await;
-        let due = rotation["next_due_at"].as_str().unwrap_or_default();
-        rotation["state"] == "idle" && due.contains("-02-29T03:")
-    })
-    .await;
 }
 
 /// The owner is stopped with this call in flight; another takes over; the call lands late; the owner goes on.

@@ -9,9 +9,9 @@ use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::smtp::Mailbox;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::crowd::{NEVER, OFTEN, at_rest};
+use super::crowd::{NEVER, OFTEN};
 use super::invariants::{Watch, invariants};
-use super::{alerts, ledger, reconfigure, rotate, runs_in, serve, signal, stop, until};
+use super::{alerts, at_rest, ledger, reconfigure, rotate, runs_in, serve, signal, stop, until};
 use crate::support::office::email;
 use crate::support::{Db, World};
 

@@ -9,9 +9,9 @@ use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::smtp::Mailbox;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
-use super::crowd::{NEVER, OFTEN, at_rest};
+use super::crowd::{NEVER, OFTEN};
 use super::invariants::{Before, Proof, Watch, invariants, invariants_since};
-use super::{alerts, ended, fault, ledger, reconfigure, rotate, runs_in, serve, stop, until};
+use super::{alerts, at_rest, ended, fault, ledger, reconfigure, rotate, runs_in, serve, stop, until};
 use crate::support::office::email;
 use crate::support::{Ahead, Db, World};
 

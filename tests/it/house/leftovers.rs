@@ -26,9 +26,30 @@ fn unread(modules: &[Module]) -> Vec<String> {
     unread.map(|(module, field)| format!("{}: nothing reads `{field}`", module.file)).collect()
 }
 
+/// Fields of the file that no setting is called like, and what becomes of them.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("app", "one of the two ways to a repository"),
+    ("rotation", "the scope of a route"),
+    ("trusted_proxies", "refused unless it is empty: nobody asks who calls"),
+    ("allow_private_endpoints", "refused unless it is false: no endpoint comes through an API"),
+];
+
+/// Fields of the file that do not get into the settings.
+fn lost(modules: &[Module]) -> Vec<String> {
+    let fields = |folder: &str| {
+        let within = modules.iter().filter(|module| module.is_in(&["config", folder]));
+        within.flat_map(Module::fields).collect::<BTreeSet<_>>()
+    };
+    let (file, settings) = (fields("file"), fields("settings"));
+    let otherwise = |field: &String| OTHERWISE.iter().any(|(known, _)| known == field);
+    let lost = file.difference(&settings).filter(|field| !otherwise(field));
+    lost.map(|field| format!("`{field}` of the file becomes no setting")).collect()
+}
+
 #[test]
 fn every_setting_is_read_outside_of_the_configuration() {
     none(&unread(&everything()));
+    none(&lost(&everything()));
 }
 
 #[test]
@@ -44,7 +65,14 @@ fn planted_settings_that_nobody_reads_are_seen() {
         "use crate::config::A; fn f(a: A) { a.used; let B::C { shown } = b; }",
     );
     let net = Module::parse(&["net"], "net.rs", "fn f(a: X) { a.unused; }");
-    assert_eq!(unread(&[settings, app, net]), ["planted.rs: nothing reads `unused`"]);
+    let file = Module::parse(
+        &["config", "file", "service"],
+        "file.rs",
+        "pub struct A { pub used: String, pub app: u8, pub gone: String }",
+    );
+    let all = [settings, app, net, file];
+    assert_eq!(unread(&all), ["planted.rs: nothing reads `unused`"]);
+    assert_eq!(lost(&all), ["`gone` of the file becomes no setting"]);
 }
 
 // --- snapshots -----------------------------------------------------------------------------------------------------

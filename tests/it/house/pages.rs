@@ -142,7 +142,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// Pages: `rotation.md`.
 pub(super) fn cited_pages(text: &str) -> BTreeSet<String> {
-    words(text).filter(|word| word.len() > 3 && word.ends_with(".md")).map(str::to_owned).collect()
+    words(text).filter(|word| super::texts::is_page(word)).map(str::to_owned).collect()
 }
 
 /// Rules and invariants: `R12`, and both ends of `I1–I10`.

@@ -1,13 +1,13 @@
 //! What a person publishes again; and the step after a proved write, when it fails.
 
-use std::time::Duration;
-
 use rekeyd::sim::github::Permissions;
 use rekeyd::sim::vercel::{ReadyState, Vercel};
 use rekeyd::store::{AlertRow, Store};
 use serde_json::Value;
 
-use super::{at_rest, drifts, eventually, open, write_by_hand};
+use super::{at_rest, drifts, open, write_by_hand};
+use crate::support::ledger::runs;
+use crate::support::wait::until;
 use crate::support::world::SECRET;
 use crate::support::{Db, World, on_both_databases};
 
@@ -28,13 +28,7 @@ async fn failures_told(world: &World) -> Vec<AlertRow> {
 
 /// The daemon brings the open run to its end.
 async fn run_ends(world: &World) {
-    for _ in 0..600 {
-        if world.newest_run().await["outcome"] == "done" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{:#}", world.newest_run().await);
+    until("the run ends", async || runs(world).await[0] == "done").await;
 }
 
 /// A destination as `destinations list --json` has it.
@@ -49,7 +43,7 @@ on_both_databases! {
         let current = world.in_file().unwrap();
         write_by_hand(&world, "by-hand");
         let mut daemon = world.serve();
-        eventually(&world, "told", async || open(&drifts(&world).await, "agent-env") == 1).await;
+        until("told", async || open(&drifts(&world).await, "agent-env") == 1).await;
         daemon.kill().await.unwrap();
         assert!(listed(&world, "agent-env").await["drift"].is_string());
         let table = world.rekeyd(&["destinations", "list"]).await.ok();
@@ -79,12 +73,12 @@ on_both_databases! {
         world.configure();
         world.adopt().await;
         let mut daemon = world.serve();
-        eventually(&world, "the adopted key is seen", async || {
+        until("the adopted key is seen", async || {
             listed(&world, "agent-env").await["level"] == "confirmed"
         })
         .await;
         write_by_hand(&world, "by-hand");
-        eventually(&world, "told", async || open(&drifts(&world).await, "agent-env") == 1).await;
+        until("told", async || open(&drifts(&world).await, "agent-env") == 1).await;
         daemon.kill().await.unwrap();
         world.rekeyd(&["rotations", "run", "production"]).await;
         let run = world.newest_run().await;
@@ -141,7 +135,7 @@ async fn a_redeploy_that_fails_is_told_and_keeps_the_old_key_until_the_run_is_re
     vercel.settings(|settings| settings.outcome = ReadyState::Error);
     let mut daemon = world.serve();
     world.rekeyd(&["rotations", "run", "production"]).await;
-    eventually(&world, "told", async || !failures_told(&world).await.is_empty()).await;
+    until("told", async || !failures_told(&world).await.is_empty()).await;
     let told = failures_told(&world).await.remove(0);
     assert_eq!(told.subject, "destination vercel-app");
     for said in [

@@ -1,7 +1,9 @@
 //! A world to test in.
 
 pub mod database;
+pub mod ledger;
 pub mod office;
+pub mod wait;
 pub mod world;
 
 pub use database::{Database, Db};

@@ -28,7 +28,7 @@ use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::domain::verdict::Occasion;
 use crate::engine::publish::address;
 use crate::engine::session::keys;
-use crate::engine::testing::record::Look;
+use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
 use crate::engine::{Engine, EngineError, Place};
 use crate::net::Deadline;
@@ -198,7 +198,7 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
     let tester = &engine.parts.tester;
     let seen = tester.test(&provider.kind, base.as_ref(), &secret, &row.settings, deadline).await;
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
-    let look = Look::new(seen, Occasion::Extra);
+    let look = Sighting::new(seen, Occasion::Extra);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().map(|row| record::fold(engine, row, &look, now));

@@ -1,8 +1,8 @@
 //! The whole story, told against the simulator.
 
+use super::super::*;
 use super::refusals::private_key;
-use super::tests::{delivery, repository, spec};
-use super::*;
+use super::{delivery, repository, spec};
 use crate::destination::{Standing, shown};
 use crate::domain::secret::Secret;
 use crate::net::testing::{client, soon};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rekeyd::domain::time::Timestamp;
 use serde_json::Value;
 use sqlx::any::{AnyRow, install_default_drivers};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
@@ -71,6 +72,40 @@ pub async fn rows(world: &World, sql: &str) -> Vec<AnyRow> {
     let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     rows
+}
+
+/// How many runs are open.
+pub async fn open_runs(world: &World) -> usize {
+    rows(world, "SELECT id FROM runs WHERE is_open = 1").await.len()
+}
+
+/// States of all runs, newest first.
+pub async fn runs(world: &World) -> Vec<String> {
+    let rows = rows(world, "SELECT state FROM runs ORDER BY id DESC").await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Runs in these states.
+pub async fn runs_in(world: &World, states: &[&str]) -> usize {
+    runs(world).await.iter().filter(|state| states.contains(&state.as_str())).count()
+}
+
+/// When the rotation is due next.
+pub async fn due(world: &World) -> Option<Timestamp> {
+    let rows = rows(world, "SELECT next_due_at FROM rotations WHERE name = 'production'").await;
+    rows.first().and_then(|row| row.get::<Option<i64>, _>(0)).map(Timestamp)
+}
+
+/// Kinds of the open alerts.
+pub async fn alerts(world: &World) -> Vec<String> {
+    let rows = rows(world, "SELECT kind FROM alerts WHERE resolved_at IS NULL").await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Leases that somebody holds.
+pub async fn held_leases(world: &World) -> Vec<String> {
+    let rows = rows(world, "SELECT resource FROM leases WHERE expires_at > 0").await;
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 impl Ledger {

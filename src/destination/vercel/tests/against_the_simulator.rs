@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::*;
+use super::super::*;
 use crate::net::testing::{client, soon};
 use crate::sim::fault::{Act, When};
 use crate::sim::vercel as sim;

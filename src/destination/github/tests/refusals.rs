@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use crypto_box::SecretKey;
 use crypto_box::aead::OsRng;
 
-use super::tests::{at, delivery, played, public_key, repository, spec};
-use super::*;
+use super::super::*;
+use super::{at, delivery, played, public_key, repository, spec};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
 use crate::net::testing::{Act, Wire, client, soon};
