@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use answer::{Answer, BODY_CAP, sentence};
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, is_distrust};
 
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
@@ -185,7 +185,13 @@ impl Http {
         let elapsed = started.elapsed();
         match (head, body) {
             (Some(head), Ok(body)) => Ok(Answer::new(head, host, body, elapsed)),
-            (head, Err(kind)) => Err(Fault { elapsed, ..Fault::new(kind, host).after_head(head) }),
+            (head, Err(kind)) => {
+                let fault = Fault { elapsed, ..Fault::new(kind, host) };
+                Err(match head {
+                    Some(head) => head.before(fault),
+                    None => fault,
+                })
+            }
             (None, Ok(_)) => Err(Fault::new(FaultKind::Other, host)),
         }
     }

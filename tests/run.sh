@@ -62,7 +62,11 @@ start() {
     shift 2
     say "$name"
     set -m # a process group of its own
-    "$@" </dev/null >"${log:-/dev/stdout}" 2>"${log:-/dev/stderr}" &
+    if [[ -n $log ]]; then
+        "$@" </dev/null >"$log" 2>&1 &
+    else
+        "$@" </dev/null &
+    fi
     set +m
     names[$!]=$name logs[$!]=$log begins[$!]=$SECONDS
     note_groups
@@ -336,11 +340,11 @@ documentation() {
     RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --no-deps --document-private-items
 }
 
-# Tests mostly wait: many more of them at once than there are cores. All leave a line of what they proved; a table of
-# them ends what ran them.
+# Tests mostly wait: more of them at once than there are cores. All leave a line of what they proved; a table of them
+# ends what ran them.
 proofs=target/faults
 models=target/tmp/model
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
 
 build_tests() { cargo test --locked "$@" --no-run; }
 
@@ -414,6 +418,8 @@ part() {
 
 all() {
     local programs
+    # Hundreds of processes are started: with a little optimisation they cost less to run than that costs to compile.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1}
     step "format" cargo fmt --check
     beside "build" build_tests
     prepare "Python" need_python

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::disk::{Attributes, Found};
+use self::disk::{Attributes, Found, refused};
 use super::{Delivery, Destination, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
@@ -298,11 +298,6 @@ fn modified(found: &Found) -> Timestamp {
 fn changed(path: &std::path::Path, found: &Found, what: &str) -> String {
     let text = format!("{} {what} since {}", path.display(), modified(found).rfc3339());
     text.chars().take(300).collect()
-}
-
-/// Nothing was changed: something local is in the way.
-fn refused(text: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::NotSent, text)
 }
 
 /// The same failure, with the file named.

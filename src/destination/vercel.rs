@@ -10,6 +10,7 @@
 
 mod api;
 mod entries;
+mod evidence;
 mod proof;
 mod redeploy;
 mod variables;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use self::api::Api;
 use self::entries::overtaken;
-use self::proof::{Evidence, Written};
+use self::evidence::{Evidence, Written};
 use self::variables::{Entry, Target};
 use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};

@@ -86,6 +86,29 @@ impl RemoteKey {
     }
 }
 
+#[cfg(test)]
+impl RemoteKey {
+    /// An enabled key without limit or history, for tests.
+    pub(crate) fn sample(hash: &str) -> Self {
+        Self {
+            hash: hash.to_owned(),
+            name: String::new(),
+            label: String::new(),
+            disabled: false,
+            limit: None,
+            limit_remaining: None,
+            limit_reset: None,
+            include_byok_in_limit: false,
+            usage: MicroUsd(0),
+            byok_usage: MicroUsd(0),
+            last_used_at: None,
+            expires_at: None,
+            created_at: None,
+            workspace_id: None,
+        }
+    }
+}
+
 /// What a key says of itself: `GET /key`. Has no hash, name or disabled flag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CurrentKey {

@@ -17,10 +17,10 @@ pub mod tell;
 
 use serde::{Deserialize, Serialize};
 
-pub use health::{Change, Health, Occasion, Step};
+pub use health::{Change, Concern, Health, Occasion, Step};
 pub use observation::Observation;
 pub use rule::{Judgement, Rule};
-pub use tell::{Concern, Tell};
+pub use tell::Tell;
 
 /// What one test showed. As a name only: the evidence behind it is a [`Judgement`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

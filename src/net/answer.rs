@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::fault::FaultKind;
+use super::fault::{Fault, FaultKind};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::{Secret, redact};
 use crate::domain::time::{Span, Timestamp};
@@ -36,6 +36,11 @@ impl Head {
     pub(super) fn new(status: u16, headers: HeaderMap) -> Self {
         let date = text_of(&headers, &DATE).and_then(parse_date);
         Self { status, date, headers }
+    }
+
+    /// The fault that ended the call after it.
+    pub(super) fn before(&self, fault: Fault) -> Fault {
+        Fault { status: Some(self.status), date: self.date, ..fault }
     }
 }
 

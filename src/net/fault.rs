@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::answer::Head;
 use super::public::PrivateAddress;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::Timestamp;
@@ -88,12 +87,17 @@ impl FaultKind {
 }
 
 /// The links of an error chain. `io::Error` hides its own inner error from `source`, so it is opened here.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |&error| {
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
     })
+}
+
+/// True when the peer of another client (a database's driver) did not prove itself: a certificate that is not believed
+/// comes as an error of the socket.
+pub fn is_distrust(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(<dyn Error>::is::<rustls::Error>)
 }
 
 fn cause_kind(error: &(dyn Error + 'static)) -> Option<FaultKind> {
@@ -141,11 +145,6 @@ impl Fault {
     /// True when no connection was made: a test may then be tried once more.
     pub fn is_connect(&self) -> bool {
         matches!(self.kind, FaultKind::Dns | FaultKind::ConnectionRefused | FaultKind::Connect)
-    }
-
-    pub(super) fn after_head(self, head: Option<Head>) -> Self {
-        let Some(head) = head else { return self };
-        Self { status: Some(head.status), date: head.date, ..self }
     }
 }
 

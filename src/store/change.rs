@@ -4,15 +4,14 @@
 //! of a call, the run after it, the audit row and the alerts are one fact (I12).
 
 use super::audit::{self, Entry};
-use super::copies::{self, CopyRow};
 use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
 use super::keys::{self, KeyRow, NewKey, NewProvider};
 use super::leases::{self, Lease};
-use super::observations;
 use super::pool::Tx;
+use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, lives, rotations};
+use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::Run;
@@ -43,8 +42,8 @@ pub enum Change {
     Bury { id: String },
     /// A test of a key.
     Tested { id: String, facts: KeyFacts, health: Box<Health>, seen: Box<Observation> },
-    /// What tests remember of a provider or of a provisioning key.
-    ProviderHealth { subject: String, doc: serde_json::Value },
+    /// What is remembered from one pass to the next: [`Store::memory`].
+    Remember { subject: String, doc: serde_json::Value },
     /// What is known of a published provisioning key.
     ProvisioningCopy(Box<CopyRow>),
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
@@ -129,7 +128,7 @@ impl Store {
         ids.sort();
         let mut rows = Vec::new();
         for id in ids {
-            rows.extend(keys::lock(&mut tx, id).await?);
+            rows.extend(key_writes::lock(&mut tx, id).await?);
         }
         let nobody = Lease::nobody();
         for change in decide(rows)? {
@@ -251,17 +250,17 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Intend(effect) => effects::intend(tx, effect).await,
         Change::Settle { id, status, evidence } => effects::settle(tx, id, *status, evidence).await,
         Change::NewKey { provider, key } => {
-            lives::ensure_provider(tx, provider).await?;
-            lives::insert(tx, key).await
+            key_writes::ensure_provider(tx, provider).await?;
+            key_writes::insert(tx, key).await
         }
         Change::Adopt { id, rotation, generation, account, hash } => {
-            lives::adopt(tx, id, (rotation, *generation), (account, hash)).await
+            key_writes::adopt(tx, id, (rotation, *generation), (account, hash)).await
         }
-        Change::Promote { rotation, id } => lives::promote(tx, rotation, id).await,
-        Change::Bury { id } => lives::bury(tx, id).await,
-        Change::Tested { id, facts, health, seen } => lives::tested(tx, id, facts, health, seen).await,
-        Change::ProviderHealth { subject, doc } => observations::remember(tx, subject, doc).await,
-        Change::ProvisioningCopy(row) => copies::put(tx, row).await,
+        Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
+        Change::Bury { id } => key_writes::bury(tx, id).await,
+        Change::Tested { id, facts, health, seen } => key_writes::tested(tx, id, facts, health, seen).await,
+        Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
+        Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,

@@ -3,9 +3,8 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::audit::{self, Entry};
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, lives};
+use super::{Store, StoreError, from_json};
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
 use crate::domain::time::{Stamp, Timestamp};
 use crate::domain::verdict::Health;
@@ -285,77 +284,6 @@ impl Store {
             })
             .collect()
     }
-
-    /// Stores a key that belongs to no rotation yet, and its provider when that is new.
-    pub async fn add_key(
-        &self,
-        provider: &NewProvider,
-        key: &NewKey,
-        entry: &Entry,
-    ) -> Result<KeyRow, StoreError> {
-        let mut tx = self.pools.begin().await?;
-        lives::ensure_provider(&mut tx, provider).await?;
-        lives::insert(&mut tx, key).await?;
-        audit::write(&mut tx, entry).await?;
-        tx.commit().await?;
-        self.key(&key.id).await?.ok_or(StoreError::Corrupt("keys"))
-    }
-
-    /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
-    pub async fn remove_key(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
-        let mut tx = self.pools.begin().await?;
-        let done = sqlx::query("DELETE FROM keys WHERE id = $1 AND role = 'manual'")
-            .bind(id)
-            .execute(&mut *tx.inner)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
-        }
-        audit::write(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    /// Seals every stored secret anew: `seal` turns an old token into a new one, or `None` to leave it. Answers
-    /// how many tokens changed.
-    pub async fn reseal<E: From<StoreError>>(
-        &self,
-        entry: &Entry,
-        seal: impl Fn(&str) -> Result<Option<String>, E>,
-    ) -> Result<u64, E> {
-        let mut tx = self.pools.begin().await?;
-        let mut changed = 0;
-        let rows = sqlx::query("SELECT id, secret, api_secret FROM keys ORDER BY id")
-            .fetch_all(&mut *tx.inner)
-            .await
-            .map_err(StoreError::from)?;
-        for row in &rows {
-            let id: String = row.try_get("id").map_err(StoreError::from)?;
-            for (column, update) in [
-                ("secret", "UPDATE keys SET secret = $1 WHERE id = $2 AND secret = $3"),
-                ("api_secret", "UPDATE keys SET api_secret = $1 WHERE id = $2 AND api_secret = $3"),
-            ] {
-                let token: Option<String> = row.try_get(column).map_err(StoreError::from)?;
-                if let Some(token) = token
-                    && let Some(sealed) = seal(&token)?
-                {
-                    // Only over the token that was read: meanwhile the key may have been buried.
-                    let query = sqlx::query(update).bind(sealed).bind(&id).bind(&token);
-                    changed += query.execute(&mut *tx.inner).await.map_err(StoreError::from)?.rows_affected();
-                }
-            }
-        }
-        changed += super::meta::reseal(&mut tx, &seal).await?;
-        audit::write(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(changed)
-    }
-}
-
-/// Locks a row for the rest of the transaction, then reads it: nobody else's test comes in between.
-pub(super) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<KeyRow>, StoreError> {
-    sqlx::query("UPDATE keys SET id = id WHERE id = $1").bind(id).execute(&mut *tx.inner).await?;
-    read(tx, id).await
 }
 
 /// One key inside a transaction.

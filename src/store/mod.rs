@@ -2,23 +2,24 @@
 //!
 //! Reading order: [`pool`] (which database it is), [`leases`] (who may write), [`change`] (every write of the
 //! engine is a list of changes, committed in one transaction under a fence), then one file a table; what happens to a
-//! key's row is in [`lives`].
+//! key's row is in [`key_writes`].
 
 mod accounts;
 mod address;
 mod alerts;
 mod audit;
 pub mod change;
-mod copies;
 mod effects;
 mod holdings;
+mod key_writes;
 mod keys;
 mod leases;
-mod lives;
+mod memory;
 mod meta;
 mod observations;
 mod outbox;
 mod pool;
+mod provisioning_copies;
 mod rotations;
 mod runs;
 
@@ -29,7 +30,6 @@ pub use address::trusting;
 pub use alerts::AlertRow;
 pub use audit::{AuditRow, Entry};
 pub use change::{Change, Guarded, KillRows};
-pub use copies::CopyRow;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use holdings::HoldingRow;
 pub use keys::{KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
@@ -38,6 +38,7 @@ pub use meta::SchemaStatus;
 pub use observations::ObservationRow;
 pub use outbox::{Backlog, Channel, Due, NewMessage, OutboxRow};
 pub use pool::Kind;
+pub use provisioning_copies::CopyRow;
 pub use rotations::RotationRow;
 pub use runs::{NewRun, RunRow};
 

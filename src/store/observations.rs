@@ -1,10 +1,10 @@
-//! The history of tests, and what tests remember of whole providers.
+//! The history of tests.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, new_id, to_json};
+use super::{Store, StoreError, new_id};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Observation;
 
@@ -64,19 +64,6 @@ impl Store {
         tx.commit().await?;
         Ok(done.rows_affected())
     }
-
-    /// What tests remember under this subject.
-    pub async fn provider_health<T: serde::de::DeserializeOwned + Default>(
-        &self,
-        subject: &str,
-    ) -> Result<T, StoreError> {
-        let row = sqlx::query("SELECT doc FROM provider_health WHERE subject = $1")
-            .bind(subject)
-            .fetch_optional(self.pools.reader())
-            .await?;
-        let Some(row) = row else { return Ok(T::default()) };
-        from_json(&row.try_get::<String, _>("doc")?, "provider_health.doc")
-    }
 }
 
 pub(super) async fn insert(
@@ -100,19 +87,6 @@ pub(super) async fn insert(
     .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
     .bind(seen.retry_after.map(|span| span.0))
     .bind(&seen.detail)
-    .execute(&mut *tx.inner)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn remember(tx: &mut Tx, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO provider_health (subject, doc, updated_at) VALUES ($1, $2, $3)
-         ON CONFLICT (subject) DO UPDATE SET doc = excluded.doc, updated_at = excluded.updated_at",
-    )
-    .bind(subject)
-    .bind(to_json(doc))
-    .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
     Ok(())

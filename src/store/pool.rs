@@ -10,6 +10,7 @@ use sqlx::{AnyPool, ConnectOptions, Executor, Row, Transaction};
 
 use super::StoreError;
 use crate::domain::time::{Span, Timestamp};
+use crate::net::is_distrust;
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +226,7 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 _ => StoreError::Database(error),
             }
         }
-        _ if is_distrust(&error) => StoreError::Away(format!(
+        _ if matches!(error, sqlx::Error::Tls(_)) || is_distrust(&error) => StoreError::Away(format!(
             "it did not prove itself: {error} (the server must offer TLS, its certificate must name the host of the URL, \
              and its authority be known: `[network] ca_file`)"
         )),
@@ -235,17 +236,6 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
         | sqlx::Error::PoolClosed
         | sqlx::Error::Protocol(_) => StoreError::Away(error.to_string()),
         _ => StoreError::Database(error),
-    }
-}
-
-/// TLS failed: the driver gives a certificate that is not believed as an error of the socket.
-fn is_distrust(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Tls(_) => true,
-        sqlx::Error::Io(error) => {
-            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
-        }
-        _ => false,
     }
 }
 

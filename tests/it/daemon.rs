@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rekeyd::sim::fault::When;
 use serde_json::Value;
 use sqlx::{Connection, Executor};
@@ -48,7 +49,7 @@ on_both_databases! {
         until("a run that is done", async || runs_in(&world, &["done"]).await > 0).await;
         // From here on nothing is due, so that what is open comes to its end.
         reschedule(&world, NEVER);
-        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        signal(&daemon, Signal::SIGHUP);
         at_rest(&world).await;
         let all = world.rekeyd(&["runs", "list", "--json"]).await.ok().json();
         assert!(all.as_array().unwrap().iter().all(|run| run["trigger"] == "schedule"), "{all:?}");
@@ -112,10 +113,40 @@ async fn a_second_signal_does_not_wait() {
     let held = world.script.hold("create_key", When::After);
     let mut daemon = serve(&world).await;
     in_time("a key is made", held.arrived()).await;
-    signal(&daemon, nix::sys::signal::Signal::SIGTERM);
+    signal(&daemon, Signal::SIGTERM);
     logged(&world, "the call in flight is finished first", 1).await;
-    signal(&daemon, nix::sys::signal::Signal::SIGINT);
+    signal(&daemon, Signal::SIGINT);
     in_time("at once", daemon.wait()).await.unwrap();
+}
+
+/// Signals that the process listens for, by the kernel's word.
+fn listens_for(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+    caught & (1 << (signal as i32 - 1)) != 0
+}
+
+/// Somebody writes to the new database: the daemon waits, and hears meanwhile what it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_before_it_is_ready_is_not_lost() {
+    for name in [Signal::SIGHUP, Signal::SIGTERM] {
+        let world = World::new(Db::Sqlite).await;
+        let path = world.database.url.strip_prefix("sqlite:").unwrap().to_owned();
+        let mut writer = sqlx::SqliteConnection::connect(&format!("sqlite://{path}?mode=rwc")).await.unwrap();
+        writer.execute("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE").await.unwrap();
+        let mut daemon = world.serve();
+        let pid = daemon.id().unwrap();
+        until("it listens", async || listens_for(pid, name)).await;
+        signal(&daemon, name);
+        if name == Signal::SIGTERM {
+            assert!(in_time("it stops", daemon.wait()).await.unwrap().success());
+            continue;
+        }
+        writer.execute("COMMIT").await.unwrap();
+        logged(&world, "the configuration was read again", 1).await;
+        stop(daemon).await;
+    }
 }
 
 on_both_databases! {
@@ -129,7 +160,7 @@ on_both_databases! {
         let good = std::fs::read_to_string(&path).unwrap();
 
         std::fs::write(&path, good.replace("max_deletes_per_hour", "max_deletes_per_our")).unwrap();
-        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        signal(&daemon, Signal::SIGHUP);
         logged(&world, "the new configuration was rejected", 1).await;
         std::fs::write(&path, &good).unwrap();
         let rejected = async || {
@@ -141,7 +172,7 @@ on_both_databases! {
         // A good one: applied, and what needs a restart is named.
         let listen = good.replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"");
         std::fs::write(&path, listen.replace(NEVER, OFTEN)).unwrap();
-        signal(&daemon, nix::sys::signal::Signal::SIGHUP);
+        signal(&daemon, Signal::SIGHUP);
         logged(&world, "the configuration was read again", 1).await;
         logged(&world, "[server] listen", 1).await;
         until("resolved", async || rejected().await == 0).await;

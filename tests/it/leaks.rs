@@ -334,7 +334,7 @@ async fn a_restart_and_a_replica_keep_the_schedule() {
     until("both are ready", async || log().matches(" ready database").count() == 2).await;
     let store = Store::open(&world.database.url, 2).await.unwrap();
     until("the look is remembered", async || {
-        !store.provider_health::<serde_json::Value>("leaks").await.unwrap().is_null()
+        !store.memory::<serde_json::Value>("leaks").await.unwrap().is_null()
     })
     .await;
     store.close().await;

@@ -270,7 +270,7 @@ async fn one_rotation_to_eight_destinations_two_of_which_fail_for_a_while() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_dropped_in_the_middle_of_a_run_parks_it_until_it_is_released() {
     let mut world = World::new(Db::Sqlite).await;
-    world.waits.grace = "3s";
+    world.waits.grace = "8s";
     world.configure();
     world.adopt().await;
     let run = world.rekeyd(&["rotations", "run", "production", "--json"]).await.ok().json();

@@ -3,6 +3,7 @@
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::{Permissions, Scope};
 
+use crate::support::wait::until;
 use crate::support::world::{REPOSITORY, SECRET};
 use crate::support::{Db, World, on_both_databases};
 
@@ -259,9 +260,8 @@ on_both_databases! {
         world.configure();
         world.adopt().await;
         let mut child = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
-        while !world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
+        let disabled = async || world.openrouter.key_by_hash(&world.first_hash()).unwrap().disabled;
+        until("the old key is disabled", disabled).await;
         child.start_kill().unwrap();
         child.wait().await.unwrap();
         tokio::time::sleep(std::time::Duration::from_secs(7)).await;

@@ -6,10 +6,8 @@ use anyhow::Context as _;
 use dialoguer::{Input, Password};
 
 use super::Flags;
-use super::files::ENCRYPTION_KEY;
 use crate::app::Misconfigured;
 use crate::cli::output::piped;
-use crate::crypto::Ring;
 use crate::domain::secret::Secret;
 
 /// Names of the credentials.
@@ -173,14 +171,6 @@ fn from_file(path: Option<&Path>) -> anyhow::Result<Option<Secret>> {
         "" => Err(usage(&format!("{} holds no secret", path.display()))),
         secret => Ok(Some(Secret::new(secret))),
     }
-}
-
-/// An encryption key that lies there already must be one.
-pub(super) fn is_encryption_key(text: &Secret) -> anyhow::Result<()> {
-    Ring::parse(text).map(|_| ()).map_err(|error| {
-        let hint = Some(format!("move {ENCRYPTION_KEY} away, and a new one is made"));
-        Misconfigured { text: format!("credential {ENCRYPTION_KEY}: {error}"), hint }.into()
-    })
 }
 
 fn usage(text: &str) -> anyhow::Error {

@@ -9,10 +9,9 @@ use anyhow::Context as _;
 use nix::unistd::{Gid, Group, geteuid};
 use serde::Serialize;
 
-use super::answers::is_encryption_key;
 use crate::app::Misconfigured;
 use crate::config::load::DEFAULT_PATH;
-use crate::crypto::fernet;
+use crate::crypto::{Ring, fernet};
 use crate::domain::secret::Secret;
 
 /// Name of the credential with the encryption key.
@@ -159,4 +158,12 @@ fn read(path: &Path) -> anyhow::Result<Option<Secret>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
+}
+
+/// An encryption key that lies there already must be one.
+fn is_encryption_key(text: &Secret) -> anyhow::Result<()> {
+    Ring::parse(text).map(|_| ()).map_err(|error| {
+        let hint = Some(format!("move {ENCRYPTION_KEY} away, and a new one is made"));
+        Misconfigured { text: format!("credential {ENCRYPTION_KEY}: {error}"), hint }.into()
+    })
 }

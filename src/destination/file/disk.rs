@@ -17,7 +17,6 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::{AccessFlags, Group, Uid, User, eaccess, getegid, getgroups};
 use zeroize::Zeroizing;
 
-use super::refused;
 use crate::domain::outcome::{Failure, FailureKind};
 
 /// No file with a key in it is larger than this; what is, is not touched.
@@ -279,6 +278,11 @@ fn hint(path: &Path, error: &io::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Nothing was changed: something local is in the way.
+pub(super) fn refused(text: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::NotSent, text)
 }
 
 #[cfg(test)]

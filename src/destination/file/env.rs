@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::refused;
+use super::disk::refused;
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde::de::{Deserialize, IgnoredAny};
 
-use super::refused;
+use super::disk::refused;
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
 

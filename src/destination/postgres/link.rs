@@ -86,7 +86,7 @@ impl Server {
         let connected = deadline.bound(PgConnection::connect_with(&self.options)).await;
         let connection = connected
             .unwrap_or_else(|| Err(sqlx::Error::PoolTimedOut))
-            .map_err(|error| refusal::connecting(&error, self))?;
+            .map_err(|error| refusal::connecting(&error, self.address(), self.role()))?;
         let mut link = Link { connection, deadline, sent: None };
         link.bound(Phase::Before, async |connection| connection.execute("BEGIN").await).await?;
         link.limit().await?;

@@ -2,10 +2,9 @@
 //!
 //! Until `COMMIT` is sent nothing is done, whatever happens; after it, silence is unclear.
 
-use super::link::Server;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
-use crate::net::sentence;
+use crate::net::{is_distrust, sentence};
 
 /// How far the transaction was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +16,9 @@ pub(super) enum Phase {
 }
 
 /// The connection was not made.
-pub(super) fn connecting(error: &sqlx::Error, server: &Server) -> Failure {
-    let (place, role) = (server.address(), server.role());
+pub(super) fn connecting(error: &sqlx::Error, place: &str, role: &str) -> Failure {
     match error {
-        _ if is_distrust(error) => not_sent(format!("{place} did not prove itself: {}", said(error, None))).hint(
+        _ if matches!(error, sqlx::Error::Tls(_)) || is_distrust(error) => not_sent(format!("{place} did not prove itself: {}", said(error, None))).hint(
             "name its certificate authority in `[network] ca_file` (Supabase: Project Settings, Database, SSL \
              configuration, download the certificate); the server must offer TLS and its certificate must name the host",
         ),
@@ -53,17 +51,6 @@ pub(super) fn connecting(error: &sqlx::Error, server: &Server) -> Failure {
             _ => answered(error, Phase::Before, None),
         },
         _ => not_sent(format!("{place} cannot be spoken with: {}", said(error, None))),
-    }
-}
-
-/// TLS failed: the driver gives a certificate that is not believed as an error of the socket.
-fn is_distrust(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Tls(_) => true,
-        sqlx::Error::Io(error) => {
-            error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
-        }
-        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{has_code, in_the_way};
-use super::proof::Written;
+use super::evidence::Written;
 use super::variables::{self, Entry, Listing, STANDARD, Target};
 use super::{Vercel, VercelSpec};
 use crate::domain::outcome::{Failure, FailureKind};

@@ -5,55 +5,13 @@
 //! other time is somebody else's write. What cannot be told: a write of somebody else within [`SETTLING_MS`]
 //! after ours, before our first look.
 
-use serde::{Deserialize, Serialize};
-
-use super::redeploy::Deployment;
+use super::evidence::{Evidence, Written};
 use super::variables::Entry;
 use crate::destination::Standing;
 use crate::domain::time::Timestamp;
 
 /// An answer and the listing may differ by this many milliseconds on the time of one write.
 const SETTLING_MS: i64 = 2000;
-
-/// What is remembered of a publish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Evidence {
-    /// The generation that was sent.
-    pub(super) generation: i64,
-    /// One for each entry that was written.
-    pub(super) entries: Vec<Written>,
-    /// The deployment that was started for this write.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) deployment: Option<Deployment>,
-}
-
-/// One entry that was written. Times are Vercel's, in milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Written {
-    pub(super) id: String,
-    /// Before our write; `None` for an entry that we created.
-    pub(super) before: Option<i64>,
-    /// As the answer to our write gave it.
-    pub(super) sent: Option<i64>,
-    /// Once it proved our write.
-    pub(super) proved: Option<i64>,
-}
-
-impl Written {
-    /// Our record of an entry, or one without a history (the key was there before us).
-    pub(super) fn known(entry: &Entry, record: Option<&Self>) -> Self {
-        let fresh = || Self { id: entry.id.clone(), before: None, sent: None, proved: None };
-        record.cloned().unwrap_or_else(fresh)
-    }
-}
-
-impl Evidence {
-    /// When the last of the entries was written; `None` before all of them are proved.
-    pub(super) fn proved_at(&self) -> Option<i64> {
-        let times: Option<Vec<i64>> = self.entries.iter().map(|written| written.proved).collect();
-        times?.into_iter().max()
-    }
-}
 
 /// What an entry shows. `equal`: whether its value is the delivered one, where it can be read. `written`: our
 /// record of it, when there is evidence of a publish of this very generation.

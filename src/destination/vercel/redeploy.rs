@@ -10,11 +10,11 @@
 
 use async_trait::async_trait;
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Vercel;
-use super::proof::Evidence;
+use super::evidence::{Deployment, Evidence};
 use crate::destination::{Delivery, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::net::{Answer, Deadline};
@@ -26,25 +26,6 @@ pub(super) const ATTEMPTS: u32 = 3;
 const MARGIN_MS: i64 = 5000;
 /// The tag's name in the metadata of a deployment.
 const TAG: &str = "rekeyd_run";
-
-/// A deployment that was started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Deployment {
-    pub(super) id: String,
-    pub(super) tag: String,
-    pub(super) attempt: u32,
-    /// As last seen: QUEUED, INITIALIZING, BUILDING, READY, ERROR, CANCELED, BLOCKED.
-    pub(super) state: String,
-    /// Nothing was tried after it, until a person said so.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) given_up: bool,
-}
-
-impl Deployment {
-    pub(super) fn failed(&self) -> bool {
-        matches!(self.state.as_str(), "ERROR" | "CANCELED" | "BLOCKED" | "DELETED")
-    }
-}
 
 /// What Vercel shows of a deployment.
 #[derive(Debug)]

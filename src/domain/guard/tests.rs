@@ -15,20 +15,9 @@ fn ago(span: Span) -> Stamp {
 
 fn remote(hash: &str) -> RemoteKey {
     RemoteKey {
-        hash: hash.to_owned(),
         name: format!("name of {hash}"),
         label: format!("sk-or-v1-{hash}"),
-        disabled: false,
-        limit: None,
-        limit_remaining: None,
-        limit_reset: None,
-        include_byok_in_limit: false,
-        usage: MicroUsd(0),
-        byok_usage: MicroUsd(0),
-        last_used_at: None,
-        expires_at: None,
-        created_at: None,
-        workspace_id: None,
+        ..RemoteKey::sample(hash)
     }
 }
 

@@ -96,6 +96,23 @@ pub struct Holding {
     pub not_before: Timestamp,
 }
 
+impl Holding {
+    /// Nothing was sent to `address` of `key` (row id) yet.
+    pub fn pending(address: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            key: key.into(),
+            level: Level::Pending,
+            checked: None,
+            drift: None,
+            error: None,
+            permanent: false,
+            attempts: 0,
+            not_before: Timestamp(0),
+        }
+    }
+}
+
 /// What the rows of one rotation, newest write of an address first, still prove: once another key was (perhaps)
 /// written to an address, an older key there is no longer *proved*, it only *may* be held.
 pub fn proved_now(newest_first: impl IntoIterator<Item = Holding>) -> Vec<Holding> {

@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::tell::{Concern, Streak};
 use super::{Observation, Outcome, Reason, Verdict};
 use crate::domain::time::{Span, Stamp, Timestamp, backoff};
 
@@ -43,6 +42,54 @@ pub struct Suspicion {
     pub look_again_at: Timestamp,
     /// Inconclusive looks since.
     pub tries: u32,
+}
+
+/// A condition of a key that people are told of, once when it begins and once when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concern {
+    /// Not accepted, seen twice.
+    Invalid,
+    /// Alive, and may not do this.
+    Restricted,
+    /// Alive, without money or limit.
+    QuotaExhausted,
+    /// Rate limited for long.
+    RateLimited,
+    /// A known expiry date is near.
+    Expiring,
+    /// The verdict does not come to rest; until it does, nothing else is told.
+    Flapping,
+}
+
+impl Concern {
+    /// True for those that follow from the verdict.
+    pub const fn is_verdict(self) -> bool {
+        matches!(self, Self::Invalid | Self::Restricted | Self::QuotaExhausted)
+    }
+}
+
+/// The same thing seen in pass after pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streak {
+    /// When it was seen first.
+    pub since: Timestamp,
+    /// In how many passes.
+    pub passes: u32,
+}
+
+impl Streak {
+    /// One pass more.
+    pub fn extend(before: Option<Self>, now: Timestamp) -> Self {
+        let start = Self { since: now, passes: 0 };
+        let streak = before.unwrap_or(start);
+        Self { passes: streak.passes.saturating_add(1), ..streak }
+    }
+
+    /// Seen in so many passes, or for so long.
+    pub fn lasts(self, passes: u32, span: Span, now: Timestamp) -> bool {
+        self.passes >= passes || now.since(self.since) >= span
+    }
 }
 
 /// All that is remembered of a key's tests.

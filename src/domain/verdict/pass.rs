@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tell::Streak;
+use super::health::Streak;
 use crate::domain::time::{Span, Timestamp};
 
 /// An outage is told after so many passes ...

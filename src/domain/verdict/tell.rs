@@ -5,10 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::Verdict;
-use super::health::{FLAPPING_CHANGES, FLAPPING_WINDOW, Health};
+use super::health::{Concern, FLAPPING_CHANGES, FLAPPING_WINDOW, Health};
 use crate::domain::time::{Span, Timestamp};
 
 /// Rate limits are silent until they last this long ...
@@ -24,24 +22,6 @@ const RESTS_BAD: Span = Span::hours(1);
 /// ... or a good one for this long.
 const RESTS_GOOD: Span = FLAPPING_WINDOW;
 
-/// A condition of a key that people are told of, once when it begins and once when it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Concern {
-    /// Not accepted, seen twice.
-    Invalid,
-    /// Alive, and may not do this.
-    Restricted,
-    /// Alive, without money or limit.
-    QuotaExhausted,
-    /// Rate limited for long.
-    RateLimited,
-    /// A known expiry date is near.
-    Expiring,
-    /// The verdict does not come to rest; until it does, nothing else is told.
-    Flapping,
-}
-
 /// One thing to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tell {
@@ -51,29 +31,6 @@ pub enum Tell {
     Nearer(Concern, i64),
     /// It is over.
     Close(Concern),
-}
-
-/// The same thing seen in pass after pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Streak {
-    /// When it was seen first.
-    pub since: Timestamp,
-    /// In how many passes.
-    pub passes: u32,
-}
-
-impl Streak {
-    /// One pass more.
-    pub fn extend(before: Option<Self>, now: Timestamp) -> Self {
-        let start = Self { since: now, passes: 0 };
-        let streak = before.unwrap_or(start);
-        Self { passes: streak.passes.saturating_add(1), ..streak }
-    }
-
-    /// Seen in so many passes, or for so long.
-    pub fn lasts(self, passes: u32, span: Span, now: Timestamp) -> bool {
-        self.passes >= passes || now.since(self.since) >= span
-    }
 }
 
 impl Health {
@@ -143,13 +100,6 @@ impl Health {
             (Some(before), Some(days)) if days < before => Some(Tell::Nearer(Concern::Expiring, days)),
             _ => None,
         }
-    }
-}
-
-impl Concern {
-    /// True for those that follow from the verdict.
-    pub const fn is_verdict(self) -> bool {
-        matches!(self, Self::Invalid | Self::Restricted | Self::QuotaExhausted)
     }
 }
 

@@ -31,11 +31,11 @@ pub async fn mirror_by_hand(engine: &Engine, name: &str, patience: Span) -> Resu
         )
     })?;
     let lease = table_for_ourselves(engine, &mirror::subject(place), patience).await?;
-    let memory: Memory = engine.parts.store.provider_health(&mirror::subject(place)).await?;
+    let memory: Memory = engine.parts.store.memory(&mirror::subject(place)).await?;
     let done = mirror::mirror_now(engine, place, ledger, memory, &lease).await;
     engine.parts.store.release(&lease).await?;
     done?;
-    let memory: Memory = engine.parts.store.provider_health(&mirror::subject(place)).await?;
+    let memory: Memory = engine.parts.store.memory(&mirror::subject(place)).await?;
     match memory.error {
         None => Ok(format!("{name} has every stored key of {provider} that is active and tested valid")),
         Some(why) if memory.attempts == 0 => Err(EngineError::Refused(format!("refused: {why}"))),

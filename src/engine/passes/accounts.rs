@@ -51,7 +51,7 @@ pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<boo
 }
 
 async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
-    let watched: Watched = engine.parts.store.provider_health(&provisioning::memory(account)).await?;
+    let watched: Watched = engine.parts.store.memory(&provisioning::memory(account)).await?;
     Ok(watched.health.is_due_again(now))
 }
 
@@ -90,8 +90,7 @@ async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
         session.commit(&[Change::Alert(session.account_alert(kind, detail))]).await?;
         return Ok(true);
     }
-    let watched: Watched =
-        session.engine.parts.store.provider_health(&provisioning::memory(session.account)).await?;
+    let watched: Watched = session.engine.parts.store.memory(&provisioning::memory(session.account)).await?;
     let subject = Subject::Account(session.account.name.clone());
     let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
     // One that was refused is over when it was seen to work twice, see `watch_provisioning`.

@@ -49,7 +49,7 @@ pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(),
 }
 
 async fn marks(engine: &Engine) -> Result<Marks, EngineError> {
-    Ok(engine.parts.store.provider_health(MARKS).await?)
+    Ok(engine.parts.store.memory(MARKS).await?)
 }
 
 /// A mark further ahead than the rhythm is one of a clock that went back.
@@ -82,7 +82,7 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
         };
         marks.insert(rotation.name.clone(), engine.clock().now().plus(wait));
         let doc = json!(marks);
-        let mark = Change::ProviderHealth { subject: MARKS.to_owned(), doc };
+        let mark = Change::Remember { subject: MARKS.to_owned(), doc };
         engine.parts.store.commit(lease, &[mark]).await?;
     }
     Ok(())

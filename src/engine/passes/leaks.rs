@@ -98,7 +98,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
 
 /// Never looked, a time of the schedule came since, or the clock went back.
 async fn leaks_are_due(engine: &Engine, watch: &LeakWatch) -> Result<bool, EngineError> {
-    let Memory { at, .. } = engine.parts.store.provider_health(MEMORY).await?;
+    let Memory { at, .. } = engine.parts.store.memory(MEMORY).await?;
     let now = engine.clock().now();
     Ok(at.is_none_or(|at| at > now || (watch.next)(at).is_some_and(|due| due <= now)))
 }
@@ -296,7 +296,7 @@ async fn conclude(
     scan: Scan,
 ) -> Result<(), EngineError> {
     let store = &engine.parts.store;
-    let before: Memory = store.provider_health(MEMORY).await?;
+    let before: Memory = store.memory(MEMORY).await?;
     let mut memory = Memory { at: Some(asked_at), failures: BTreeMap::new() };
     let mut changes = Vec::new();
     for (place, failure) in &scan.troubles {
@@ -319,7 +319,7 @@ async fn conclude(
         }
     }
     changes.extend(scan.standing.into_iter().map(Change::Alert));
-    changes.push(Change::ProviderHealth { subject: MEMORY.to_owned(), doc: json!(memory) });
+    changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(memory) });
     Ok(store.commit(lease, &changes).await?)
 }
 

@@ -114,7 +114,7 @@ async fn pass(
         let oldest = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
         engine.parts.store.prune_observations(oldest).await?;
         // Last: a pass that breaks off is caught up, without the keys that it came to.
-        let mark = Change::ProviderHealth { subject: "pass".to_owned(), doc: json!(Some(asked_at)) };
+        let mark = Change::Remember { subject: "pass".to_owned(), doc: json!(Some(asked_at)) };
         engine.parts.store.commit(lease, &[mark]).await?;
     }
     if scope.why == Why::Person {
@@ -133,7 +133,7 @@ async fn commit_provider(
     all: &[KeyRow],
 ) -> Result<(), EngineError> {
     let subject = format!("provider:{provider}");
-    let before: ProviderHealth = engine.parts.store.provider_health(&subject).await?;
+    let before: ProviderHealth = engine.parts.store.memory(&subject).await?;
     let now = engine.clock().now();
     let occasion = if why == Why::Schedule { Occasion::Pass } else { Occasion::Extra };
     let looks: BTreeMap<String, Observation> = seen.into_iter().collect();
@@ -150,7 +150,7 @@ async fn commit_provider(
         let count = incident::counted(provider, all, &looks, &folded, why);
         let hold = count.is_incident().then(|| now.plus(MASS_HOLD));
         let (after, tells) = before.pass(count, now);
-        let mut changes = vec![Change::ProviderHealth { subject: subject.clone(), doc: json!(after) }];
+        let mut changes = vec![Change::Remember { subject: subject.clone(), doc: json!(after) }];
         changes.extend(tells.iter().map(|tell| incident::provider_change(provider, *tell, count)));
         for one in folded {
             let hold = hold.filter(|_| one.turned_bad());

@@ -6,7 +6,6 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
-use crate::domain::time::Timestamp;
 use crate::engine::publish::drift;
 use crate::engine::session::Session;
 use crate::engine::{EngineError, Place};
@@ -39,17 +38,7 @@ pub(crate) fn looked(row: &HoldingRow, place: &Place, alert: Option<NewAlert>) -
 /// A row for a key that this address has not seen.
 pub(crate) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> HoldingRow {
     HoldingRow {
-        fact: Holding {
-            address: address.to_owned(),
-            key: key.to_owned(),
-            level: Level::Pending,
-            checked: None,
-            drift: None,
-            error: None,
-            permanent: false,
-            attempts: 0,
-            not_before: Timestamp(0),
-        },
+        fact: Holding::pending(address, key),
         destination: name.to_owned(),
         rotation: rotation.to_owned(),
         seq: 0,

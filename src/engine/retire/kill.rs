@@ -133,10 +133,10 @@ async fn kill_refused(
 /// R12: what the breaker holds back waits in silence for an hour; then people are told.
 async fn breaker_waits(session: &Session<'_>, refusal: &Refusal) -> Result<Vec<Change>, EngineError> {
     let subject = breaker(&session.identity);
-    let since: Option<Timestamp> = session.engine.parts.store.provider_health(&subject).await?;
+    let since: Option<Timestamp> = session.engine.parts.store.memory(&subject).await?;
     let now = session.engine.clock().now();
     Ok(match since {
-        None => vec![Change::ProviderHealth { subject, doc: json!(Some(now)) }],
+        None => vec![Change::Remember { subject, doc: json!(Some(now)) }],
         Some(since) if now.since(since) >= Span::hours(1) => {
             let detail = format!("{refusal}. It waits; raise max_deletes_per_hour if this is wanted.");
             vec![Change::Alert(session.account_alert(Kind::BreakerWaiting, detail))]
@@ -253,7 +253,7 @@ async fn commit_intent(
     };
     let mut changes = vec![
         Change::Intend(effect.clone()),
-        Change::ProviderHealth { subject: breaker(&session.identity), doc: json!(null) },
+        Change::Remember { subject: breaker(&session.identity), doc: json!(null) },
     ];
     if let Some(run) = target.run {
         let hash = target.hash.to_owned();

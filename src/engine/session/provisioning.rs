@@ -69,7 +69,7 @@ pub(crate) fn memory(account: &Account) -> String {
 /// The provider refused the provisioning key in the middle of something: the two looks that make it
 /// believable begin now, not with the next pass.
 pub(crate) async fn doubt_provisioning(engine: &Engine, account: &Account) -> Result<(), EngineError> {
-    let watched: Watched = engine.parts.store.provider_health(&memory(account)).await?;
+    let watched: Watched = engine.parts.store.memory(&memory(account)).await?;
     let same = watched.hash == account.provisioning_key.sha256_hex();
     if same && (watched.health.suspicion.is_some() || watched.health.verdict == Verdict::Invalid) {
         return Ok(());
@@ -92,7 +92,7 @@ pub(crate) async fn watch_provisioning(
     let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
     let base = Some(&account.base_url);
     let seen = engine.parts.tester.test(&account.provider, base, key, &json!({}), deadline).await;
-    let mut watched: Watched = engine.parts.store.provider_health(&memory(account)).await?;
+    let mut watched: Watched = engine.parts.store.memory(&memory(account)).await?;
     let replaced = watched.hash != key.sha256_hex();
     if replaced {
         watched = Watched { hash: key.sha256_hex(), told: watched.told, health: Health::default() };
@@ -101,7 +101,7 @@ pub(crate) async fn watch_provisioning(
     let now = engine.clock().now();
     watched.health = watched.health.observe(&seen, occasion, now, engine.parts.confirm_after).health;
     let mut changes = provisioning_alerts(account, &mut watched, &seen, replaced);
-    changes.push(Change::ProviderHealth { subject: memory(account), doc: json!(watched) });
+    changes.push(Change::Remember { subject: memory(account), doc: json!(watched) });
     engine.parts.store.commit(lease, &changes).await?;
     Ok(is_provisioning(&seen))
 }

@@ -149,7 +149,7 @@ async fn edited(db: Db, tests: &'static str, grace: &'static str) -> Proof {
 fault! {
     async fn fault_15_a_destination_edited_by_hand_mid_run(db: Db) {
         let (between, before_the_kill) =
-            tokio::join!(edited(db, "*/2 * * * * *", "15s"), edited(db, "0 */15 * * * *", "4s"));
+            tokio::join!(edited(db, "*/2 * * * * *", "15s"), edited(db, "0 */15 * * * *", "8s"));
         drop(between);
         before_the_kill
     }
@@ -267,7 +267,7 @@ fault! {
 fault! {
     async fn fault_28_the_configuration_drops_a_destination_mid_run(db: Db) {
         let mut world = World::new(db).await;
-        world.waits.grace = "3s";
+        world.waits.grace = "8s";
         world.configure();
         world.adopt().await;
         let run = begin(&world).await;

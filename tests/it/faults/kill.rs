@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rekeyd::sim::fault::When;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 use tokio::process::Child;
 use tokio::sync::Semaphore;
 
@@ -15,7 +15,7 @@ use super::{ended, in_time, ledger, serve, stop, until};
 use crate::support::{Db, World};
 
 /// Cases at one time, of all stories together; each of them mostly waits.
-static TURNS: Semaphore = Semaphore::const_new(32);
+static TURNS: Semaphore = Semaphore::const_new(12);
 
 /// What is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,13 @@ enum Story {
 impl Story {
     /// The world just before the story.
     async fn prepared(self, db: Db) -> Arc<World> {
+        self.prepared_with(db, "20s", "5s").await
+    }
+
+    /// With a lease that is waited for, when it is not ended before its time.
+    async fn prepared_with(self, db: Db, lease: &'static str, call_timeout: &'static str) -> Arc<World> {
         let mut world = World::new(db).await;
+        (world.waits.lease, world.waits.call_timeout) = (lease, call_timeout);
         match self {
             Self::Rotation | Self::Emergency => {}
             Self::Rollback => world.waits.observe = "15s",
@@ -65,12 +71,21 @@ impl Story {
         if self == Self::Rollback { "rolled_back" } else { "done" }
     }
 
-    /// Whether it has come to its good end. While nothing else was usable, a healing left its stray for later.
-    async fn is_over(self, world: &World) -> bool {
-        let runs = ledger::rows(world, "SELECT state FROM runs WHERE is_open = 1").await;
-        let ended = format!("SELECT id FROM runs WHERE state = '{}'", self.end());
-        let swept = self != Self::Healing || world.living().len() == 1;
-        swept && runs.is_empty() && !ledger::rows(world, &ended).await.is_empty()
+    /// Waits for its good end. While nothing else was usable, a healing left its stray for later.
+    async fn is_over(self, world: &World, case: &str) {
+        let ended = format!(
+            "SELECT count(CASE is_open WHEN 1 THEN 1 END), count(CASE state WHEN '{}' THEN 1 END) FROM runs",
+            self.end()
+        );
+        // One connection for all looks: many cases look at one time.
+        let mut connection = ledger::connect(world).await;
+        until(case, async || {
+            let row = sqlx::query(AssertSqlSafe(ended.clone())).fetch_one(&mut connection).await.unwrap();
+            let (open, ended): (i64, i64) = (row.get(0), row.get(1));
+            let swept = self != Self::Healing || world.living().len() == 1;
+            swept && open == 0 && ended > 0
+        })
+        .await;
     }
 }
 
@@ -91,7 +106,7 @@ async fn count(story: Story) -> u64 {
     let before = world.script.count();
     let mut child = story.spawn(&world);
     if story == Story::Healing {
-        until("healed", async || story.is_over(&world).await).await;
+        story.is_over(&world, "healed").await;
         child.kill().await.unwrap();
     } else {
         assert!(child.wait().await.unwrap().success());
@@ -109,7 +124,7 @@ async fn killed_at(story: Story, db: Db, n: u64, when: When) -> Option<Proof> {
     let mut child = story.spawn(&world);
     let over = async {
         if story == Story::Healing {
-            until("healed", async || story.is_over(&world).await).await;
+            story.is_over(&world, "healed").await;
         } else {
             child.wait().await.unwrap();
         }
@@ -162,7 +177,7 @@ async fn work(world: &World, story: Story, case: &str, mut daemon: Child) {
         let again = ended(story.spawn(world)).await;
         assert!(again.status.success(), "{case}: {again:?}");
     }
-    until(case, async || story.is_over(world).await).await;
+    story.is_over(world, case).await;
     daemon.kill().await.unwrap();
 }
 
@@ -230,7 +245,7 @@ on_sqlite!(kill_at_every_call_of_a_healing, Story::Healing);
 /// Held at this call, killed on this side of its effect, restarted.
 async fn killed_while(label: &str, when: When, db: Db) -> (Arc<World>, Proof) {
     let case = format!("killed {when:?} {label} on {db:?}");
-    let world = Story::Rotation.prepared(db).await;
+    let world = Story::Rotation.prepared_with(db, "6s", "3s").await;
     let held = world.script.hold(label, when);
     let mut child = Story::Rotation.spawn(&world);
     in_time(label, held.arrived()).await;

@@ -167,11 +167,14 @@ async fn apart(db: Db) -> Proof {
     world.waits.grace = "20s";
     world.configure();
     world.adopt().await;
+    let begun = Instant::now();
     world.rekeyd(&["rotations", "run", "production"]).await.ok();
     for _ in 0..3 {
         steps_ahead(&world, Span::minutes(10)).await;
         steps_ahead(&world, Span(0)).await;
-        assert_eq!(world.living().len(), 2, "grace is not over by the right clock (I13)");
+        // On a slow machine it may be over by the right clock too.
+        let over = begun.elapsed() > Duration::from_secs(20);
+        assert!(over || world.living().len() == 2, "grace is not over by the right clock (I13)");
     }
     let daemon = serve(&world).await;
     until("done", async || runs_in(&world, &["done"]).await == 1).await;

@@ -92,17 +92,7 @@ pub(super) fn row_at(w: &mut World, place: usize, key: usize) -> usize {
 }
 
 pub(super) fn holding(place: usize, key: usize, level: Level) -> Holding {
-    Holding {
-        address: address(place),
-        key: key_ref(key).id,
-        level,
-        checked: None,
-        drift: None,
-        error: None,
-        permanent: false,
-        attempts: 0,
-        not_before: Timestamp(0),
-    }
+    Holding { level, ..Holding::pending(address(place), key_ref(key).id) }
 }
 
 /// A destination of the policy is named by its address.

@@ -2,7 +2,7 @@
 //! transaction, the call, and only what a look shows afterwards. And the emergency that inherits the keys.
 
 use rekeyd::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
-use rekeyd::domain::key::{MicroUsd, RemoteKey};
+use rekeyd::domain::key::RemoteKey;
 use rekeyd::domain::rotation::facts::{Remote, TestResult};
 use rekeyd::domain::rotation::{Event, Level, Patience, Phase, Retiree, Run, State, Trigger, apply};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
@@ -11,6 +11,7 @@ use super::Story;
 use super::shell::call_out;
 use super::switches::Without;
 use super::world::*;
+use crate::support::remote_key;
 
 impl Story {
     /// Proofs and a listing; what the listing settles needs no guard.
@@ -301,22 +302,7 @@ fn holders(w: &World, target: usize, skewed: &dyn Fn(Stamp) -> Stamp) -> Vec<Hol
 }
 
 fn listed_key(key: usize, enabled: bool) -> RemoteKey {
-    RemoteKey {
-        hash: hash(key),
-        name: String::new(),
-        label: String::new(),
-        disabled: !enabled,
-        limit: None,
-        limit_remaining: None,
-        limit_reset: None,
-        include_byok_in_limit: false,
-        usage: MicroUsd(0),
-        byok_usage: MicroUsd(0),
-        last_used_at: None,
-        expires_at: None,
-        created_at: None,
-        workspace_id: None,
-    }
+    RemoteKey { disabled: !enabled, ..remote_key(&hash(key)) }
 }
 
 /// Regular keys that somebody may work with.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::shelf::{
     ACCOUNT, ROTATION, Shelf, audit, effect, entry, hold, holding, intend, key_ref, run_change, settle,
 };
-use crate::support::{Db, on_both_databases};
+use crate::support::{Db, on_both_databases, remote_key};
 
 const STAMP: Stamp = Stamp { ours: Timestamp(1_700_000_000_123), theirs: Some(Timestamp(1_700_000_000_000)) };
 
@@ -342,20 +342,9 @@ on_both_databases! {
 
 fn unknown_key(hash: &str) -> RemoteKey {
     RemoteKey {
-        hash: hash.to_owned(),
         name: "rekeyd/i/production/9-nonce".to_owned(),
         label: "sk-or-v1-abc...xyz".to_owned(),
-        disabled: false,
-        limit: None,
-        limit_remaining: None,
-        limit_reset: None,
-        include_byok_in_limit: false,
-        usage: MicroUsd(0),
-        byok_usage: MicroUsd(0),
-        last_used_at: None,
-        expires_at: None,
-        created_at: None,
-        workspace_id: None,
+        ..remote_key(hash)
     }
 }
 

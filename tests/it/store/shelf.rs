@@ -230,17 +230,7 @@ pub fn settle(id: &str, status: rekeyd::store::EffectStatus) -> Change {
 /// The address holds generation `number`.
 pub fn holding(address: &str, number: i64) -> HoldingRow {
     HoldingRow {
-        fact: Holding {
-            address: address.to_owned(),
-            key: format!("g{number}"),
-            level: Level::Confirmed,
-            checked: None,
-            drift: None,
-            error: None,
-            permanent: false,
-            attempts: 0,
-            not_before: Timestamp(0),
-        },
+        fact: Holding { level: Level::Confirmed, ..Holding::pending(address, format!("g{number}")) },
         destination: "github-production".to_owned(),
         rotation: ROTATION.to_owned(),
         seq: 0,

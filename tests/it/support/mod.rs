@@ -10,6 +10,28 @@ pub use database::{Database, Db};
 pub use office::{Ahead, Office};
 pub use world::World;
 
+use rekeyd::domain::key::{MicroUsd, RemoteKey};
+
+/// An enabled key without limit or history, as a provider lists it.
+pub fn remote_key(hash: &str) -> RemoteKey {
+    RemoteKey {
+        hash: hash.to_owned(),
+        name: String::new(),
+        label: String::new(),
+        disabled: false,
+        limit: None,
+        limit_remaining: None,
+        limit_reset: None,
+        include_byok_in_limit: false,
+        usage: MicroUsd(0),
+        byok_usage: MicroUsd(0),
+        last_used_at: None,
+        expires_at: None,
+        created_at: None,
+        workspace_id: None,
+    }
+}
+
 /// Expands a test body into one test for each database.
 macro_rules! on_both_databases {
     ($(#[$meta:meta])* async fn $name:ident($db:ident: Db) $body:block) => {

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let looking = async {
         while !so().await {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     in_time(what, looking).await;

@@ -112,17 +112,8 @@ pub(super) fn blank() -> Facts {
 }
 
 pub(super) fn holding(target: &str, key: &KeyRef, level: Level) -> Holding {
-    Holding {
-        address: format!("at:{target}"),
-        key: key.id.clone(),
-        level,
-        checked: (level >= Level::Confirmed).then(now),
-        drift: None,
-        error: None,
-        permanent: false,
-        attempts: 0,
-        not_before: Timestamp(0),
-    }
+    let checked = (level >= Level::Confirmed).then(now);
+    Holding { level, checked, ..Holding::pending(format!("at:{target}"), &key.id) }
 }
 
 /// Everything holds: both destinations hold the new key, which was tested just now; the old one was just read.

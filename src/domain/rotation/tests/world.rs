@@ -331,22 +331,7 @@ impl World {
 }
 
 fn listed(hash: &str, enabled: bool) -> RemoteKey {
-    RemoteKey {
-        hash: hash.to_owned(),
-        name: String::new(),
-        label: String::new(),
-        disabled: !enabled,
-        limit: None,
-        limit_remaining: None,
-        limit_reset: None,
-        include_byok_in_limit: false,
-        usage: MicroUsd(0),
-        byok_usage: MicroUsd(0),
-        last_used_at: None,
-        expires_at: None,
-        created_at: None,
-        workspace_id: None,
-    }
+    RemoteKey { disabled: !enabled, ..RemoteKey::sample(hash) }
 }
 
 fn luck() -> impl Strategy<Value = Luck> {

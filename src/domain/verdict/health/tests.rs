@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::verdict::rule::{Denying, Judgement, Rejection, Restriction, Rule, Seen, Shortage, Sign};
-use crate::domain::verdict::tell::{Concern, Tell};
+use crate::domain::verdict::tell::Tell;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const CONFIRM: Span = Span::seconds(20);

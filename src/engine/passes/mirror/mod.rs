@@ -65,7 +65,7 @@ pub async fn mirror(engine: &Engine, stop: &CancellationToken) -> Result<(), Eng
 
 /// What the last look at a table left undone.
 pub(crate) async fn mirror_trouble(engine: &Engine, place: &Place) -> Result<Option<String>, EngineError> {
-    let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+    let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     Ok(memory.error)
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn mirrored_at<'e>(
 ) -> Result<Vec<(&'e Place, i64)>, EngineError> {
     let mut found = Vec::new();
     for place in engine.places().filter(|place| place.adapter.ledger().is_some()) {
-        let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+        let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
         let held = memory.ours.into_iter().filter(|(_, prints)| prints.contains(fingerprint));
         found.extend(held.map(|(number, _)| (place, number)));
     }
@@ -84,7 +84,7 @@ pub(crate) async fn mirrored_at<'e>(
 }
 
 async fn mirror_if_due(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> Result<(), EngineError> {
-    let memory: Memory = engine.parts.store.provider_health(&subject(place)).await?;
+    let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     let wish = wish(engine, place, ledger).await?;
     let idle = wish.keys.is_empty() && wish.statuses.is_empty() && memory.ours.is_empty();
     if idle || !memory.is_due(&wish, engine.clock().now()) {
@@ -318,7 +318,7 @@ impl Memory {
     }
 
     fn change(&self, place: &Place) -> Change {
-        Change::ProviderHealth { subject: subject(place), doc: json!(self) }
+        Change::Remember { subject: subject(place), doc: json!(self) }
     }
 }
 

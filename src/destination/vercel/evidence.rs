@@ -1,0 +1,64 @@
+//! What the store keeps of a publish until the next look, as it is serialised.
+
+use serde::{Deserialize, Serialize};
+
+use super::variables::Entry;
+
+/// What is remembered of a publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Evidence {
+    /// The generation that was sent.
+    pub(super) generation: i64,
+    /// One for each entry that was written.
+    pub(super) entries: Vec<Written>,
+    /// The deployment that was started for this write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) deployment: Option<Deployment>,
+}
+
+/// One entry that was written. Times are Vercel's, in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Written {
+    pub(super) id: String,
+    /// Before our write; `None` for an entry that we created.
+    pub(super) before: Option<i64>,
+    /// As the answer to our write gave it.
+    pub(super) sent: Option<i64>,
+    /// Once it proved our write.
+    pub(super) proved: Option<i64>,
+}
+
+/// A deployment that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deployment {
+    pub(super) id: String,
+    pub(super) tag: String,
+    pub(super) attempt: u32,
+    /// As last seen: QUEUED, INITIALIZING, BUILDING, READY, ERROR, CANCELED, BLOCKED.
+    pub(super) state: String,
+    /// Nothing was tried after it, until a person said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) given_up: bool,
+}
+
+impl Deployment {
+    pub(super) fn failed(&self) -> bool {
+        matches!(self.state.as_str(), "ERROR" | "CANCELED" | "BLOCKED" | "DELETED")
+    }
+}
+
+impl Written {
+    /// Our record of an entry, or one without a history (the key was there before us).
+    pub(super) fn known(entry: &Entry, record: Option<&Self>) -> Self {
+        let fresh = || Self { id: entry.id.clone(), before: None, sent: None, proved: None };
+        record.cloned().unwrap_or_else(fresh)
+    }
+}
+
+impl Evidence {
+    /// When the last of the entries was written; `None` before all of them are proved.
+    pub(super) fn proved_at(&self) -> Option<i64> {
+        let times: Option<Vec<i64>> = self.entries.iter().map(|written| written.proved).collect();
+        times?.into_iter().max()
+    }
+}

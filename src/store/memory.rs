@@ -1,0 +1,36 @@
+//! What passes remember from one to the next, a JSON document a subject: marks of drift, the breaker, leaks, mirrors,
+//! and of whole providers what their tests showed. The table is called `provider_health`, after its first user.
+
+use sqlx::Row;
+
+use super::pool::Tx;
+use super::{Store, StoreError, from_json, to_json};
+
+impl Store {
+    /// What is remembered under this subject; the default before anything is.
+    pub async fn memory<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        subject: &str,
+    ) -> Result<T, StoreError> {
+        let row = sqlx::query("SELECT doc FROM provider_health WHERE subject = $1")
+            .bind(subject)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        let Some(row) = row else { return Ok(T::default()) };
+        from_json(&row.try_get::<String, _>("doc")?, "provider_health.doc")
+    }
+}
+
+/// Remembers it, over what was remembered before.
+pub(super) async fn remember(tx: &mut Tx, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO provider_health (subject, doc, updated_at) VALUES ($1, $2, $3)
+         ON CONFLICT (subject) DO UPDATE SET doc = excluded.doc, updated_at = excluded.updated_at",
+    )
+    .bind(subject)
+    .bind(to_json(doc))
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
