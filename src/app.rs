@@ -28,7 +28,7 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::engine::{Account, Engine, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
+use crate::engine::{Account, Engine, EngineError, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
 use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
@@ -68,7 +68,7 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
             crate::store::trusting(url.expose(), settings.network.ca_file.as_deref())
         }
     };
-    Ok(Store::open(&url, settings.database.max_connections).await?)
+    Ok(Store::open(&url, settings.database.max_connections).await.map_err(EngineError::from)?)
 }
 
 /// The encryption keys of the configuration.

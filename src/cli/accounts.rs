@@ -1,14 +1,11 @@
 //! `accounts list | show | keys | thaw`.
 
-use serde::Serialize;
-use serde_json::json;
-
 use super::Context;
-use super::output::or_dash;
+use super::output::{Column, column, or_dash};
 use crate::domain::guard::Kill;
-use crate::domain::key::{MicroUsd, RemoteKey};
-use crate::domain::time::{Span, Timestamp};
-use crate::engine::commands::Session;
+use crate::domain::key::MicroUsd;
+use crate::domain::time::Span;
+use crate::engine::commands::{HandledKeyView, ListedAccountView, RemoteKeyView, Session};
 use crate::engine::{Engine, EngineError, commands};
 
 /// How long a command waits for another process to let go of the account.
@@ -71,12 +68,29 @@ pub(super) enum KeysCommand {
     },
 }
 
+const ACCOUNTS: &[Column<ListedAccountView>] = &[
+    column("name", |account| account.name.clone()),
+    column("provider", |account| account.provider.clone()),
+    column("identity", |account| or_dash(account.identity.as_ref())),
+    column("frozen", |account| or_dash(account.frozen.as_ref())),
+];
+
+const KEYS: &[Column<RemoteKeyView>] = &[
+    column("name", |key| key.name.clone()),
+    column("label", |key| key.label.clone()),
+    column("state", |key| if key.disabled { "disabled" } else { "enabled" }.to_owned()),
+    column("limit", |key| key.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}"))),
+    column("used", |key| format!("{:.4}", key.usage)),
+    column("last used", |key| key.last_used_at.clone().unwrap_or_else(|| "never".to_owned())),
+    column("hash", |key| key.hash.clone()),
+];
+
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     match command {
-        Command::List => list(context, &engine).await?,
+        Command::List => context.out.rows(&commands::account_views(&engine).await?, ACCOUNTS)?,
         Command::Show { name } => {
-            with_session(&engine, &name, async |session| show(context, &name, session).await).await?;
+            with_session(&engine, &name, async |session| show(context, session).await).await?;
         }
         Command::Keys { name, command } => {
             let command = command.unwrap_or(KeysCommand::List);
@@ -99,42 +113,18 @@ async fn with_session(
     outcome
 }
 
-async fn list(context: &Context, engine: &Engine) -> anyhow::Result<()> {
-    let mut rows = Vec::new();
-    for account in engine.accounts() {
-        let identity = engine.store().entry_identity(&account.name).await?;
-        let known = match &identity {
-            Some(identity) => engine.store().account(identity).await?,
-            None => None,
-        };
-        let frozen = known.and_then(|account| account.frozen);
-        rows.push(json!({ "name": account.name, "provider": account.provider, "identity": identity, "frozen": frozen }));
-    }
-    let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap_or("-").to_owned();
-    context.out.rows(&rows, &["name", "provider", "identity", "frozen"], |row| {
-        ["name", "provider", "identity", "frozen"].map(|field| text(row, field)).to_vec()
-    })
-}
-
-async fn show(context: &Context, name: &str, session: &mut Session<'_>) -> anyhow::Result<()> {
+async fn show(context: &Context, session: &mut Session<'_>) -> anyhow::Result<()> {
     let keys = commands::account_keys(session).await?;
     let credits = commands::account_credits(session).await?;
-    let value = json!({
-        "name": name,
-        "identity": session.identity(),
-        "keys": keys.len(),
-        "enabled_keys": keys.iter().filter(|key| !key.disabled).count(),
-        "credits_total_usd": credits.total.usd(),
-        "credits_used_usd": credits.used.usd(),
-    });
-    context.out.value(&value, |_| {
+    context.out.value(&commands::account_view(session, &keys, &credits), |account| {
         format!(
-            "account {name} is {}\n{} keys, {} of them enabled\n{:.2} USD of {:.2} USD used",
-            session.identity(),
-            keys.len(),
-            keys.iter().filter(|key| !key.disabled).count(),
-            credits.used.usd(),
-            credits.total.usd()
+            "account {} is {}\n{} keys, {} of them enabled\n{:.2} USD of {:.2} USD used",
+            account.name,
+            account.identity,
+            account.keys,
+            account.enabled_keys,
+            account.credits_used_usd,
+            account.credits_total_usd
         )
     })
 }
@@ -143,26 +133,18 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
     match command {
         KeysCommand::List => {
             let keys = commands::account_keys(session).await?;
-            let headers = ["name", "label", "state", "limit", "used", "last used", "hash"];
-            let rows: Vec<Row> = keys.iter().map(row).collect();
-            context.out.rows(&rows, &headers, cells)
+            context.out.rows(&commands::remote_key_views(&keys), KEYS)
         }
         KeysCommand::Create { limit } => {
             let key = commands::create_by_hand(session, limit.map(MicroUsd::from_usd)).await?;
-            let value =
-                json!({ "id": key.id, "number": key.number, "masked_key": key.mask, "hash": key.hash });
-            context.out.value(&value, |_| {
-                format!(
-                    "issued {} and stored it as {} number {}",
-                    key.mask,
-                    key.provider,
-                    or_dash(key.number.as_ref())
-                )
+            context.out.value(&commands::issued_key_view(key), |key| {
+                let number = or_dash(key.number.as_ref());
+                format!("issued {} and stored it as {} number {number}", key.masked_key, key.provider)
             })
         }
         KeysCommand::Disable { hash } => {
             commands::kill_by_hand(session, &hash, Kill::Disable).await?;
-            done(context, "disabled", &hash)
+            done(context, &HandledKeyView::Disabled(hash))
         }
         KeysCommand::Delete { hash } => {
             if !context
@@ -173,72 +155,27 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
                 return Ok(());
             }
             commands::kill_by_hand(session, &hash, Kill::Delete).await?;
-            done(context, "deleted", &hash)
+            done(context, &HandledKeyView::Deleted(hash))
         }
         KeysCommand::Enable { hash } => {
             commands::enable_by_hand(session, &hash).await?;
-            done(context, "enabled", &hash)
+            done(context, &HandledKeyView::Enabled(hash))
         }
         KeysCommand::Limit { hash, usd } => {
             let limit = (usd > 0.0).then(|| MicroUsd::from_usd(usd));
             commands::limit_by_hand(session, &hash, limit).await?;
-            done(context, "limited", &hash)
+            done(context, &HandledKeyView::Limited(hash))
         }
     }
 }
 
-fn done(context: &Context, what: &str, hash: &str) -> anyhow::Result<()> {
-    context.out.value(&json!({ what: hash }), |_| format!("{what} {hash}"))
-}
-
-/// A row of `accounts keys`. Money in USD, times RFC 3339 UTC, as everywhere in the interface.
-#[derive(Debug, Serialize)]
-struct Row {
-    hash: String,
-    name: String,
-    label: String,
-    disabled: bool,
-    limit: Option<f64>,
-    limit_remaining: Option<f64>,
-    limit_reset: Option<String>,
-    include_byok_in_limit: bool,
-    usage: f64,
-    byok_usage: f64,
-    last_used_at: Option<String>,
-    expires_at: Option<String>,
-    created_at: Option<String>,
-    workspace: Option<String>,
-}
-
-fn row(key: &RemoteKey) -> Row {
-    Row {
-        hash: key.hash.clone(),
-        name: key.name.clone(),
-        label: key.label.clone(),
-        disabled: key.disabled,
-        limit: key.limit.map(MicroUsd::usd),
-        limit_remaining: key.limit_remaining.map(MicroUsd::usd),
-        limit_reset: key.limit_reset.clone(),
-        include_byok_in_limit: key.include_byok_in_limit,
-        usage: key.usage.usd(),
-        byok_usage: key.byok_usage.usd(),
-        last_used_at: key.last_used_at.map(Timestamp::rfc3339),
-        expires_at: key.expires_at.map(Timestamp::rfc3339),
-        created_at: key.created_at.map(Timestamp::rfc3339),
-        workspace: key.workspace_id.clone(),
-    }
-}
-
-fn cells(row: &Row) -> Vec<String> {
-    vec![
-        row.name.clone(),
-        row.label.clone(),
-        if row.disabled { "disabled" } else { "enabled" }.to_owned(),
-        row.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}")),
-        format!("{:.4}", row.usage),
-        row.last_used_at.clone().unwrap_or_else(|| "never".to_owned()),
-        row.hash.clone(),
-    ]
+fn done(context: &Context, handled: &HandledKeyView) -> anyhow::Result<()> {
+    context.out.value(handled, |handled| match handled {
+        HandledKeyView::Disabled(hash) => format!("disabled {hash}"),
+        HandledKeyView::Enabled(hash) => format!("enabled {hash}"),
+        HandledKeyView::Deleted(hash) => format!("deleted {hash}"),
+        HandledKeyView::Limited(hash) => format!("limited {hash}"),
+    })
 }
 
 async fn thaw(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<()> {
@@ -248,13 +185,12 @@ async fn thaw(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
     }
     with_session(engine, name, async |session| {
         let foreign = commands::thaw(session).await?;
-        let names: Vec<&str> = foreign.iter().map(|key| key.name.as_str()).collect();
-        context.out.value(&json!({ "thawed": name, "foreign": names }), |_| {
+        context.out.value(&commands::thawed_view(name, foreign), |thawed| {
             format!(
                 "thawed {name}; {} keys are foreign from now on and will never be touched: {}\n\
                  tell each rotation its current key: rekeyd rotations adopt NAME --secret-stdin",
-                names.len(),
-                names.join(", ")
+                thawed.foreign.len(),
+                thawed.foreign.join(", ")
             )
         })
     })

@@ -1,8 +1,9 @@
 //! `alerts list | ack | test-email`.
 
 use super::Context;
-use super::output::or_dash;
+use super::output::{Column, column, or_dash, yes_or_no};
 use crate::engine::commands;
+use crate::engine::commands::{AlertView, OutboxView, TrialView};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -24,61 +25,51 @@ pub(super) enum Command {
     TestEmail,
 }
 
-/// Lines of the outbox that are shown.
-const LINES: i64 = 200;
+const ALERTS: &[Column<AlertView>] = &[
+    column("id", |row| row.id.clone()),
+    column("severity", |row| row.severity.clone()),
+    column("kind", |row| row.kind.clone()),
+    column("subject", |row| row.subject.clone()),
+    column("opened", |row| row.opened_at.clone()),
+    column("over", |row| or_dash(row.resolved_at.as_ref())),
+    column("acknowledged", |row| or_dash(row.acked_by.as_ref())),
+    column("detail", |row| row.detail.clone()),
+];
+
+const OUTBOX: &[Column<OutboxView>] = &[
+    column("state", |row| row.state.clone()),
+    column("channel", |row| row.channel.clone()),
+    column("to", |row| or_dash(row.recipient.as_ref())),
+    column("subject", |row| row.subject.clone()),
+    column("attempts", |row| row.attempts.to_string()),
+    column("sent", |row| or_dash(row.sent_at.as_ref())),
+    column("error", |row| or_dash(row.error.as_ref())),
+];
+
+const TRIALS: &[Column<TrialView>] = &[
+    column("to", |trial| trial.recipient.clone()),
+    column("sent", |trial| yes_or_no(trial.sent)),
+    column("the server said", |trial| trial.answer.clone()),
+];
 
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     match command {
         Command::List { outbox: true, .. } => {
-            let rows = engine.store().outbox(LINES).await?;
-            context.out.rows(
-                &rows,
-                &["state", "channel", "to", "subject", "attempts", "sent", "error"],
-                |row| {
-                    vec![
-                        row.state.clone(),
-                        row.channel.clone(),
-                        or_dash(row.recipient.as_ref()),
-                        row.subject.clone(),
-                        row.attempts.to_string(),
-                        or_dash(row.sent_at.as_ref()),
-                        or_dash(row.error.as_ref()),
-                    ]
-                },
-            )?;
+            context.out.rows(&commands::outbox_views(&engine).await?, OUTBOX)?;
         }
         Command::List { all, .. } => {
-            let rows = engine.store().alerts(all).await?;
-            context.out.rows(
-                &rows,
-                &["id", "severity", "kind", "subject", "opened", "over", "acknowledged", "detail"],
-                |row| {
-                    vec![
-                        row.id.clone(),
-                        row.severity.clone(),
-                        row.kind.clone(),
-                        row.subject.clone(),
-                        row.opened_at.clone(),
-                        or_dash(row.resolved_at.as_ref()),
-                        or_dash(row.acked_by.as_ref()),
-                        row.detail.clone(),
-                    ]
-                },
-            )?;
+            context.out.rows(&commands::alert_views(&engine, all).await?, ALERTS)?;
         }
         Command::Ack { id } => {
-            let row = commands::acknowledge(&engine, &id).await?;
-            context.out.value(&row, |row| {
+            let alert = commands::acknowledge(&engine, &id).await?;
+            context.out.value(&alert, |row| {
                 format!("acknowledged by {}: {} {}", or_dash(row.acked_by.as_ref()), row.subject, row.kind)
             })?;
         }
         Command::TestEmail => {
             let trials = commands::test_email(&engine).await?;
-            context.out.rows(&trials, &["to", "sent", "the server said"], |trial| {
-                let sent = if trial.sent { "yes" } else { "no" };
-                vec![trial.recipient.clone(), sent.to_owned(), trial.answer.clone()]
-            })?;
+            context.out.rows(&trials, TRIALS)?;
             return Ok(u8::from(trials.iter().any(|trial| !trial.sent)));
         }
     }

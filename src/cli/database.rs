@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use serde_json::json;
 
 use super::Context;
-use crate::app::{self, Misconfigured};
-use crate::store::Kind;
+use crate::app;
+use crate::engine::commands;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -26,35 +25,22 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     let store = app::open_store(&context.settings()?).await?;
     match command {
         Command::Migrate => {
-            store.migrate().await?;
-            let status = store.schema().await?;
-            context.out.value(&status, |s| format!("schema version {} of {}", s.applied, s.known))?;
+            let schema = commands::migrate(&store).await?;
+            context.out.value(&schema, |s| format!("schema version {} of {}", s.applied, s.known))?;
         }
         Command::Status => {
-            let status = store.schema().await?;
-            let value =
-                json!({ "database": store.kind().word(), "applied": status.applied, "known": status.known });
-            context.out.value(&value, |_| {
-                format!("{}, schema version {} of {}", store.kind().word(), status.applied, status.known)
+            context.out.value(&commands::database_view(&store).await?, |view| {
+                format!("{}, schema version {} of {}", view.database, view.applied, view.known)
             })?;
         }
         Command::Backup { file } => {
-            if store.kind() == Kind::Postgres {
-                return Err(Misconfigured {
-                    text: "rekeyd backs up SQLite only".to_owned(),
-                    hint: Some("use pg_dump for PostgreSQL".to_owned()),
-                }
-                .into());
-            }
+            commands::can_back_up(&store)?;
             if file.exists() {
                 bail!("{} exists", file.display());
             }
-            store.backup(&file).await?;
-            context.out.value(&json!({ "file": file }), |_| {
-                format!(
-                    "wrote {}\nits secrets are sealed: keep the encryption key too, elsewhere",
-                    file.display()
-                )
+            context.out.value(&commands::backup(&store, file).await?, |copy| {
+                let file = copy.file.display();
+                format!("wrote {file}\nits secrets are sealed: keep the encryption key too, elsewhere")
             })?;
         }
     }

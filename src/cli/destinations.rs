@@ -1,9 +1,9 @@
 //! `destinations list | check | publish`.
 
-use serde_json::{Value, json};
-
 use super::Context;
 use super::accounts::PATIENCE;
+use super::output::{Column, column, or_dash};
+use crate::engine::commands::{CheckedView, DestinationView, PublishedView};
 use crate::engine::{Engine, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,21 +26,28 @@ pub(super) enum Command {
     },
 }
 
+const DESTINATIONS: &[Column<DestinationView>] = &[
+    column("name", |row| row.name.clone()),
+    column("type", |row| row.kind.to_owned()),
+    column("rotation", |row| or_dash(row.rotation.as_ref())),
+    column("level", |row| or_dash(row.level.as_ref())),
+    column("generation", |row| or_dash(row.generation.as_ref())),
+    column("address", |row| row.address.clone()),
+    column("trouble", |row| or_dash(row.drift.as_ref().or(row.error.as_ref()))),
+];
+
+const CHECKED: &[Column<CheckedView>] = &[
+    column("name", |row| row.name.clone()),
+    column("ok", |row| if row.ok { "yes" } else { "NO" }.to_owned()),
+    column("standing", |row| row.standing.clone()),
+    column("seen", |row| row.seen.join("\n")),
+];
+
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     match command {
         Command::List => {
-            let rows = rows(&engine).await?;
-            context.out.rows(
-                &rows,
-                &["name", "type", "rotation", "level", "generation", "address", "trouble"],
-                |row| {
-                    let known = ["name", "type", "rotation", "level", "generation", "address"];
-                    let trouble = ["drift", "error"].iter().find(|field| row[**field].is_string());
-                    let trouble = trouble.map_or("-".to_owned(), |field| shown(&row[*field]));
-                    known.iter().map(|field| shown(&row[*field])).chain([trouble]).collect()
-                },
-            )?;
+            context.out.rows(&commands::destination_views(&engine).await?, DESTINATIONS)?;
             Ok(0)
         }
         Command::Check { name, migrate } => {
@@ -55,39 +62,6 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     }
 }
 
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-async fn rows(engine: &Engine) -> anyhow::Result<Vec<Value>> {
-    let mut rows = Vec::new();
-    for (place, account) in commands::all_places(engine) {
-        let rotation = commands::rotation_of_place(engine, &place.target.name);
-        let view = match rotation {
-            Some(rotation) => Some(commands::rotation_view(engine, &rotation.name).await?),
-            None => None,
-        };
-        let destination = view.and_then(|v| v.destinations.into_iter().find(|d| d.name == place.target.name));
-        rows.push(json!({
-            "name": place.target.name,
-            "type": place.kind,
-            "rotation": rotation.map(|rotation| rotation.name.clone()),
-            "holds": if account.is_some() { "provisioning" } else { "regular" },
-            "required": place.target.required,
-            "level": destination.as_ref().map(|d| d.level),
-            "generation": destination.as_ref().and_then(|d| d.generation),
-            "error": destination.as_ref().and_then(|d| d.error.clone()),
-            "drift": destination.as_ref().and_then(|d| d.drift.clone()),
-            "address": place.target.address,
-        }));
-    }
-    Ok(rows)
-}
-
 async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyhow::Result<u8> {
     let names: Vec<String> = match name {
         Some(name) => vec![commands::any_place(engine, &name)?.0.target.name.clone()],
@@ -100,14 +74,7 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
         healthy &= checked.ok;
         rows.push(checked);
     }
-    context.out.rows(&rows, &["name", "ok", "standing", "seen"], |row| {
-        vec![
-            row.name.clone(),
-            if row.ok { "yes" } else { "NO" }.to_owned(),
-            row.standing.clone(),
-            row.seen.join("\n"),
-        ]
-    })?;
+    context.out.rows(&rows, CHECKED)?;
     Ok(u8::from(!healthy))
 }
 
@@ -116,7 +83,7 @@ async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Resu
         let mut session = commands::wait_for_session(engine, &account.name, PATIENCE).await?;
         let outcome = commands::publish_copy_by_hand(&mut session, name).await;
         session.close().await?;
-        return said(context, name, &outcome?);
+        return said(context, name, outcome?);
     }
     let mut did = Vec::new();
     if let Some(rotation) = commands::rotation_of_place(engine, name) {
@@ -128,10 +95,11 @@ async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Resu
     if did.is_empty() || commands::mirrors(engine, name) {
         did.push(commands::mirror_by_hand(engine, name, PATIENCE).await?);
     }
-    said(context, name, &did.join("; "))
+    said(context, name, did.join("; "))
 }
 
-fn said(context: &Context, name: &str, did: &str) -> anyhow::Result<u8> {
-    context.out.value(&json!({ "destination": name, "result": did }), |_| did.to_owned())?;
+fn said(context: &Context, name: &str, did: String) -> anyhow::Result<u8> {
+    let published = PublishedView { destination: name.to_owned(), result: did };
+    context.out.value(&published, |published| published.result.clone())?;
     Ok(0)
 }

@@ -33,8 +33,8 @@ async fn reencrypt(context: &Context) -> anyhow::Result<()> {
         let secret = ring.open(&sealed).map_err(EngineError::Crypto)?;
         Ok(Some(ring.seal(&secret).as_str().to_owned()))
     };
-    let changed = commands::reseal(&engine, seal).await?;
-    context.out.value(&serde_json::json!({ "resealed": changed }), |_| {
+    context.out.value(&commands::reseal(&engine, seal).await?, |view| {
+        let changed = view.resealed;
         format!("{changed} secrets sealed with the first key; the others may go once every replica has the new list")
     })
 }

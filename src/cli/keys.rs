@@ -1,16 +1,13 @@
 //! `keys list | add | show | test | delete`.
 
-use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::output::{or_dash, secret, table};
+use super::output::{Column, card, column, or_dash, secret, yes_or_no};
 use crate::domain::secret::Secret;
 use crate::engine::commands;
-use crate::engine::commands::AddKey;
-use crate::engine::commands::{Scope, Which, Why};
-use crate::store::{KeyRow, Role};
+use crate::engine::commands::{AddKey, DeletedKeyView, KeyView, Scope, TestedKeyView, Which, Why};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -79,57 +76,60 @@ pub(super) enum Command {
     },
 }
 
-/// A row of `keys list`; the fields of the REST list (interface.md §3).
-#[derive(Debug, Serialize)]
-struct Row {
-    id: String,
-    provider_type: String,
-    name: String,
-    number: Option<i64>,
-    masked_key: String,
-    priority: i64,
-    is_active: bool,
-    status: String,
-    status_detail: Option<String>,
-    last_tested_at: Option<String>,
-    latency_ms: Option<i64>,
-    config: Value,
-    created_at: String,
-    updated_at: String,
-    rotation: Option<String>,
-    generation: Option<i64>,
-    role: Role,
-}
+const KEYS: &[Column<KeyView>] = &[
+    column("provider", |key| key.provider_type.clone()),
+    column("no", |key| or_dash(key.number.as_ref())),
+    column("name", |key| key.name.clone()),
+    column("key", |key| key.masked_key.clone()),
+    column("priority", |key| key.priority.to_string()),
+    column("active", |key| yes_or_no(key.is_active)),
+    column("status", |key| key.status.clone()),
+    column("rotation", |key| or_dash(key.rotation.as_ref().map(|name| place_in(name, key)).as_ref())),
+    column("last tested", |key| or_dash(key.last_tested_at.as_ref())),
+];
 
-fn row(key: &KeyRow) -> Row {
-    Row {
-        id: key.id.clone(),
-        provider_type: key.provider.clone(),
-        name: key.name.clone(),
-        number: key.number,
-        masked_key: key.mask.clone(),
-        priority: key.priority,
-        is_active: key.is_active,
-        status: key.verdict.clone(),
-        status_detail: key.detail.clone(),
-        last_tested_at: key.facts.tested.as_ref().map(|(_, at)| at.ours.rfc3339()),
-        latency_ms: key.latency_ms,
-        config: key.settings.clone(),
-        created_at: key.created_at.rfc3339(),
-        updated_at: key.updated_at.rfc3339(),
-        rotation: key.rotation.clone(),
-        generation: key.generation,
-        role: key.role,
-    }
+const ONE: &[Column<KeyView>] = &[
+    column("provider", |key| key.provider_type.clone()),
+    column("number", |key| or_dash(key.number.as_ref())),
+    column("name", |key| key.name.clone()),
+    column("key", |key| key.masked_key.clone()),
+    column("priority", |key| key.priority.to_string()),
+    column("active", |key| key.is_active.to_string()),
+    column("status", |key| key.status.clone()),
+    column("detail", |key| or_dash(key.status_detail.as_ref())),
+    column("rotation", |key| or_dash(key.rotation.as_ref())),
+    column("generation", |key| or_dash(key.generation.as_ref())),
+    column("role", |key| key.role.to_owned()),
+    column("last tested", |key| or_dash(key.last_tested_at.as_ref())),
+    column("created", |key| key.created_at.clone()),
+];
+
+const TESTED: &[Column<TestedKeyView>] = &[
+    column("provider", |key| key.provider_type.clone()),
+    column("no", |key| or_dash(key.number.as_ref())),
+    column("name", |key| key.name.clone()),
+    column("key", |key| key.masked_key.clone()),
+    column("outcome", |key| key.outcome.clone()),
+    column("reason", |key| or_dash(key.reason.as_ref())),
+    column("latency", |key| format!("{} ms", key.latency_ms)),
+    column("status", |key| key.status.clone()),
+    column("detail", |key| key.detail.clone()),
+];
+
+fn place_in(rotation: &str, key: &KeyView) -> String {
+    format!("{rotation} generation {} ({})", or_dash(key.generation.as_ref()), key.role)
 }
 
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     match command {
-        Command::List { provider } => list(context, provider.as_deref()).await?,
+        Command::List { provider } => {
+            let engine = context.engine().await?;
+            context.out.rows(&commands::key_views(&engine, provider.as_deref()).await?, KEYS)?;
+        }
         Command::Show { provider, number } => {
             let engine = context.engine().await?;
             let key = commands::numbered(&engine, &provider, number).await?;
-            context.out.value(&row(&key), one)?;
+            context.out.value(&commands::key_view(&key), |key| card(ONE, key))?;
         }
         Command::Test { provider, number, all: _ } => return test(context, provider, number).await,
         Command::Delete { provider, number, at_provider } => {
@@ -146,7 +146,8 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             no_test,
             billed_probe,
         } => {
-            let mut settings = settings.map_or(Ok(serde_json::json!({})), |text| parse_settings(&text))?;
+            let mut settings = settings
+                .map_or_else(|| Ok(Value::Object(serde_json::Map::new())), |text| parse_settings(&text))?;
             if let Some(model) = billed_probe {
                 settings["billed_probe"] = Value::String(model);
             }
@@ -170,14 +171,9 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             if let Some(warning) = &added.warning {
                 eprintln!("warning: {warning}");
             }
-            context.out.value(&row(&added.key), |row| {
-                format!(
-                    "stored {} as {} number {}: {}",
-                    row.masked_key,
-                    row.provider_type,
-                    or_dash(row.number.as_ref()),
-                    row.status
-                )
+            context.out.value(&commands::key_view(&added.key), |key| {
+                let number = or_dash(key.number.as_ref());
+                format!("stored {} as {} number {number}: {}", key.masked_key, key.provider_type, key.status)
             })?;
         }
     }
@@ -209,84 +205,15 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
     if report.busy {
         anyhow::bail!("another rekeyd process has been testing keys for a minute; try again");
     }
-    let headers = ["provider", "no", "name", "key", "outcome", "reason", "latency", "status", "detail"];
-    context.out.rows(&report.keys, &headers, |key| {
-        vec![
-            key.provider_type.clone(),
-            or_dash(key.number.as_ref()),
-            key.name.clone(),
-            key.masked_key.clone(),
-            key.outcome.clone(),
-            or_dash(key.reason.as_ref()),
-            format!("{} ms", key.latency_ms),
-            key.status.clone(),
-            key.detail.clone(),
-        ]
-    })?;
+    let invalid = report.any_invalid();
+    let keys: Vec<TestedKeyView> = report.keys.into_iter().map(commands::tested_key_view).collect();
+    context.out.rows(&keys, TESTED)?;
     for rotation in &report.healing {
         eprintln!(
             "rotation {rotation}: its key is dead and is being replaced; follow it with `rekeyd runs list`"
         );
     }
-    Ok(u8::from(report.any_invalid()))
-}
-
-async fn list(context: &Context, provider: Option<&str>) -> anyhow::Result<()> {
-    let engine = context.engine().await?;
-    if let Some(name) = provider {
-        commands::provider_of(&engine, name).await?;
-    }
-    let keys = engine.store().keys().await?;
-    let shown = keys.iter().filter(|key| key.role != Role::Dead);
-    let rows: Vec<Row> =
-        shown.filter(|key| provider.is_none_or(|name| key.provider == name)).map(row).collect();
-    let headers =
-        ["provider", "no", "name", "key", "priority", "active", "status", "rotation", "last tested"];
-    context.out.rows(&rows, &headers, |row| {
-        vec![
-            row.provider_type.clone(),
-            or_dash(row.number.as_ref()),
-            row.name.clone(),
-            row.masked_key.clone(),
-            row.priority.to_string(),
-            if row.is_active { "yes" } else { "no" }.to_owned(),
-            row.status.clone(),
-            row.rotation.as_ref().map_or_else(
-                || "-".to_owned(),
-                |name| {
-                    format!(
-                        "{name} generation {} ({})",
-                        or_dash(row.generation.as_ref()),
-                        role_word(row.role)
-                    )
-                },
-            ),
-            or_dash(row.last_tested_at.as_ref()),
-        ]
-    })
-}
-
-fn role_word(role: Role) -> &'static str {
-    role.word()
-}
-
-fn one(row: &Row) -> String {
-    let cells = [
-        ("provider", row.provider_type.clone()),
-        ("number", or_dash(row.number.as_ref())),
-        ("name", row.name.clone()),
-        ("key", row.masked_key.clone()),
-        ("priority", row.priority.to_string()),
-        ("active", row.is_active.to_string()),
-        ("status", row.status.clone()),
-        ("detail", or_dash(row.status_detail.as_ref())),
-        ("rotation", or_dash(row.rotation.as_ref())),
-        ("generation", or_dash(row.generation.as_ref())),
-        ("role", role_word(row.role).to_owned()),
-        ("last tested", or_dash(row.last_tested_at.as_ref())),
-        ("created", row.created_at.clone()),
-    ];
-    table(&["field", "value"], cells.into_iter().map(|(field, value)| vec![field.to_owned(), value]))
+    Ok(u8::from(invalid))
 }
 
 async fn delete(context: &Context, provider: &str, number: i64, at_provider: bool) -> anyhow::Result<()> {
@@ -298,7 +225,7 @@ async fn delete(context: &Context, provider: &str, number: i64, at_provider: boo
         return Ok(());
     }
     let key = commands::delete_key(&engine, provider, number, at_provider).await?;
-    context.out.value(&serde_json::json!({ "deleted": number, "at_provider": at_provider }), |_| {
+    context.out.value(&DeletedKeyView { at_provider, deleted: number }, |_| {
         if at_provider {
             format!("deleted {} from the store and at the provider", key.mask)
         } else {

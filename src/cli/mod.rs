@@ -9,13 +9,13 @@ mod config;
 mod database;
 mod demo;
 mod destinations;
-mod drive;
 mod encryption;
 mod init;
 mod keys;
-mod manual;
+mod man_pages;
 mod output;
 mod rotations;
+mod run_to_end;
 mod runs;
 mod serve;
 
@@ -27,7 +27,6 @@ use clap::{Parser, Subcommand};
 use crate::app::{self, Misconfigured};
 use crate::config::{ConfigError, Settings, load};
 use crate::engine::{Engine, EngineError};
-use crate::store::StoreError;
 use output::Output;
 
 /// Keeps every LLM API key a team depends on tested, fresh and delivered.
@@ -173,8 +172,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Alerts(command) => alerts::run(&context, command).await,
         Command::Encryption(command) => encryption::run(&context, command).await,
         Command::Db(command) => database::run(&context, command).await,
-        Command::Completions { shell } => manual::completions(shell).map(|()| 0),
-        Command::Man { out } => manual::man(out).map(|()| 0),
+        Command::Completions { shell } => man_pages::completions(shell).map(|()| 0),
+        Command::Man { out } => man_pages::man(out).map(|()| 0),
     }
 }
 
@@ -191,9 +190,6 @@ fn report(error: &anyhow::Error) -> ExitCode {
         status = 2;
     } else if let Some(error) = error.downcast_ref::<ConfigError>() {
         hint = error.hint();
-        status = 2;
-    } else if let Some(StoreError::Address(_) | StoreError::File { .. }) = error.downcast_ref::<StoreError>()
-    {
         status = 2;
     }
     if let Some(hint) = hint {

@@ -1,4 +1,7 @@
 //! Tables for people, JSON for programs; confirmations and prompts.
+//!
+//! A table is one list of [`Column`]s over a view of `engine/commands/view`: each names its head and what it shows of
+//! a row, so that the two cannot part, and JSON is the view that the cells read.
 
 use std::io::{IsTerminal, Read, Write};
 
@@ -30,13 +33,8 @@ impl Output {
         line(&text)
     }
 
-    /// Rows as a JSON array, or as a table with these headers.
-    pub(super) fn rows<T: Serialize>(
-        self,
-        rows: &[T],
-        headers: &[&str],
-        cells: impl Fn(&T) -> Vec<String>,
-    ) -> anyhow::Result<()> {
+    /// Rows as a JSON array, or as a table of these columns.
+    pub(super) fn rows<T: Serialize>(self, rows: &[T], columns: &[Column<T>]) -> anyhow::Result<()> {
         if self.json {
             return line(&serde_json::to_string_pretty(rows)?);
         }
@@ -44,7 +42,7 @@ impl Output {
             eprintln!("(none)");
             return Ok(());
         }
-        line(&table(headers, rows.iter().map(cells)))
+        line(&table(columns, rows))
     }
 
     /// Whether questions can be asked: somebody sits at a terminal and did not say `--yes`.
@@ -64,11 +62,34 @@ impl Output {
     }
 }
 
+/// A column of a table: its head, and what it shows of a row.
+#[derive(Debug)]
+pub(super) struct Column<T> {
+    head: &'static str,
+    cell: fn(&T) -> String,
+}
+
+/// A column by its head and its cell.
+pub(super) const fn column<T>(head: &'static str, cell: fn(&T) -> String) -> Column<T> {
+    Column { head, cell }
+}
+
 /// A plain table that copies well out of a terminal.
-pub(super) fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
+    let cells = rows.iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect());
+    lay_out(columns.iter().map(|column| column.head), cells)
+}
+
+/// One row as a table of its own: a line for each column.
+pub(super) fn card<T>(columns: &[Column<T>], row: &T) -> String {
+    let lines = columns.iter().map(|column| vec![column.head.to_owned(), (column.cell)(row)]);
+    lay_out(["field", "value"].into_iter(), lines)
+}
+
+fn lay_out<'h>(heads: impl Iterator<Item = &'h str>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(headers.iter().map(|header| header.to_uppercase()));
+    table.set_header(heads.map(str::to_uppercase));
     for row in rows {
         table.add_row(row);
     }
@@ -101,6 +122,11 @@ pub(super) fn piped() -> anyhow::Result<String> {
     let mut text = String::new();
     std::io::stdin().take(64 * 1024).read_to_string(&mut text).context("stdin")?;
     Ok(text)
+}
+
+/// Yes or no.
+pub(super) fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
 }
 
 /// A dash where there is nothing.

@@ -1,16 +1,16 @@
 //! `rotations list | show | plan | run | adopt | rollback | pause | resume`, and `why`.
 
-use serde_json::json;
-
 use super::Context;
 use super::accounts::PATIENCE;
-use super::drive::drive;
-use super::output::{or_dash, piped, secret, table};
+use super::output::{Column, column, or_dash, piped, secret, table};
+use super::run_to_end::run_to_end;
 use super::runs::{ask, finished};
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
-use crate::engine::commands::{Adoption, PlanView, RotationView, Start, WhyView};
+use crate::engine::commands::{
+    Adoption, PausedView, PlanView, PlannedStep, RotationView, Start, TargetView, WhyView,
+};
 use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -70,10 +70,40 @@ pub(super) enum Command {
     },
 }
 
+const ROTATIONS: &[Column<RotationView>] = &[
+    column("name", |row| row.name.clone()),
+    column("account", |row| row.account.clone()),
+    column("state", |row| row.state.to_owned()),
+    column("generation", |row| or_dash(row.current.as_ref().and_then(|key| key.generation).as_ref())),
+    column("key", |row| or_dash(row.current.as_ref().map(|key| &key.label))),
+    column("verdict", |row| or_dash(row.current.as_ref().map(|key| &key.verdict))),
+    column("next due", |row| or_dash(row.next_due_at.as_ref())),
+    column("last run", |row| or_dash(row.last_run.as_ref().map(|run| &run.outcome))),
+];
+
+const TARGETS: &[Column<TargetView>] = &[
+    column("destination", |row| row.name.clone()),
+    column("", |row| if row.required { "required" } else { "optional" }.to_owned()),
+    column("level", |row| row.level.to_owned()),
+    column("generation", |row| or_dash(row.generation.as_ref())),
+    column("trouble", |row| or_dash(row.drift.as_ref().or(row.error.as_ref()))),
+];
+
+/// The calls of a plan, with their place in it.
+const STEPS: &[Column<(usize, PlannedStep)>] = &[
+    column("", |(place, _)| (place + 1).to_string()),
+    column("destination", |(_, step)| or_dash(step.destination.as_ref())),
+    column("call", |(_, step)| step.call.clone()),
+    column("effect", |(_, step)| step.effect.clone()),
+];
+
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     match command {
-        Command::List => list(context, &engine).await,
+        Command::List => {
+            context.out.rows(&commands::rotation_views(&engine).await?, ROTATIONS)?;
+            Ok(0)
+        }
         Command::Show { name } => {
             context.out.value(&commands::rotation_view(&engine, &name).await?, show)?;
             Ok(0)
@@ -89,28 +119,6 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::Pause { name } => pause(context, &engine, &name, true).await,
         Command::Resume { name } => pause(context, &engine, &name, false).await,
     }
-}
-
-async fn list(context: &Context, engine: &Engine) -> anyhow::Result<u8> {
-    let mut rows = Vec::new();
-    for rotation in engine.rotations() {
-        rows.push(commands::rotation_view(engine, &rotation.name).await?);
-    }
-    let headers = ["name", "account", "state", "generation", "key", "verdict", "next due", "last run"];
-    context.out.rows(&rows, &headers, |row| {
-        let current = row.current.as_ref();
-        vec![
-            row.name.clone(),
-            row.account.clone(),
-            row.state.to_owned(),
-            or_dash(current.and_then(|key| key.generation).as_ref()),
-            or_dash(current.map(|key| &key.label)),
-            or_dash(current.map(|key| &key.verdict)),
-            or_dash(row.next_due_at.as_ref()),
-            or_dash(row.last_run.as_ref().map(|run| run.outcome.to_owned()).as_ref()),
-        ]
-    })?;
-    Ok(0)
 }
 
 fn show(view: &RotationView) -> String {
@@ -139,17 +147,7 @@ fn show(view: &RotationView) -> String {
             or_dash(run.finished_at.as_ref())
         ));
     }
-    let rows = view.destinations.iter().map(|destination| {
-        let trouble = destination.drift.clone().or_else(|| destination.error.clone());
-        vec![
-            destination.name.clone(),
-            if destination.required { "required" } else { "optional" }.to_owned(),
-            destination.level.to_owned(),
-            or_dash(destination.generation.as_ref()),
-            or_dash(trouble.as_ref()),
-        ]
-    });
-    text.push_str(&table(&["destination", "", "level", "generation", "trouble"], rows));
+    text.push_str(&table(TARGETS, &view.destinations));
     text
 }
 
@@ -188,11 +186,8 @@ async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
 }
 
 fn planned(plan: &PlanView) -> String {
-    let rows = plan.calls.iter().enumerate().map(|(i, step)| {
-        let place = step.destination.clone().unwrap_or_else(|| "-".to_owned());
-        vec![(i + 1).to_string(), place, step.planned.call.clone(), step.planned.effect.clone()]
-    });
-    let mut text = table(&["", "destination", "call", "effect"], rows);
+    let steps: Vec<(usize, PlannedStep)> = plan.calls.iter().cloned().enumerate().collect();
+    let mut text = table(STEPS, &steps);
     for warning in &plan.warnings {
         text.push_str(&format!("\nwarning: {warning}"));
     }
@@ -214,10 +209,10 @@ async fn rotate(
 ) -> anyhow::Result<u8> {
     let account = engine.rotation(name)?.account.clone();
     if leaked.is_none()
-        && let Some(open) = engine.store().open_run(name).await?
+        && let Some(open) = commands::open_run_of(engine, name).await?
     {
-        eprintln!("error: a run of rotation {name} is open: {}", open.run.id);
-        eprintln!("hint: follow it with `rekeyd runs watch {}`", open.run.id);
+        eprintln!("error: a run of rotation {name} is open: {open}");
+        eprintln!("hint: follow it with `rekeyd runs watch {open}`");
         return Ok(1);
     }
     let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
@@ -231,7 +226,7 @@ async fn rotate(
     session.close().await?;
     let run = started?;
     eprintln!("run {}", run.id);
-    let ending = drive(engine, &account, &run.id, wait).await?;
+    let ending = run_to_end(engine, &account, &run.id, wait).await?;
     finished(context, engine, &run.id, &ending).await
 }
 
@@ -255,31 +250,26 @@ async fn adopt(
     let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
     let adopted = commands::adopt(&mut session, name, adoption).await;
     session.close().await?;
-    let key = adopted?;
-    let value =
-        json!({ "rotation": name, "generation": key.generation, "key_id": key.id, "label": key.mask });
-    context.out.value(&value, |_| {
-        format!(
-            "adopted {} as generation {} of {name}; nothing was changed outside",
-            key.mask,
-            or_dash(key.generation.as_ref())
-        )
+    context.out.value(&commands::adopted_view(name, adopted?), |key| {
+        let generation = or_dash(key.generation.as_ref());
+        format!("adopted {} as generation {generation} of {name}; nothing was changed outside", key.label)
     })?;
     Ok(0)
 }
 
 async fn rollback(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
     engine.rotation(name)?;
-    let open = engine.store().open_run(name).await?.ok_or_else(|| EngineError::Usage {
+    let open = commands::open_run_of(engine, name).await?.ok_or_else(|| EngineError::Usage {
         text: format!("no run of rotation {name} is open: its previous key is gone"),
         hint: Some(format!("`rekeyd rotations run {name}` issues a new one")),
     })?;
-    ask(context, engine, &open.run.id, Request::Rollback).await
+    ask(context, engine, &open, Request::Rollback).await
 }
 
 async fn pause(context: &Context, engine: &Engine, name: &str, paused: bool) -> anyhow::Result<u8> {
     commands::pause(engine, name, paused).await?;
     let word = if paused { "paused: no new run, no key is disabled or deleted" } else { "resumed" };
-    context.out.value(&json!({ "rotation": name, "paused": paused }), |_| format!("{name} is {word}"))?;
+    let view = PausedView { paused, rotation: name.to_owned() };
+    context.out.value(&view, |_| format!("{name} is {word}"))?;
     Ok(0)
 }

@@ -1,14 +1,11 @@
 //! `runs list | show | watch | resume | abort | release`.
 
-use serde::Serialize;
-
 use super::Context;
-use super::drive::{Ending, drive, needs_a_person};
-use super::output::{or_dash, table};
-use crate::domain::rotation::ASKED;
+use super::output::{Column, column, or_dash, table};
+use super::run_to_end::{Ending, needs_a_person, run_to_end};
 use crate::domain::rotation::facts::Request;
-use crate::domain::time::{Span, Timestamp};
-use crate::engine::commands::RunView;
+use crate::domain::time::Span;
+use crate::engine::commands::{EffectView, ListedRunView, RunView};
 use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,22 +45,31 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    id: String,
-    rotation: String,
-    trigger: &'static str,
-    state: &'static str,
-    generation: Option<i64>,
-    started_at: String,
-    finished_at: Option<String>,
-    error: Option<String>,
-}
+const RUNS: &[Column<ListedRunView>] = &[
+    column("id", |run| run.id.clone()),
+    column("rotation", |run| run.rotation.clone()),
+    column("trigger", |run| run.trigger.to_owned()),
+    column("state", |run| run.state.to_owned()),
+    column("generation", |run| or_dash(run.generation.as_ref())),
+    column("started", |run| run.started_at.clone()),
+    column("finished", |run| or_dash(run.finished_at.as_ref())),
+];
+
+const EFFECTS: &[Column<EffectView>] = &[
+    column("effect", |effect| effect.kind.to_owned()),
+    column("target", |effect| effect.target.clone()),
+    column("status", |effect| effect.status.to_owned()),
+    column("attempt", |effect| effect.attempt.to_string()),
+    column("started", |effect| effect.started_at.clone()),
+];
 
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     let engine = context.engine().await?;
     match command {
-        Command::List { limit } => list(context, &engine, limit).await,
+        Command::List { limit } => {
+            context.out.rows(&commands::run_views(&engine, limit).await?, RUNS)?;
+            Ok(0)
+        }
         Command::Show { id } => {
             context.out.value(&commands::run_view(&engine, &id).await?, text)?;
             Ok(0)
@@ -75,38 +81,6 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             ask(context, &engine, &id, Request::Release { destination }).await
         }
     }
-}
-
-async fn list(context: &Context, engine: &Engine, limit: i64) -> anyhow::Result<u8> {
-    let rows: Vec<Row> = engine
-        .store()
-        .runs(limit)
-        .await?
-        .into_iter()
-        .map(|row| Row {
-            id: row.run.id.clone(),
-            rotation: row.run.rotation.clone(),
-            trigger: row.run.trigger.word(),
-            state: row.run.state.word(),
-            generation: row.generation,
-            started_at: row.started_at.rfc3339(),
-            finished_at: row.finished_at.map(Timestamp::rfc3339),
-            error: row.error.clone(),
-        })
-        .collect();
-    let headers = ["id", "rotation", "trigger", "state", "generation", "started", "finished"];
-    context.out.rows(&rows, &headers, |row| {
-        vec![
-            row.id.clone(),
-            row.rotation.clone(),
-            row.trigger.to_owned(),
-            row.state.to_owned(),
-            or_dash(row.generation.as_ref()),
-            row.started_at.clone(),
-            or_dash(row.finished_at.as_ref()),
-        ]
-    })?;
-    Ok(0)
 }
 
 fn text(run: &RunView) -> String {
@@ -125,23 +99,14 @@ fn text(run: &RunView) -> String {
     for blocker in &run.blockers {
         text.push_str(&format!("waits: {blocker}\n"));
     }
-    let rows = run.effects.iter().map(|effect| {
-        vec![
-            effect.kind.to_owned(),
-            effect.target.clone(),
-            effect.status.to_owned(),
-            effect.attempt.to_string(),
-            effect.started_at.clone(),
-        ]
-    });
-    text.push_str(&table(&["effect", "target", "status", "attempt", "started"], rows));
+    text.push_str(&table(EFFECTS, &run.effects));
     text
 }
 
 /// Follows a run to its end; works it where no daemon does.
 async fn watch(context: &Context, engine: &Engine, id: &str) -> anyhow::Result<u8> {
-    let account = account_of(engine, id).await?;
-    let ending = drive(engine, &account, id, true).await?;
+    let account = commands::account_of_run(engine, id).await?;
+    let ending = run_to_end(engine, &account, id, true).await?;
     finished(context, engine, id, &ending).await
 }
 
@@ -181,32 +146,12 @@ pub(super) async fn finished(
     }
 }
 
-/// R9: what could not go on because the account froze was refused by a safety rule; not so what a person ended.
+/// What could not go on because the account froze was refused by a safety rule (R9).
 async fn not_frozen(engine: &Engine, id: &str) -> anyhow::Result<()> {
-    let row = engine.store().run(id).await?;
-    let Some(row) = row.filter(|row| row.run.state.reason() != Some(ASKED)) else { return Ok(()) };
-    match commands::freeze_of(engine, &row.run.rotation).await? {
+    match commands::frozen_under(engine, id).await? {
         Some(frozen) => Err(frozen.into()),
         None => Ok(()),
     }
-}
-
-async fn account_of(engine: &Engine, id: &str) -> anyhow::Result<String> {
-    let row = engine.store().run(id).await?;
-    let row = row.ok_or_else(|| EngineError::Usage {
-        text: format!("there is no run {id}"),
-        hint: Some("`rekeyd runs list` shows them".to_owned()),
-    })?;
-    if let Ok(rotation) = engine.rotation(&row.run.rotation) {
-        return Ok(rotation.account.clone());
-    }
-    // The rotation is gone from the configuration (R14): whoever has its account may work it.
-    let entries = engine.store().entries_of(&row.run.account).await?;
-    let entry = entries.into_iter().find(|entry| engine.account(entry).is_ok());
-    Ok(entry.ok_or_else(|| EngineError::Usage {
-        text: format!("the configuration has neither rotation {} nor its account any more", row.run.rotation),
-        hint: Some("put the account back to end its runs".to_owned()),
-    })?)
 }
 
 /// Notes what a person wants, works the run until it was handled, and says what came of it.
@@ -216,17 +161,16 @@ pub(super) async fn ask(
     id: &str,
     request: Request,
 ) -> anyhow::Result<u8> {
-    let account = account_of(engine, id).await?;
-    let row = engine.store().run(id).await?;
-    if let Some(row) = row.filter(|row| !row.is_open) {
-        let state = row.run.state.word();
-        return Err(EngineError::Usage { text: format!("run {id} is over: {state}"), hint: None }.into());
+    let account = commands::account_of_run(engine, id).await?;
+    if let Some(over) = commands::run_status(engine, id).await?.filter(|run| !run.is_open) {
+        let text = format!("run {id} is over: {}", over.state);
+        return Err(EngineError::Usage { text, hint: None }.into());
     }
     let ticket = commands::ask(engine, id, &request).await?;
     let until = engine.clock().monotonic().0 + Span::seconds(60).0;
     let mut session = commands::wait_for_session(engine, &account, Span::seconds(60)).await?;
     let answer = loop {
-        if let Some(answer) = engine.store().request_answer(&ticket).await? {
+        if let Some(answer) = commands::answer(engine, &ticket).await? {
             break answer;
         }
         commands::step(&mut session, id).await?;
@@ -238,7 +182,7 @@ pub(super) async fn ask(
     if answer.starts_with("refused: ") {
         return Err(EngineError::Refused(answer).into());
     }
-    let ending = drive(engine, &account, id, false).await?;
+    let ending = run_to_end(engine, &account, id, false).await?;
     let stuck = needs_a_person(engine, id).await?;
     if !stuck {
         eprintln!("{answer}");

@@ -68,7 +68,7 @@ pub struct Look {
 }
 
 /// One call that a rotation would make, for `rotations plan`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedCall {
     /// What is called, e.g. `PUT https://api.github.com/repos/acme/app/actions/secrets/OPENROUTER_API_KEY`.
     pub call: String,

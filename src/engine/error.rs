@@ -108,6 +108,7 @@ impl EngineError {
         match self {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) => 3,
             Self::Usage { .. } | Self::Crypto(_) => 2,
+            Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::alert::{Event, Kind, NewAlert, Severity, Subject};
 use crate::domain::time::{Span, Timestamp};
 
 /// One alert.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone)]
 pub struct AlertRow {
     /// Unique, sorts by time.
     pub id: String,

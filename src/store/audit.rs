@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// One row as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
     /// Unique, sorts by time.
     pub id: String,

@@ -8,8 +8,7 @@ use super::{Store, StoreError, from_json, to_json};
 use crate::domain::time::Timestamp;
 
 /// One kind of call to the outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EffectKind {
     /// A key at the provider; the target is its unique name.
     Create,
@@ -49,8 +48,7 @@ impl EffectKind {
 }
 
 /// What is known of an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EffectStatus {
     /// Committed before the call.
     Intended,

@@ -10,8 +10,7 @@ use crate::domain::time::{Stamp, Timestamp};
 use crate::domain::verdict::Health;
 
 /// What a key is to its rotation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Belongs to no rotation.
     Manual,
@@ -45,8 +44,7 @@ impl Role {
 }
 
 /// How a key came to us: decides whether rekeyd may ever touch it at the provider (I9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// rekeyd asked the provider for it.
     Created,
@@ -163,7 +161,7 @@ pub struct NewProvider {
 }
 
 /// A stored provider.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone)]
 pub struct ProviderRow {
     /// Unique name.
     pub name: String,

@@ -16,7 +16,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/store");
 const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM _sqlx_migrations";
 
 /// Where the schema stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaStatus {
     /// The newest migration that the database has; 0 for none.
     pub applied: i64,

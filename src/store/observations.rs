@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::Observation;
 
 /// One test in the history: names and figures, from which no verdict is ever made again.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservationRow {
     /// When, RFC 3339 UTC.
     pub at: String,

@@ -247,6 +247,32 @@ fn impure(module: &Module) -> Vec<String> {
     if module.is_in(&["domain"]) { IMPURE.iter().flat_map(said).collect() } else { Vec::new() }
 }
 
+/// What the command line leaves to engine/commands: reading the store, and the shapes of JSON.
+const BELOW: &[(&str, &[&[&str]])] = &[
+    ("store", &[&["cli", "database"]]),
+    ("json!", &[&["cli", "config"]]),
+    ("Serialize", &[&["cli", "output"]]),
+];
+
+/// The demo and `init` have no engine: they are what stands around it.
+fn not_through_commands(module: &Module) -> Vec<String> {
+    if !module.is_in(&["cli"]) || module.is_in(&["cli", "demo"]) || module.is_in(&["cli", "init"]) {
+        return Vec::new();
+    }
+    let said = |(word, rooms): &(&str, &[&[&str]])| {
+        let lines =
+            if rooms.iter().any(|room| module.is_in(room)) { Vec::new() } else { module.lines_saying(word) };
+        let said = |line| format!("{}:{line}: `{word}`: ask engine/commands for a view", module.file);
+        lines.into_iter().map(said).collect::<Vec<_>>()
+    };
+    BELOW.iter().flat_map(said).collect()
+}
+
+#[test]
+fn the_command_line_shows_views_of_the_service_layer() {
+    none(&everything().iter().flat_map(not_through_commands).collect::<Vec<_>>());
+}
+
 #[test]
 fn tools_stay_in_their_rooms() {
     none(&everything().iter().flat_map(misplaced).collect::<Vec<_>>());
@@ -266,6 +292,13 @@ fn planted_words_are_seen() {
     assert_eq!(planted(&["destination", "postgres"], "use sqlx::Row;"), 0);
     assert_eq!(planted(&["cli", "keys"], "fn f() -> anyhow::Result<()> { println!(\"x\"); Ok(()) }"), 0);
     assert_eq!(planted(&["store"], "// anyhow\n#[cfg(test)] mod tests { fn f() { println!(\"x\"); } }"), 0);
+    let planted =
+        |path: &[&str], source: &str| not_through_commands(&Module::parse(path, "planted.rs", source)).len();
+    assert_eq!(planted(&["cli", "keys"], "fn f(e: &Engine) { e.store().keys(); }"), 1);
+    assert_eq!(planted(&["cli", "keys"], "use crate::store::KeyRow;\n#[derive(Serialize)] struct Row;"), 2);
+    assert_eq!(planted(&["cli", "runs"], "fn f() { json!({}) }"), 1);
+    assert_eq!(planted(&["cli", "demo", "story"], "fn f() { json!({}) }"), 0);
+    assert_eq!(planted(&["http"], "fn f() { json!({}) }"), 0);
     let planted = |path: &[&str], source: &str| impure(&Module::parse(path, "planted.rs", source)).len();
     assert_eq!(planted(&["domain", "time"], "pub async fn now() -> u8 { 1 }"), 1);
     assert_eq!(planted(&["clock"], "pub async fn now() -> u8 { 1 }"), 0);

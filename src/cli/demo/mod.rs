@@ -16,7 +16,7 @@ mod story;
 use stage::Stage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::output::{line, table};
+use super::output::{Column, column, line, table};
 
 /// Exit status of a story that somebody stopped.
 const STOPPED: u8 = 130;
@@ -56,12 +56,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
 }
 
 /// Prints what was proved. Answers the exit status.
+const PROOFS: &[Column<story::Proof>] = &[
+    column("", |proof| if proof.proved { "proved" } else { "NOT PROVED" }.to_owned()),
+    column("what", |proof| proof.what.to_owned()),
+    column("how it was seen", |proof| proof.how.clone()),
+    column("took", |proof| format!("{:.1} s", proof.seconds)),
+];
+
 fn tell(proofs: &[story::Proof], log: &str) -> anyhow::Result<u8> {
-    let rows = proofs.iter().map(|proof| {
-        let mark = if proof.proved { "proved" } else { "NOT PROVED" };
-        vec![mark.to_owned(), proof.what.to_owned(), proof.how.clone(), format!("{:.1} s", proof.seconds)]
-    });
-    line(&table(&["", "what", "how it was seen", "took"], rows))?;
+    line(&table(PROOFS, proofs))?;
     let failed = proofs.iter().filter(|proof| !proof.proved).count();
     if failed > 0 {
         eprintln!("{failed} of {} were not proved; the daemon's last words:\n{log}", proofs.len());

@@ -1,22 +1,12 @@
 //! What a person does about alerts: say that they were seen, prove the way to every recipient.
 
+use crate::engine::commands::view::{AlertView, TrialView, alert_view};
 use crate::engine::passes::notices::limits;
 use crate::engine::{Engine, EngineError};
 use crate::net::Deadline;
 use crate::notify;
 use crate::notify::{Mail, Undelivered};
-use crate::store::{AlertRow, Backlog, new_id};
-
-/// What came of a test mail for one recipient.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Trial {
-    /// To whom.
-    pub recipient: String,
-    /// The server took it.
-    pub sent: bool,
-    /// What the server said, or why it could not be asked.
-    pub answer: String,
-}
+use crate::store::{Backlog, new_id};
 
 /// How much is still to be told, and since when: for metrics and readiness.
 pub async fn notice_backlog(engine: &Engine) -> Result<Backlog, EngineError> {
@@ -24,7 +14,7 @@ pub async fn notice_backlog(engine: &Engine) -> Result<Backlog, EngineError> {
 }
 
 /// A person has seen an alert.
-pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertRow, EngineError> {
+pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertView, EngineError> {
     let find = async || {
         let all = engine.parts.store.alerts(true).await?;
         Ok::<_, EngineError>(all.into_iter().find(|row| row.id == alert))
@@ -40,11 +30,11 @@ pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertRow, Engin
     }
     let entry = engine.entry("alert.acknowledged", &row.subject, &row.kind);
     engine.parts.store.acknowledge(alert, &entry).await?;
-    Ok(find().await?.unwrap_or(row))
+    Ok(alert_view(find().await?.unwrap_or(row)))
 }
 
 /// Sends a test mail to everybody who may get one, each in an envelope of their own.
-pub async fn test_email(engine: &Engine) -> Result<Vec<Trial>, EngineError> {
+pub async fn test_email(engine: &Engine) -> Result<Vec<TrialView>, EngineError> {
     let Some(room) = &engine.parts.post.mail else {
         return Err(EngineError::usage("the configuration has no [email]", "add it, then try again"));
     };
@@ -64,7 +54,7 @@ pub async fn test_email(engine: &Engine) -> Result<Vec<Trial>, EngineError> {
             Ok(answer) => (true, answer),
             Err(Undelivered { reason, .. }) => (false, reason),
         };
-        trials.push(Trial { recipient, sent, answer });
+        trials.push(TrialView { recipient, sent, answer });
     }
     Ok(trials)
 }

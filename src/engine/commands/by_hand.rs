@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
-use crate::domain::rotation::facts::{Remote, Request};
+use crate::domain::rotation::facts::Remote;
+use crate::engine::commands::view::ResealedView;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, keys, listing};
@@ -46,21 +47,13 @@ pub async fn pause(engine: &Engine, name: &str, paused: bool) -> Result<(), Engi
     Ok(engine.parts.store.set_paused(name, paused, &entry).await?)
 }
 
-/// Notes what a person wants of a run. Answers a ticket: [`crate::store::Store::request_answer`] tells what came
-/// of it once the run was worked.
-pub async fn ask(engine: &Engine, run: &str, request: &Request) -> Result<String, EngineError> {
-    let detail = serde_json::to_string(request).unwrap_or_default();
-    let entry = engine.entry("run.asked", format!("run {run}"), detail);
-    Ok(engine.parts.store.ask(run, request, &engine.parts.actor, &entry).await?)
-}
-
 /// Seals every stored secret anew, see [`crate::store::Store::reseal`].
 pub async fn reseal(
     engine: &Engine,
     seal: impl Fn(&str) -> Result<Option<String>, EngineError>,
-) -> Result<u64, EngineError> {
+) -> Result<ResealedView, EngineError> {
     let entry = engine.entry("encryption.resealed", "store", "");
-    engine.parts.store.reseal(&entry, seal).await
+    Ok(ResealedView { resealed: engine.parts.store.reseal(&entry, seal).await? })
 }
 
 /// The stored key with this number, or an error that says how to find it.

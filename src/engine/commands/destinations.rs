@@ -1,27 +1,13 @@
 //! Destinations by hand: what each of them shows, and the current key once more.
 
-use serde::Serialize;
-
 use crate::destination::{Delivery, Standing};
 use crate::domain::rotation::Level;
+use crate::engine::commands::view::{CheckedView, DestinationView, destination_view};
 use crate::engine::passes::mirror;
 use crate::engine::publish::{address, provisioning_copy, repair};
 use crate::engine::session::provisioning;
 use crate::engine::session::{Session, keys};
 use crate::engine::{Account, Engine, EngineError, Place};
-
-/// What one destination showed.
-#[derive(Debug, Serialize)]
-pub struct Checked {
-    /// Its name.
-    pub name: String,
-    /// It could be written, and nobody else changed it.
-    pub ok: bool,
-    /// What it holds, as far as it can be told.
-    pub standing: String,
-    /// Each call that was made, and with which permission; or the failure with its hint.
-    pub seen: Vec<String>,
-}
 
 /// Every destination that somebody publishes to, those for provisioning keys with their account.
 pub fn all_places(engine: &Engine) -> impl Iterator<Item = (&Place, Option<&Account>)> + '_ {
@@ -42,8 +28,17 @@ pub fn any_place<'e>(
     })
 }
 
+/// Each of them, and what it holds.
+pub async fn destination_views(engine: &Engine) -> Result<Vec<DestinationView>, EngineError> {
+    let mut views = Vec::new();
+    for (place, account) in all_places(engine) {
+        views.push(destination_view(engine, place, account).await?);
+    }
+    Ok(views)
+}
+
 /// Asks a destination what it shows and what our credentials may do there. Changes nothing.
-pub async fn check_place(engine: &Engine, name: &str) -> Result<Checked, EngineError> {
+pub async fn check_place(engine: &Engine, name: &str) -> Result<CheckedView, EngineError> {
     let (place, account) = any_place(engine, name)?;
     let (mut ok, mut seen) = match place.adapter.preflight(engine.deadline()).await {
         Ok(found) => (true, found.iter().map(ToString::to_string).collect()),
@@ -71,7 +66,7 @@ pub async fn check_place(engine: &Engine, name: &str) -> Result<Checked, EngineE
         ok = false;
         seen.push(format!("mirror: {trouble}"));
     }
-    Ok(Checked { name: name.to_owned(), ok, standing, seen })
+    Ok(CheckedView { name: name.to_owned(), ok, standing, seen })
 }
 
 /// Installs the tables of a destination that is one, or takes over those that are there.

@@ -5,7 +5,10 @@
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
-//! status · view          what the daemon says of itself; what is shown of rotations and runs
+//! runs                   follow a run, and ask something of it
+//! database               the schema, a backup
+//! status                 what the daemon says of itself
+//! view/                  what is shown: one serialisable type for each `--json`
 //! start_run, step, check_keys, …   what the daemon does by itself, done by hand: the same functions
 //! ```
 
@@ -13,9 +16,11 @@ mod add_key;
 mod adopt;
 mod alerts;
 mod by_hand;
+mod database;
 mod destinations;
 mod mirror;
 mod plan;
+mod runs;
 mod status;
 mod thaw;
 mod view;
@@ -26,18 +31,21 @@ pub use super::run::step::{Progress, Report, step};
 pub use super::session::keys::rotation_of_place;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
-pub use add_key::{AddKey, Added, add_key, provider_of};
+pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
-pub use alerts::{Trial, acknowledge, notice_backlog, test_email};
+pub use alerts::{acknowledge, notice_backlog, test_email};
 pub use by_hand::{
-    account_keys, ask, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered,
-    pause, reseal,
+    account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
+    reseal,
 };
+pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
-    Checked, all_places, any_place, check_place, migrate_place, publish_by_hand, publish_copy_by_hand,
+    all_places, any_place, check_place, destination_views, migrate_place, publish_by_hand,
+    publish_copy_by_hand,
 };
 pub use mirror::{mirror_by_hand, mirrors};
 pub use plan::plan;
+pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
 pub use status::{Outlook, outlook, prove_writable};
 pub use thaw::thaw;
-pub use view::{PlanView, RotationView, RunView, WhyView, freeze_of, rotation_view, run_view, why};
+pub use view::*;

@@ -92,7 +92,11 @@ async fn warnings(
 }
 
 fn steps(destination: Option<&str>, calls: Vec<PlannedCall>) -> Vec<PlannedStep> {
-    let step = |planned| PlannedStep { destination: destination.map(str::to_owned), planned };
+    let step = |planned: PlannedCall| PlannedStep {
+        destination: destination.map(str::to_owned),
+        call: planned.call,
+        effect: planned.effect,
+    };
     calls.into_iter().map(step).collect()
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -19,30 +18,22 @@ use crate::engine::testing::probing::Subject;
 use crate::engine::testing::record::{Folded, Sighting};
 use crate::engine::testing::{endpoint, probing, record};
 use crate::engine::{Engine, EngineError, lease};
-use crate::store::{Change, KeyRow, Lease, ProviderRow};
+use crate::store::{Change, KeyRow, Lease, ObservationRow, ProviderRow};
 
 /// A person waits this long for another process that tests.
 const PATIENCE: Span = Span::seconds(60);
 
 /// One key of a pass.
-#[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of the history and of the keys list")]
+#[derive(Debug, Clone)]
 pub struct KeyReport {
-    pub id: String,
-    pub provider_type: String,
-    pub number: Option<i64>,
-    pub name: String,
-    pub masked_key: String,
-    pub outcome: String,
-    pub reason: Option<String>,
-    pub detail: String,
-    pub latency_ms: i64,
-    pub status: String,
-    pub rotation: Option<String>,
+    /// The key as it stands after the pass.
+    pub key: KeyRow,
+    /// Its last test.
+    pub last: ObservationRow,
 }
 
 /// What came of a pass.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct CheckReport {
     /// Another process tests right now: nothing was done.
     pub busy: bool,
@@ -209,19 +200,7 @@ async fn reports(engine: &Engine, ids: &[String]) -> Result<Vec<KeyReport>, Engi
         let Some(last) = engine.parts.store.observations(&row.id, 1).await?.into_iter().next() else {
             continue;
         };
-        reports.push(KeyReport {
-            id: row.id,
-            provider_type: row.provider,
-            number: row.number,
-            name: row.name,
-            masked_key: row.mask,
-            outcome: last.outcome,
-            reason: last.reason,
-            detail: last.detail,
-            latency_ms: last.latency_ms,
-            status: row.verdict,
-            rotation: row.rotation,
-        });
+        reports.push(KeyReport { key: row, last });
     }
     Ok(reports)
 }
@@ -246,6 +225,6 @@ async fn queue(engine: &Engine, why: Why) -> Result<Option<Lease>, EngineError> 
 impl CheckReport {
     /// A key was not accepted.
     pub fn any_invalid(&self) -> bool {
-        self.keys.iter().any(|key| key.outcome == "invalid" || key.status == "invalid")
+        self.keys.iter().any(|key| key.last.outcome == "invalid" || key.key.verdict == "invalid")
     }
 }

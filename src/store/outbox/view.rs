@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 
 /// One line of the outbox, for people.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
     /// Id of the message, or of the notice that is in none yet.
     pub id: String,

@@ -28,7 +28,7 @@ const QUEUE: &str = "queue:notices";
 const DESTINATION_PATIENCE: Span = Span::hours(24);
 
 /// What one pass did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NoticeReport {
     /// Messages put together.
     pub built: usize,

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::domain::rotation::{Rollback, State};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::commands::{Opened, Progress};
+use crate::engine::commands::{Opened, Progress, Session};
 use crate::engine::{Engine, commands};
 
 /// Longer waits than this are the daemon's.
@@ -39,7 +38,7 @@ impl Interrupt {
     }
 }
 
-/// How a drive ended.
+/// How working a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     /// Terminal, in this state.
@@ -51,7 +50,12 @@ pub(super) enum Ending {
 }
 
 /// Works a run until it ends; without `wait`, until the first wait that is not a matter of seconds.
-pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool) -> anyhow::Result<Ending> {
+pub(super) async fn run_to_end(
+    engine: &Engine,
+    account: &str,
+    run: &str,
+    wait: bool,
+) -> anyhow::Result<Ending> {
     let interrupt = Interrupt::listen();
     let mut last = None;
     loop {
@@ -68,16 +72,15 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
         };
         match progress {
             Progress::Finished => {
-                let state = engine.store().run(run).await?.map_or("gone", |row| row.run.state.word());
-                return Ok(Ending::Finished(state));
+                let run = commands::run_status(engine, run).await?;
+                return Ok(Ending::Finished(run.map_or("gone", |run| run.state)));
             }
             Progress::Again => {}
             Progress::Wait(until, blockers) => {
                 let left = until.since(engine.clock().now());
-                let state = engine.store().run(run).await?.map(|row| row.run.state);
-                if needs_a_person(engine, run).await?
-                    || (!wait && (left > SHORT_WAIT || state.is_some_and(|state| is_timed(&state))))
-                {
+                let status = commands::run_status(engine, run).await?;
+                let long = !wait && (left > SHORT_WAIT || status.as_ref().is_some_and(|run| run.is_timed));
+                if long || status.is_some_and(|run| run.needs_a_person) {
                     return Ok(Ending::Waiting(until, blockers));
                 }
                 engine.clock().sleep(left.clamp(Span(100), Span::seconds(2))).await;
@@ -86,21 +89,13 @@ pub(super) async fn drive(engine: &Engine, account: &str, run: &str, wait: bool)
     }
 }
 
-/// Whether a run goes on only after somebody looked: it is parked, or its account is frozen.
+/// Whether a run goes on only after somebody looked.
 pub(super) async fn needs_a_person(engine: &Engine, run: &str) -> anyhow::Result<bool> {
-    let Some(row) = engine.store().run(run).await?.filter(|row| row.is_open) else { return Ok(false) };
-    let parked = matches!(row.run.state, State::Parked { .. });
-    Ok(parked || commands::freeze_of(engine, &row.run.rotation).await?.is_some())
-}
-
-/// States whose waits are a matter of hours: the daemon's.
-fn is_timed(state: &State) -> bool {
-    let retiring = matches!(state, State::RollingBack { stage: Rollback::Retiring { .. }, .. });
-    retiring || matches!(state, State::Grace { .. } | State::Observing)
+    Ok(commands::run_status(engine, run).await?.is_some_and(|run| run.needs_a_person))
 }
 
 async fn steps(
-    session: &mut crate::engine::commands::Session<'_>,
+    session: &mut Session<'_>,
     run: &str,
     interrupt: &Interrupt,
     last: &mut Option<&'static str>,
@@ -118,17 +113,16 @@ async fn steps(
 
 /// Another process works on the account: show what becomes of the run.
 async fn follow(engine: &Engine, run: &str, last: &mut Option<&'static str>) -> anyhow::Result<Progress> {
-    let Some(row) = engine.store().run(run).await? else { return Ok(Progress::Finished) };
-    let state = row.run.state.word();
-    if *last != Some(state) {
-        show(state, Some("another rekeyd process is working on this run"));
-        *last = Some(state);
+    let Some(status) = commands::run_status(engine, run).await? else { return Ok(Progress::Finished) };
+    if *last != Some(status.state) {
+        show(status.state, Some("another rekeyd process is working on this run"));
+        *last = Some(status.state);
     }
-    if !row.is_open {
+    if !status.is_open {
         return Ok(Progress::Finished);
     }
     let soon = engine.clock().now().plus(FOLLOW);
-    Ok(Progress::Wait(row.wake_at.max(soon), row.blockers))
+    Ok(Progress::Wait(status.wake_at.max(soon), status.blockers))
 }
 
 fn show(state: &str, did: Option<&str>) {

@@ -1,0 +1,99 @@
+//! `alerts list | ack | test-email`.
+
+use serde::Serialize;
+
+use crate::engine::{Engine, EngineError};
+use crate::store::{AlertRow, OutboxRow};
+
+/// Lines of the outbox that are shown.
+const LINES: i64 = 200;
+
+/// An alert: a row of `alerts list`, and `alerts ack`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of AlertRow")]
+pub struct AlertView {
+    pub id: String,
+    pub kind: String,
+    pub severity: String,
+    pub subject: String,
+    pub account: Option<String>,
+    pub rotation: Option<String>,
+    pub detail: String,
+    pub opened_at: String,
+    pub acked_at: Option<String>,
+    pub acked_by: Option<String>,
+    pub reminded_at: Option<String>,
+    pub resolved_at: Option<String>,
+}
+
+/// A row of `alerts list --outbox`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of OutboxRow")]
+pub struct OutboxView {
+    pub id: String,
+    pub channel: String,
+    pub state: String,
+    pub recipient: Option<String>,
+    pub subject: String,
+    pub message_id: Option<String>,
+    pub attempts: i64,
+    pub error: Option<String>,
+    pub created_at: String,
+    pub not_before: Option<String>,
+    pub sent_at: Option<String>,
+}
+
+/// What came of a test mail for one recipient: a row of `alerts test-email`.
+#[derive(Debug, Serialize)]
+pub struct TrialView {
+    /// To whom.
+    pub recipient: String,
+    /// The server took it.
+    pub sent: bool,
+    /// What the server said, or why it could not be asked.
+    pub answer: String,
+}
+
+/// Alerts, newest first; those that are over only when asked for.
+pub async fn alert_views(engine: &Engine, with_resolved: bool) -> Result<Vec<AlertView>, EngineError> {
+    Ok(engine.store().alerts(with_resolved).await?.into_iter().map(alert_view).collect())
+}
+
+/// One alert.
+pub fn alert_view(row: AlertRow) -> AlertView {
+    AlertView {
+        id: row.id,
+        kind: row.kind,
+        severity: row.severity,
+        subject: row.subject,
+        account: row.account,
+        rotation: row.rotation,
+        detail: row.detail,
+        opened_at: row.opened_at,
+        acked_at: row.acked_at,
+        acked_by: row.acked_by,
+        reminded_at: row.reminded_at,
+        resolved_at: row.resolved_at,
+    }
+}
+
+/// The outbox, newest first: what waits and the last messages.
+pub async fn outbox_views(engine: &Engine) -> Result<Vec<OutboxView>, EngineError> {
+    Ok(engine.store().outbox(LINES).await?.into_iter().map(outbox_view).collect())
+}
+
+fn outbox_view(row: OutboxRow) -> OutboxView {
+    OutboxView {
+        id: row.id,
+        channel: row.channel,
+        state: row.state,
+        recipient: row.recipient,
+        subject: row.subject,
+        message_id: row.message_id,
+        attempts: row.attempts,
+        error: row.error,
+        created_at: row.created_at,
+        not_before: row.not_before,
+        sent_at: row.sent_at,
+    }
+}

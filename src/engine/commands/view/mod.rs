@@ -1,0 +1,37 @@
+//! What people and programs are shown: one serialisable type for each `--json`, and how it is made. The command line
+//! prints these, as JSON or by a table whose cells read the same fields. Shapes: interface.md §2; rows of the store
+//! are never shown themselves.
+//!
+//! ```text
+//! rotation · run · why · plan   rotations and their runs
+//! key · account                 stored keys; accounts and their keys at the provider
+//! destination · alert           where keys go; what people are told
+//! database                      where the schema stands, what was sealed anew
+//! ```
+
+mod account;
+mod alert;
+mod database;
+mod destination;
+mod key;
+mod plan;
+mod rotation;
+mod run;
+mod why;
+
+pub use account::{
+    AccountView, HandledKeyView, IssuedKeyView, ListedAccountView, RemoteKeyView, ThawedView, account_view,
+    account_views, issued_key_view, remote_key_views, thawed_view,
+};
+pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use database::{BackupView, DatabaseView, ResealedView, SchemaView};
+pub(super) use destination::destination_view;
+pub use destination::{CheckedView, DestinationView, PublishedView};
+pub use key::{DeletedKeyView, KeyView, TestedKeyView, key_view, key_views, tested_key_view};
+pub use plan::{PlanView, PlannedStep};
+pub use rotation::{
+    AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,
+    adopted_view, rotation_view, rotation_views,
+};
+pub use run::{EffectView, ListedRunView, RunView, run_view, run_views};
+pub use why::{WhyView, why};
