@@ -2,7 +2,7 @@
 //! them all, and the only one that resolves secret references.
 
 mod leaks;
-mod post;
+mod notifier;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -28,14 +28,16 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::engine::{Account, Engine, EngineError, LeakWatch, Parts, Place, Post, Rotation, TestPolicy};
+use crate::engine::{
+    Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
+};
 use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
 use crate::store::{Store, new_id};
 use leaks::leaks;
-use post::post;
+use notifier::notifier;
 
 pub use serve::serve;
 
@@ -114,9 +116,9 @@ struct Adapters {
     ring: Ring,
     tester: Arc<CatalogTester>,
     accounts: BTreeMap<String, Account>,
-    places: BTreeMap<String, Place>,
+    destinations: BTreeMap<String, ConfiguredDestination>,
     rotations: BTreeMap<String, Rotation>,
-    post: Post,
+    notifier: Notifier,
     leaks: Option<LeakWatch>,
 }
 
@@ -126,12 +128,15 @@ impl Adapters {
         let http = http(settings)?;
         let tester = Arc::new(CatalogTester::new(http.clone()));
         let accounts = accounts(settings, &http)?;
-        let places = places(settings, &http)?;
-        let rotations =
-            settings.rotations.iter().map(|r| rotation(settings, r, &places)).collect::<Result<_, _>>()?;
-        let post = post(settings, &http)?;
+        let destinations = destinations(settings, &http)?;
+        let rotations = settings
+            .rotations
+            .iter()
+            .map(|r| rotation(settings, r, &destinations))
+            .collect::<Result<_, _>>()?;
+        let notifier = notifier(settings, &http)?;
         let leaks = leaks(settings, &http)?;
-        Ok(Self { ring, tester, accounts, places, rotations, post, leaks })
+        Ok(Self { ring, tester, accounts, destinations, rotations, notifier, leaks })
     }
 
     async fn engine(
@@ -157,8 +162,8 @@ impl Adapters {
             tests: test_policy(&settings.tests),
             accounts: self.accounts,
             rotations: self.rotations,
-            places: self.places,
-            post: self.post,
+            destinations: self.destinations,
+            notifier: self.notifier,
             leaks: self.leaks,
         }))
     }
@@ -221,23 +226,23 @@ fn account(settings: &Settings, entry: &settings::Account, http: &Http) -> anyho
         max_deletes_per_hour: entry.max_deletes_per_hour,
         base_url: base.url().clone(),
         provisioning_key: key,
-        provisioning_places: provisioning_places(settings, entry, http)?,
+        provisioning_destinations: provisioning_destinations(settings, entry, http)?,
         credits_alert_below: entry.credits_alert_below,
     };
     Ok((name, account))
 }
 
 /// Where the provisioning key of an account goes: GitHub, for scripts, and nowhere else.
-fn provisioning_places(
+fn provisioning_destinations(
     settings: &Settings,
     entry: &settings::Account,
     http: &Http,
-) -> anyhow::Result<Vec<Place>> {
+) -> anyhow::Result<Vec<ConfiguredDestination>> {
     let find = |name: &Name| {
         let found = settings.destinations.iter().find(|destination| destination.name == *name);
         found.filter(|it| it.holds == KeyKind::Provisioning && matches!(it.kind, DestinationKind::Github(_)))
     };
-    let places = entry.provisioning_destinations.iter().map(|name| {
+    let destinations = entry.provisioning_destinations.iter().map(|name| {
         let destination = find(name).ok_or_else(|| {
             Misconfigured::new(
                 format!("account {}: destination {name} may not hold a provisioning key", entry.name),
@@ -246,7 +251,7 @@ fn provisioning_places(
         })?;
         place(settings, destination, http).map(|(_, place)| place)
     });
-    places.collect()
+    destinations.collect()
 }
 
 fn test_policy(tests: &settings::Tests) -> TestPolicy {
@@ -260,12 +265,16 @@ fn test_policy(tests: &settings::Tests) -> TestPolicy {
     }
 }
 
-fn places(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, Place>> {
+fn destinations(settings: &Settings, http: &Http) -> anyhow::Result<BTreeMap<String, ConfiguredDestination>> {
     let regular = settings.destinations.iter().filter(|entry| entry.holds == KeyKind::Regular);
     regular.map(|entry| place(settings, entry, http)).collect()
 }
 
-fn place(settings: &Settings, entry: &settings::Destination, http: &Http) -> anyhow::Result<(String, Place)> {
+fn place(
+    settings: &Settings,
+    entry: &settings::Destination,
+    http: &Http,
+) -> anyhow::Result<(String, ConfiguredDestination)> {
     let name = entry.name.to_string();
     let (kind, adapter) = adapter(settings, &name, &entry.kind, http)?;
     let effective = adapter.rollout().is_some_and(Rollout::required);
@@ -276,7 +285,7 @@ fn place(settings: &Settings, entry: &settings::Destination, http: &Http) -> any
         needs: if effective { Level::Effective } else { Level::Confirmed },
         on_drift: entry.on_drift,
     };
-    Ok((name, Place { target, kind, adapter }))
+    Ok((name, ConfiguredDestination { target, kind, adapter }))
 }
 
 fn adapter(
@@ -390,11 +399,11 @@ fn github_scope(scope: &GithubScope) -> Scope {
 fn rotation(
     settings: &Settings,
     entry: &settings::Rotation,
-    places: &BTreeMap<String, Place>,
+    destinations: &BTreeMap<String, ConfiguredDestination>,
 ) -> anyhow::Result<(String, Rotation)> {
     let name = entry.name.to_string();
     let targets = entry.destinations.iter().map(|destination| {
-        let place = places.get(&destination.to_string());
+        let place = destinations.get(&destination.to_string());
         place
             .map(|place| place.target.clone())
             .ok_or_else(|| anyhow!("rotation {name}: no destination {destination}"))

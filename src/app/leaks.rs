@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::post::next;
+use super::notifier::next;
 use super::{Misconfigured, resolve};
 use crate::config::Settings;
 use crate::destination::LeakSource;

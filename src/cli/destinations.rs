@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         }
         Command::Check { name, migrate } => {
             if let Some(name) = name.as_ref().filter(|_| migrate) {
-                for line in commands::migrate_place(&engine, name).await? {
+                for line in commands::migrate_destination(&engine, name).await? {
                     eprintln!("{name}: {line}");
                 }
             }
@@ -64,13 +64,13 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 
 async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyhow::Result<u8> {
     let names: Vec<String> = match name {
-        Some(name) => vec![commands::any_place(engine, &name)?.0.target.name.clone()],
-        None => commands::all_places(engine).map(|(place, _)| place.target.name.clone()).collect(),
+        Some(name) => vec![commands::any_destination(engine, &name)?.0.target.name.clone()],
+        None => commands::all_destinations(engine).map(|(place, _)| place.target.name.clone()).collect(),
     };
     let mut rows = Vec::new();
     let mut healthy = true;
     for name in names {
-        let checked = commands::check_place(engine, &name).await?;
+        let checked = commands::check_destination(engine, &name).await?;
         healthy &= checked.ok;
         rows.push(checked);
     }
@@ -79,14 +79,14 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
 }
 
 async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    if let (_, Some(account)) = commands::any_place(engine, name)? {
+    if let (_, Some(account)) = commands::any_destination(engine, name)? {
         let mut session = commands::wait_for_session(engine, &account.name, PATIENCE).await?;
         let outcome = commands::publish_copy_by_hand(&mut session, name).await;
         session.close().await?;
         return said(context, name, outcome?);
     }
     let mut did = Vec::new();
-    if let Some(rotation) = commands::rotation_of_place(engine, name) {
+    if let Some(rotation) = commands::rotation_of_destination(engine, name) {
         let mut session = commands::wait_for_session(engine, &rotation.account, PATIENCE).await?;
         let outcome = commands::publish_by_hand(&mut session, &rotation.name, name).await;
         session.close().await?;

@@ -20,8 +20,8 @@ pub(super) fn tell(states: &[NotifyState<'_>]) {
 
 /// One line of prose about the present.
 pub(super) async fn status(service: &Service) -> String {
-    match commands::outlook(&service.live().engine).await {
-        Ok(outlook) => outlook.to_string(),
+    match commands::status(&service.live().engine).await {
+        Ok(status) => status.to_string(),
         Err(_) => "the database is away; nothing runs until it is back".to_owned(),
     }
 }

@@ -9,13 +9,13 @@
 //! `PUT`. A 422 may be a public key that changed in between (fault 13): once more with a fresh one.
 
 mod api;
-mod place;
 mod preflight;
 mod proof;
 mod put;
 mod refusal;
 mod scanning;
 mod seal;
+mod secret_address;
 mod sharing;
 
 use async_trait::async_trait;
@@ -25,11 +25,11 @@ use serde_json::{Value, json};
 
 pub use self::api::Auth;
 use self::api::{Api, Call};
-use self::place::{Permission, Place};
-pub use self::place::{Scope, Store, Visibility};
 use self::proof::Evidence;
 use self::refusal::Advice;
 pub use self::scanning::Scanning;
+use self::secret_address::{Permission, SecretAddress};
+pub use self::secret_address::{Scope, Store, Visibility};
 use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::{Span, Timestamp};
@@ -54,7 +54,7 @@ pub struct GithubSpec {
 
 /// A GitHub destination. Has no `Debug`: it holds credentials.
 pub struct Github {
-    place: Place,
+    place: SecretAddress,
     api: Api,
     dispatch: Option<String>,
     advice: Advice,
@@ -84,7 +84,7 @@ impl Github {
     /// Checks the names; makes no call.
     pub fn new(spec: GithubSpec, http: &Http) -> Result<Self, Failure> {
         let GithubSpec { scope, store, secret, api_url, dispatch, auth } = spec;
-        let place = Place::new(scope, store, &secret)?;
+        let place = SecretAddress::new(scope, store, &secret)?;
         if let Some(event) = &dispatch {
             check_dispatch(event, &place)?;
         }
@@ -241,7 +241,7 @@ impl Rollout for Github {
     }
 }
 
-fn check_dispatch(event: &str, place: &Place) -> Result<(), Failure> {
+fn check_dispatch(event: &str, place: &SecretAddress) -> Result<(), Failure> {
     let refuse = |text: &str| Err(Failure::new(FailureKind::NotSent, text));
     if place.repository().is_none() {
         return refuse("`dispatch` needs a repository: an organization has no workflows to start");

@@ -198,7 +198,7 @@ pub trait Rollout: Send + Sync {
 
 /// A destination that is one row of a table: other rows may mirror stored keys, and each says how its key is.
 ///
-/// What is written is fenced by the row itself: an [`Entry`] names the write that it was read after.
+/// What is written is fenced by the row itself: an [`LedgerEntry`] names the write that it was read after.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Installs the tables and functions, or takes over those that are there. Answers what it did, a line each.
@@ -211,15 +211,15 @@ pub trait Ledger: Send + Sync {
     fn own_number(&self) -> i64;
 
     /// Every row of the provider.
-    async fn entries(&self, deadline: Deadline) -> Result<Vec<Entry>, Failure>;
+    async fn entries(&self, deadline: Deadline) -> Result<Vec<LedgerEntry>, Failure>;
 
     /// Writes one row, unless somebody wrote it since it was read.
-    async fn put(&self, entry: &Entry, deadline: Deadline) -> Result<(), Failure>;
+    async fn put(&self, entry: &LedgerEntry, deadline: Deadline) -> Result<(), Failure>;
 }
 
 /// One row of a [`Ledger`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Number of the key in its provider.
     pub number: i64,
     /// The key.

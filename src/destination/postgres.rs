@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use self::link::Server;
 use self::rows::Row;
-use super::{Delivery, Destination, Entry, Ledger, Look, PlannedCall, Remark, Standing, Survey};
+use super::{Delivery, Destination, Ledger, LedgerEntry, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
@@ -125,7 +125,7 @@ impl Postgres {
     }
 
     /// One write: read the fence, then use it.
-    async fn write(&self, entry: &Entry, deadline: Deadline) -> Result<i64, Failure> {
+    async fn write(&self, entry: &LedgerEntry, deadline: Deadline) -> Result<i64, Failure> {
         let mut link = self.server.open(deadline).await?;
         rights::outsiders(&mut link, &self.migrate_command()).await?;
         let written = rows::write(&mut link, &self.provider, entry).await?;
@@ -142,7 +142,7 @@ impl Postgres {
 
     async fn publish_row(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
         let before = self.seen(deadline).await?;
-        let entry = Entry {
+        let entry = LedgerEntry {
             number: i64::from(self.number),
             secret: delivery.secret.clone(),
             is_active: true,
@@ -254,7 +254,7 @@ impl Ledger for Postgres {
         i64::from(self.number)
     }
 
-    async fn entries(&self, deadline: Deadline) -> Result<Vec<Entry>, Failure> {
+    async fn entries(&self, deadline: Deadline) -> Result<Vec<LedgerEntry>, Failure> {
         let read = async {
             let mut link = self.server.open(deadline).await?;
             let rows = rows::all(&mut link, &self.provider).await?;
@@ -267,7 +267,7 @@ impl Ledger for Postgres {
         }
     }
 
-    async fn put(&self, entry: &Entry, deadline: Deadline) -> Result<(), Failure> {
+    async fn put(&self, entry: &LedgerEntry, deadline: Deadline) -> Result<(), Failure> {
         match self.write(entry, deadline).await {
             Err(failure) => Err(self.explained(failure, deadline).await),
             Ok(_) => Ok(()),

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::api::Api;
 use self::entries::overtaken;
 use self::evidence::{Evidence, Written};
-use self::variables::{Entry, Target};
+use self::variables::{Environment, Variable};
 use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
@@ -101,7 +101,7 @@ impl Destination for Vercel {
         let url = self.api.url(&self.env_path("v10"), &[]);
         let mut seen = vec![Remark::plain(format!("GET {url} with {}: readable", self.read_with()))];
         seen.extend(present.iter().flat_map(|entry| self.describe(entry, &wanted)));
-        let created = |target: &Target| {
+        let created = |target: &Environment| {
             Remark::plain(format!("{} will be created for {}", self.spec.variable, target.name()))
         };
         seen.extend(missing.iter().map(created));
@@ -209,9 +209,9 @@ impl Vercel {
         calls
     }
 
-    fn writes(&self, present: &[Entry], missing: &[Target]) -> Vec<PlannedCall> {
+    fn writes(&self, present: &[Variable], missing: &[Environment]) -> Vec<PlannedCall> {
         let variable = &self.spec.variable;
-        let patch = |entry: &Entry| {
+        let patch = |entry: &Variable| {
             let changed = entry.written_at().map(|at| format!(", last changed {}", Timestamp(at).rfc3339()));
             PlannedCall {
                 call: format!("PATCH {}", self.entry_url(&entry.id)),
@@ -223,7 +223,7 @@ impl Vercel {
                 ),
             }
         };
-        let create = |target: &Target| PlannedCall {
+        let create = |target: &Environment| PlannedCall {
             call: format!("POST {}", self.api.url(&self.env_path("v10"), &[])),
             effect: format!("creates {variable} for {}, which has none", target.name()),
         };
@@ -231,14 +231,14 @@ impl Vercel {
     }
 
     /// What an entry is, and where that differs from the configuration: it stays as it is.
-    fn describe(&self, entry: &Entry, wanted: &[Target]) -> Vec<Remark> {
+    fn describe(&self, entry: &Variable, wanted: &[Environment]) -> Vec<Remark> {
         let targets = entry.targets();
         let names = names(&targets);
         let exists = format!("{} exists for {names}, type {}", self.spec.variable, entry.kind);
         let mut lines = vec![Remark::plain(exists)];
         let mut warn = |text| lines.push(Remark::warning(text));
         let extra: Vec<&str> =
-            targets.iter().filter(|target| !wanted.contains(target)).map(Target::name).collect();
+            targets.iter().filter(|target| !wanted.contains(target)).map(Environment::name).collect();
         if !extra.is_empty() {
             warn(format!("that entry also serves {}, which gets the key too", extra.join(", ")));
         }
@@ -255,8 +255,8 @@ impl Vercel {
     }
 }
 
-fn names(targets: &[Target]) -> String {
-    targets.iter().map(Target::name).collect::<Vec<_>>().join(", ")
+fn names(targets: &[Environment]) -> String {
+    targets.iter().map(Environment::name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

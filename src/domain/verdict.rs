@@ -17,7 +17,7 @@ pub mod tell;
 
 use serde::{Deserialize, Serialize};
 
-pub use health::{Change, Concern, Health, Occasion, Step};
+pub use health::{Concern, Health, Occasion, Step, VerdictChange};
 pub use observation::Observation;
 pub use rule::{Judgement, Rule};
 pub use tell::Tell;

@@ -34,11 +34,11 @@ use crate::crypto::Sealed;
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, backoff};
 use crate::net::Deadline;
-use crate::store::{Entry, KeyRow, Store};
+use crate::store::{AuditEntry, KeyRow, Store};
 
 pub use error::EngineError;
-pub use parts::{Account, LeakWatch, Parts, Place, Rotation, TestPolicy};
-pub use recipients::{MailRoom, Post, Reach, Route};
+pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Rotation, TestPolicy};
+pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};
 pub use session::{Opened, Session, open_session, wait_for_session};
@@ -75,8 +75,8 @@ impl Engine {
     }
 
     /// The destinations of the configuration.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
-        self.parts.places.values()
+    pub fn destinations(&self) -> impl Iterator<Item = &ConfiguredDestination> {
+        self.parts.destinations.values()
     }
 
     /// One rotation, or an error that names the nearest.
@@ -96,11 +96,11 @@ impl Engine {
     }
 
     /// One destination, or an error that names the nearest.
-    pub fn place(&self, name: &str) -> Result<&Place, EngineError> {
+    pub fn destination(&self, name: &str) -> Result<&ConfiguredDestination, EngineError> {
         self.parts
-            .places
+            .destinations
             .get(name)
-            .ok_or_else(|| EngineError::unknown("destination", name, self.parts.places.keys()))
+            .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
     }
 
     /// The key material of a row, read back from the store; `None` when the store holds none.
@@ -116,8 +116,8 @@ impl Engine {
         action: impl Into<String>,
         subject: impl Into<String>,
         detail: impl Into<String>,
-    ) -> Entry {
-        Entry {
+    ) -> AuditEntry {
+        AuditEntry {
             actor: self.parts.actor.clone(),
             action: action.into(),
             subject: subject.into(),

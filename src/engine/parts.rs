@@ -13,7 +13,7 @@ use crate::domain::rotation::{Policy, Target};
 use crate::domain::schedule::Schedule;
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::Post;
+use crate::engine::Notifier;
 use crate::provider::{Issuer, Tester};
 use crate::store::Store;
 
@@ -40,10 +40,10 @@ pub struct Account {
     pub max_deletes_per_hour: u32,
     /// Where its API is; its keys are tested there.
     pub base_url: Url,
-    /// The provisioning key: tested, and published to `provisioning_places` only. Never stored.
+    /// The provisioning key: tested, and published to `provisioning_destinations` only. Never stored.
     pub provisioning_key: Secret,
     /// Where scripts read the provisioning key from: GitHub only.
-    pub provisioning_places: Vec<Place>,
+    pub provisioning_destinations: Vec<ConfiguredDestination>,
     /// Alert when less credit than this is left.
     pub credits_alert_below: Option<MicroUsd>,
 }
@@ -67,7 +67,7 @@ pub struct Rotation {
 
 /// A destination of the configuration.
 #[derive(Clone)]
-pub struct Place {
+pub struct ConfiguredDestination {
     /// What a run knows of it.
     pub target: Target,
     /// `github`, `file`, …
@@ -124,9 +124,9 @@ pub struct Parts {
     /// By name.
     pub rotations: BTreeMap<String, Rotation>,
     /// By name.
-    pub places: BTreeMap<String, Place>,
+    pub destinations: BTreeMap<String, ConfiguredDestination>,
     /// How people are told.
-    pub post: Post,
+    pub notifier: Notifier,
     /// `[leaks]`.
     pub leaks: Option<LeakWatch>,
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::domain::alert::{Notice, Severity};
 use crate::domain::time::{Span, Timestamp};
-use crate::notify::{Mailer, Voice, Webhook};
+use crate::notify::{LetterContext, Mailer, Webhook};
 use crate::store::Channel;
 
 /// Everything that leaves the house for people. The default tells nobody.
 #[derive(Clone, Default)]
-pub struct Post {
+pub struct Notifier {
     /// E-mail, when it is configured.
-    pub mail: Option<MailRoom>,
+    pub mail: Option<MailConfig>,
     /// The webhook, when it is configured.
     pub webhook: Option<Arc<dyn Webhook>>,
     /// `[server] public_url`
@@ -21,7 +21,7 @@ pub struct Post {
 
 /// E-mail.
 #[derive(Clone)]
-pub struct MailRoom {
+pub struct MailConfig {
     /// The mail server.
     pub mailer: Arc<dyn Mailer>,
     /// Mailboxes that get every alert that no route takes.
@@ -42,14 +42,14 @@ pub struct Route {
     /// At least this bad.
     pub severity: Severity,
     /// About what.
-    pub scope: Reach,
+    pub scope: NoticeScope,
     /// Mailboxes.
     pub to: Vec<String>,
 }
 
 /// What the alerts of a route are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
+pub enum NoticeScope {
     /// Anything.
     Everything,
     /// One rotation.
@@ -58,7 +58,7 @@ pub enum Reach {
     Account(String),
 }
 
-impl Post {
+impl Notifier {
     /// True when messages of this channel can be sent.
     pub(crate) fn has(&self, channel: Channel) -> bool {
         match channel {
@@ -68,21 +68,21 @@ impl Post {
     }
 
     /// What a letter must know besides its notices.
-    pub(crate) fn voice(&self) -> Voice {
-        Voice { public_url: self.public_url.clone() }
+    pub(crate) fn voice(&self) -> LetterContext {
+        LetterContext { public_url: self.public_url.clone() }
     }
 }
 
-impl MailRoom {
+impl MailConfig {
     /// Who is told of this notice: the recipients of every route that takes it, else everybody in `to`.
     /// Sorted, each once. `account` is the account of the notice's rotation.
     pub(crate) fn recipients(&self, notice: &Notice, account: Option<&str>) -> Vec<String> {
         let account = notice.account.as_deref().or(account);
         let takes = |route: &&Route| {
             let about = match &route.scope {
-                Reach::Everything => true,
-                Reach::Rotation(name) => notice.rotation.as_ref() == Some(name),
-                Reach::Account(name) => account == Some(name.as_str()),
+                NoticeScope::Everything => true,
+                NoticeScope::Rotation(name) => notice.rotation.as_ref() == Some(name),
+                NoticeScope::Account(name) => account == Some(name.as_str()),
             };
             about && notice.severity >= route.severity
         };

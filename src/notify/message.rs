@@ -21,7 +21,7 @@ pub struct Letter {
 
 /// What a letter must know besides its notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Voice {
+pub struct LetterContext {
     /// `[server] public_url`, for the link to the status page.
     pub public_url: String,
 }
@@ -44,7 +44,7 @@ pub struct Open {
 }
 
 /// One letter about at least one notice; the worst one gives the subject.
-pub fn letter(notices: &[Notice], voice: &Voice) -> Letter {
+pub fn letter(notices: &[Notice], voice: &LetterContext) -> Letter {
     let mut ordered: Vec<&Notice> = notices.iter().collect();
     // The worst first; among equals the oldest.
     ordered.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| (a.at, &a.id).cmp(&(b.at, &b.id))));
@@ -62,7 +62,7 @@ pub fn letter(notices: &[Notice], voice: &Voice) -> Letter {
 }
 
 /// What is open, for people who like to see it all at once.
-pub fn digest(open: &[Open], voice: &Voice) -> Letter {
+pub fn digest(open: &[Open], voice: &LetterContext) -> Letter {
     let critical = open.iter().filter(|alert| alert.severity == Severity::Critical).count();
     let (count, noun) = (open.len(), if open.len() == 1 { "alert" } else { "alerts" });
     let urgent = if critical > 0 { format!(", {critical} critical") } else { String::new() };
@@ -86,7 +86,7 @@ pub fn digest(open: &[Open], voice: &Voice) -> Letter {
 }
 
 /// The mail of `alerts test-email`.
-pub fn trial(voice: &Voice) -> Letter {
+pub fn trial(voice: &LetterContext) -> Letter {
     let section = Section {
         heading: "INFO: test mail".to_owned(),
         colour: colour(Some(Severity::Info)),
@@ -196,7 +196,7 @@ fn colour(severity: Option<Severity>) -> &'static str {
     }
 }
 
-fn text_of(sections: &[Section], voice: &Voice) -> String {
+fn text_of(sections: &[Section], voice: &LetterContext) -> String {
     let mut text = String::new();
     for section in sections {
         let _ = writeln!(text, "{}\n", section.heading);
@@ -212,7 +212,7 @@ fn text_of(sections: &[Section], voice: &Voice) -> String {
     text
 }
 
-fn html_of(sections: &[Section], voice: &Voice) -> String {
+fn html_of(sections: &[Section], voice: &LetterContext) -> String {
     let mut html = String::from(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"></head>\n\
          <body style=\"font-family:sans-serif;font-size:15px;line-height:1.4;color:#1b1b1b;max-width:40em\">\n",
@@ -291,7 +291,7 @@ mod tests {
     fn html_is_escaped_and_keys_are_cut() {
         let said = "it said <script>\"sk-or-v1-0123456789abcdef0123456789abcdef\"</script>\u{7}";
         let notice = notice(Kind::DestinationFailed, Subject::Destination("<b>x</b>".to_owned()), said);
-        let letter = letter(&[notice], &Voice { public_url: "https://x/?a=\"b\"".to_owned() });
+        let letter = letter(&[notice], &LetterContext { public_url: "https://x/?a=\"b\"".to_owned() });
         assert!(!letter.html.contains("<script>") && !letter.html.contains("<b>"), "{}", letter.html);
         assert!(letter.html.contains("&lt;script&gt;") && letter.html.contains("a=&quot;b&quot;"));
         for part in [&letter.text, &letter.html] {
@@ -313,7 +313,7 @@ mod tests {
             ),
             (Kind::LastKeyRefused, Subject::Account("main".to_owned()), "`rekeyd rotations run NAME`"),
         ] {
-            let letter = letter(&[notice(kind, subject, "")], &Voice { public_url: String::new() });
+            let letter = letter(&[notice(kind, subject, "")], &LetterContext { public_url: String::new() });
             assert!(letter.text.contains(command), "{}", letter.text);
         }
     }
@@ -322,7 +322,7 @@ mod tests {
     fn no_letter_shows_where_a_name_would_stand() {
         for kind in Kind::ALL {
             let notice = notice(*kind, Subject::Other("something".to_owned()), "It happened.");
-            let letter = letter(&[notice], &Voice { public_url: String::new() });
+            let letter = letter(&[notice], &LetterContext { public_url: String::new() });
             assert!(!letter.text.contains(['{', '}']), "{}", letter.text);
         }
     }

@@ -18,7 +18,7 @@ use crate::domain::alert::Notice;
 use crate::domain::time::Timestamp;
 use crate::net::Deadline;
 
-pub use message::{Letter, Open, Voice, digest, letter, trial};
+pub use message::{Letter, LetterContext, Open, digest, letter, trial};
 
 /// A mail as it goes out. The same at every attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub trait Mailer: Send + Sync {
 #[async_trait]
 pub trait Webhook: Send + Sync {
     /// What is posted of one event. The outbox keeps it, so that every attempt says the same.
-    fn body(&self, notice: &Notice, voice: &Voice) -> String;
+    fn body(&self, notice: &Notice, voice: &LetterContext) -> String;
 
     /// Posts what [`Self::body`] made. `id` is the same at every attempt.
     async fn post(&self, id: &str, body: &str, deadline: Deadline) -> Result<String, Undelivered>;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::message::clean;
-use super::{Obstacle, Undelivered, Voice};
+use super::{LetterContext, Obstacle, Undelivered};
 use crate::domain::alert::Notice;
 use crate::net::{Deadline, Http};
 
 /// The object for one event.
-fn event(notice: &Notice, voice: &Voice) -> Value {
+fn event(notice: &Notice, voice: &LetterContext) -> Value {
     json!({
         "id": notice.id,
         "event": notice.event.word(),
@@ -46,7 +46,7 @@ impl HttpWebhook {
 
 #[async_trait]
 impl super::Webhook for HttpWebhook {
-    fn body(&self, notice: &Notice, voice: &Voice) -> String {
+    fn body(&self, notice: &Notice, voice: &LetterContext) -> String {
         event(notice, voice).to_string()
     }
 

@@ -5,7 +5,7 @@
 
 use sqlx::Row;
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditEntry};
 use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::{Store, StoreError, new_id};
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// A person has seen it: no more reminders. `false` when there is no such open alert, or somebody was first.
-    pub async fn acknowledge(&self, alert: &str, entry: &Entry) -> Result<bool, StoreError> {
+    pub async fn acknowledge(&self, alert: &str, entry: &AuditEntry) -> Result<bool, StoreError> {
         let mut tx = self.pools.begin().await?;
         let done = sqlx::query(
             "UPDATE alerts SET acked_at = $1, acked_by = $2
@@ -116,7 +116,7 @@ impl Store {
 
 impl Store {
     /// Opens an alert that belongs to no account, with its audit row. Again while it is open: nothing new.
-    pub async fn raise(&self, alert: &NewAlert, entry: &Entry) -> Result<(), StoreError> {
+    pub async fn raise(&self, alert: &NewAlert, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         open(&mut tx, alert).await?;
         audit::write(&mut tx, entry).await?;
@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// The condition is over. Harmless when no such alert is open.
-    pub async fn resolve(&self, kind: Kind, subject: &Subject, entry: &Entry) -> Result<(), StoreError> {
+    pub async fn resolve(&self, kind: Kind, subject: &Subject, entry: &AuditEntry) -> Result<(), StoreError> {
         if !self.open_subjects(kind).await?.contains(subject) {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 
 /// One row to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Who: `daemon`, `cli:USER`, an e-mail address.
     pub actor: String,
     /// What, e.g. `run.grace` or `key.deleted`.
@@ -36,7 +36,7 @@ pub struct AuditRow {
     pub detail: String,
 }
 
-pub(super) async fn write(tx: &mut Tx, entry: &Entry) -> Result<(), StoreError> {
+pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO audit (id, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(new_id())
         .bind(tx.now.0)

@@ -3,7 +3,7 @@
 //! One list instead of one method a case, because what belongs together is the engine's knowledge: the outcome
 //! of a call, the run after it, the audit row and the alerts are one fact (I12).
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditEntry};
 use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
 use super::keys::{self, KeyRow, NewKey, NewProvider};
@@ -71,7 +71,7 @@ pub enum Change {
     /// It is over.
     Resolve { kind: Kind, subject: Subject },
     /// For the record.
-    Audit(Entry),
+    Audit(AuditEntry),
 }
 
 /// What the guard looks at inside the transaction that commits the intent.

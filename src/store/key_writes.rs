@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditEntry};
 use super::keys::{self, KeyRow, NewKey, NewProvider, TestColumn};
 use super::pool::Tx;
 use super::{Store, StoreError, to_json};
@@ -15,7 +15,7 @@ impl Store {
         &self,
         provider: &NewProvider,
         key: &NewKey,
-        entry: &Entry,
+        entry: &AuditEntry,
     ) -> Result<KeyRow, StoreError> {
         let mut tx = self.pools.begin().await?;
         ensure_provider(&mut tx, provider).await?;
@@ -26,7 +26,7 @@ impl Store {
     }
 
     /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
-    pub async fn remove_key(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
+    pub async fn remove_key(&self, id: &str, entry: &AuditEntry) -> Result<bool, StoreError> {
         let mut tx = self.pools.begin().await?;
         let done = sqlx::query("DELETE FROM keys WHERE id = $1 AND role = 'manual'")
             .bind(id)
@@ -44,7 +44,7 @@ impl Store {
     /// how many tokens changed.
     pub async fn reseal<E: From<StoreError>>(
         &self,
-        entry: &Entry,
+        entry: &AuditEntry,
         seal: impl Fn(&str) -> Result<Option<String>, E>,
     ) -> Result<u64, E> {
         let mut tx = self.pools.begin().await?;

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 pub use accounts::AccountRow;
 pub use address::trusting;
 pub use alerts::AlertRow;
-pub use audit::{AuditRow, Entry};
+pub use audit::{AuditEntry, AuditRow};
 pub use change::{Change, Guarded, KillRows};
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use holdings::HoldingRow;

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditEntry};
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::key::KeySpec;
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Holds or lets go new runs and kill steps.
-    pub async fn set_paused(&self, name: &str, paused: bool, entry: &Entry) -> Result<(), StoreError> {
+    pub async fn set_paused(&self, name: &str, paused: bool, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         sqlx::query("UPDATE rotations SET paused = $1, updated_at = $2 WHERE name = $3")
             .bind(i64::from(paused))

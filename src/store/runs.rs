@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::audit::{self, Entry};
+use super::audit::{self, AuditEntry};
 use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
@@ -130,7 +130,7 @@ impl Store {
 
     /// Starts a run. [`StoreError::Conflict`] `runs_one_open` when one is open, `runs_due` when this due time had
     /// its run already.
-    pub async fn start_run(&self, new: &NewRun, entry: &Entry) -> Result<(), StoreError> {
+    pub async fn start_run(&self, new: &NewRun, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         insert(&mut tx, new, 0).await?;
         audit::write(&mut tx, entry).await?;
@@ -143,7 +143,7 @@ impl Store {
         run: &str,
         request: &Request,
         actor: &str,
-        entry: &Entry,
+        entry: &AuditEntry,
     ) -> Result<String, StoreError> {
         let mut tx = self.pools.begin().await?;
         let id = new_id();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rekeyd::domain::alert::{Event, Kind, NewAlert, Notice, Severity, Subject};
 use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::{commands, passes};
-use rekeyd::notify::{Letter, Open, Voice};
+use rekeyd::notify::{Letter, LetterContext, Open};
 use rekeyd::sim::smtp::{Mishap, Stage};
 use rekeyd::store::{Change, EffectKind, NewEffect};
 use tokio_util::sync::CancellationToken;
@@ -460,8 +460,8 @@ fn show(letter: &Letter) -> String {
     format!("{}\n\n{}\n{}", letter.subject, letter.text, letter.html)
 }
 
-fn voice() -> Voice {
-    Voice { public_url: "https://rekeyd.example.com".to_owned() }
+fn voice() -> LetterContext {
+    LetterContext { public_url: "https://rekeyd.example.com".to_owned() }
 }
 
 const REFUSED: &str =

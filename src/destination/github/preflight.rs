@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::api::header;
-use super::place::{Permission, Visibility};
+use super::secret_address::{Permission, Visibility};
 use super::sharing::Sharing;
 use super::{Current, Github, PublicKey};
 use crate::destination::Remark;

@@ -7,7 +7,7 @@
 use http::HeaderName;
 use serde::Deserialize;
 
-use super::place::Permission;
+use super::secret_address::Permission;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;

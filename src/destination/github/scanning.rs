@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::api::{Api, Auth, Call, header};
-use super::place::Permission;
 use super::refusal::Advice;
+use super::secret_address::Permission;
 use crate::destination::{Finding, LeakSource};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;

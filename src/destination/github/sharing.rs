@@ -14,7 +14,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::place::{Scope, Store, Visibility};
+use super::secret_address::{Scope, Store, Visibility};
 use super::{Current, Github};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::net::Deadline;

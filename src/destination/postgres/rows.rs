@@ -5,13 +5,13 @@ use sqlx::{Error, Row as _};
 
 use super::link::Link;
 use super::refusal::not_sent;
-use crate::destination::Entry;
+use crate::destination::LedgerEntry;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 
 /// A row as it stands.
 pub(super) struct Row {
-    pub(super) entry: Entry,
+    pub(super) entry: LedgerEntry,
     /// When it was last written, RFC 3339.
     pub(super) written: String,
 }
@@ -39,7 +39,7 @@ pub(super) async fn all(link: &mut Link, provider: &str) -> Result<Vec<Row>, Fai
 }
 
 fn row(row: &PgRow) -> Result<Row, Error> {
-    let entry = Entry {
+    let entry = LedgerEntry {
         number: row.try_get("number")?,
         secret: Secret::new(row.try_get::<Option<String>, _>("api_key")?.unwrap_or_default()),
         is_active: row.try_get("is_active")?,
@@ -52,7 +52,7 @@ fn row(row: &PgRow) -> Result<Row, Error> {
 }
 
 /// Writes a row that nobody has written since it was read, reads it back, and answers its new number of writes.
-pub(super) async fn write(link: &mut Link, provider: &str, entry: &Entry) -> Result<i64, Failure> {
+pub(super) async fn write(link: &mut Link, provider: &str, entry: &LedgerEntry) -> Result<i64, Failure> {
     let back = match entry.seq {
         None => insert(link, provider, entry).await?,
         Some(seq) => update(link, provider, entry, seq).await?,
@@ -72,7 +72,7 @@ pub(super) async fn write(link: &mut Link, provider: &str, entry: &Entry) -> Res
     back.try_get("seq").map_err(|_| unreadable())
 }
 
-async fn insert(link: &mut Link, provider: &str, entry: &Entry) -> Result<Option<PgRow>, Failure> {
+async fn insert(link: &mut Link, provider: &str, entry: &LedgerEntry) -> Result<Option<PgRow>, Failure> {
     let known = sqlx::query("SELECT 1 FROM public.providers WHERE provider_name = $1").bind(provider);
     if link.row(known, None).await?.is_none() {
         let add = "INSERT INTO public.providers (provider_name, created_at) VALUES ($1, now())
@@ -91,7 +91,12 @@ async fn insert(link: &mut Link, provider: &str, entry: &Entry) -> Result<Option
     link.row(values(statement, provider, entry), Some(&entry.secret)).await
 }
 
-async fn update(link: &mut Link, provider: &str, entry: &Entry, seq: i64) -> Result<Option<PgRow>, Failure> {
+async fn update(
+    link: &mut Link,
+    provider: &str,
+    entry: &LedgerEntry,
+    seq: i64,
+) -> Result<Option<PgRow>, Failure> {
     let statement = sqlx::query(
         "UPDATE public.provider_api_keys k
          SET api_key = $3::text, is_active = $4::boolean, priority = COALESCE($5::bigint, k.priority)::int,
@@ -107,7 +112,7 @@ async fn update(link: &mut Link, provider: &str, entry: &Entry, seq: i64) -> Res
 fn values<'q>(
     statement: super::link::Statement<'q>,
     provider: &'q str,
-    entry: &'q Entry,
+    entry: &'q LedgerEntry,
 ) -> super::link::Statement<'q> {
     statement
         .bind(provider)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api::{has_code, in_the_way};
 use super::evidence::Written;
-use super::variables::{self, Entry, Listing, STANDARD, Target};
+use super::variables::{self, Environment, Listing, STANDARD, Variable};
 use super::{Vercel, VercelSpec};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
@@ -40,23 +40,23 @@ impl Vercel {
     /// The entries that cover our targets, and the targets that none covers.
     pub(super) async fn entries(
         &self,
-        wanted: &[Target],
+        wanted: &[Environment],
         deadline: Deadline,
-    ) -> Result<(Vec<Entry>, Vec<Target>), Failure> {
+    ) -> Result<(Vec<Variable>, Vec<Environment>), Failure> {
         let listing = self.listing(deadline).await?;
         let entries = listing.ours(&self.spec.variable, self.spec.git_branch.as_deref())?;
         Ok(variables::sort(entries, wanted))
     }
 
     /// Our targets; slugs of custom environments are looked up.
-    pub(super) async fn targets(&self, deadline: Deadline) -> Result<Vec<Target>, Failure> {
+    pub(super) async fn targets(&self, deadline: Deadline) -> Result<Vec<Environment>, Failure> {
         let mut known = None;
         let mut targets = Vec::new();
         for name in &self.spec.targets {
             if STANDARD.contains(&name.as_str()) {
-                targets.push(Target::Standard(name.clone()));
+                targets.push(Environment::Standard(name.clone()));
             } else if name.starts_with("env_") {
-                targets.push(Target::Custom(name.clone()));
+                targets.push(Environment::Custom(name.clone()));
             } else {
                 if known.is_none() {
                     known = Some(self.custom_environments(deadline).await?);
@@ -64,7 +64,7 @@ impl Vercel {
                 let id = known.as_ref().and_then(|known| custom_id(known, name));
                 let text = format!("the project has no environment {name}");
                 let missing = Failure::new(FailureKind::NotFound, text).hint("correct `targets`");
-                targets.push(Target::Custom(id.ok_or(missing)?));
+                targets.push(Environment::Custom(id.ok_or(missing)?));
             }
         }
         Ok(targets)
@@ -75,7 +75,7 @@ impl Vercel {
         self.api.get(self.api.url(&path, &[]), deadline).await?.json()
     }
 
-    async fn patch(&self, entry: &Entry, secret: &Secret, deadline: Deadline) -> Result<Written, Failure> {
+    async fn patch(&self, entry: &Variable, secret: &Secret, deadline: Deadline) -> Result<Written, Failure> {
         let path = ["v9", "projects", &self.spec.project, "env", &entry.id];
         let body = json!({ "value": secret.expose() });
         let answer =
@@ -90,7 +90,12 @@ impl Vercel {
     }
 
     /// Creates the entry of one target. A 201 with anything in `failed` has created nothing (fault 17).
-    async fn create(&self, target: &Target, secret: &Secret, deadline: Deadline) -> Result<Written, Failure> {
+    async fn create(
+        &self,
+        target: &Environment,
+        secret: &Secret,
+        deadline: Deadline,
+    ) -> Result<Written, Failure> {
         let VercelSpec { variable, git_branch, sensitive, .. } = &self.spec;
         let body = variables::creation(variable, secret.expose(), target, git_branch.as_deref(), *sensitive);
         let url = self.api.url(&self.env_path("v10"), &[]);
@@ -100,7 +105,7 @@ impl Vercel {
             return Err(creation_failed(&answer, &failed["error"], target, secret));
         }
         let created = shown["created"].as_array().and_then(|list| list.first()).unwrap_or(&shown["created"]);
-        let entry = Entry::deserialize(created).map_err(|_| answer.unclear())?;
+        let entry = Variable::deserialize(created).map_err(|_| answer.unclear())?;
         Ok(Written { sent: entry.written_at(), id: entry.id, before: None, proved: None })
     }
 
@@ -121,7 +126,7 @@ impl Vercel {
     /// Whether the entry's value is the delivered one; `None` when Vercel does not give it.
     pub(super) async fn holds(
         &self,
-        entry: &Entry,
+        entry: &Variable,
         secret: &Secret,
         deadline: Deadline,
     ) -> Result<Option<bool>, Failure> {
@@ -141,7 +146,7 @@ fn custom_id(known: &Value, slug: &str) -> Option<String> {
     rows.iter().find(|row| row["slug"] == slug)?["id"].as_str().map(str::to_owned)
 }
 
-fn creation_failed(answer: &Answer, error: &Value, target: &Target, secret: &Secret) -> Failure {
+fn creation_failed(answer: &Answer, error: &Value, target: &Environment, secret: &Secret) -> Failure {
     let said = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
     let (code, message) = (said("code"), said("message"));
     let text = format!("Vercel did not create it for {} ({code}): {message}", target.name());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::variables::Entry;
+use super::variables::Variable;
 
 /// What is remembered of a publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Deployment {
 
 impl Written {
     /// Our record of an entry, or one without a history (the key was there before us).
-    pub(super) fn known(entry: &Entry, record: Option<&Self>) -> Self {
+    pub(super) fn known(entry: &Variable, record: Option<&Self>) -> Self {
         let fresh = || Self { id: entry.id.clone(), before: None, sent: None, proved: None };
         record.cloned().unwrap_or_else(fresh)
     }

@@ -6,7 +6,7 @@
 //! after ours, before our first look.
 
 use super::evidence::{Evidence, Written};
-use super::variables::Entry;
+use super::variables::Variable;
 use crate::destination::Standing;
 use crate::domain::time::Timestamp;
 
@@ -15,7 +15,12 @@ const SETTLING_MS: i64 = 2000;
 
 /// What an entry shows. `equal`: whether its value is the delivered one, where it can be read. `written`: our
 /// record of it, when there is evidence of a publish of this very generation.
-pub(super) fn judge(entry: &Entry, equal: Option<bool>, ours: bool, written: Option<&Written>) -> Standing {
+pub(super) fn judge(
+    entry: &Variable,
+    equal: Option<bool>,
+    ours: bool,
+    written: Option<&Written>,
+) -> Standing {
     match (equal, written) {
         (Some(true), _) => Standing::Confirmed,
         _ if !ours => Standing::Unprovable,
@@ -38,7 +43,7 @@ pub(super) fn absent(ours: Option<&Evidence>) -> Standing {
     }
 }
 
-fn by_time(entry: &Entry, written: &Written) -> Standing {
+fn by_time(entry: &Variable, written: &Written) -> Standing {
     let seen = entry.written_at();
     match (seen, written.proved, written.sent) {
         (None, _, _) => Standing::Accepted("Vercel does not say when it was last written".to_owned()),
@@ -56,11 +61,11 @@ fn by_time(entry: &Entry, written: &Written) -> Standing {
     }
 }
 
-fn moved(entry: &Entry, written: &Written) -> bool {
+fn moved(entry: &Variable, written: &Written) -> bool {
     entry.written_at() != written.before
 }
 
-fn at(entry: &Entry) -> String {
+fn at(entry: &Variable) -> String {
     entry.written_at().map(|at| format!(" at {}", Timestamp(at).rfc3339())).unwrap_or_default()
 }
 
@@ -82,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    fn entry(kind: &str, updated_at: Option<i64>) -> Entry {
+    fn entry(kind: &str, updated_at: Option<i64>) -> Variable {
         serde_json::from_value(json!({"id": "1", "type": kind, "updatedAt": updated_at})).unwrap()
     }
 

@@ -11,7 +11,7 @@ use crate::domain::outcome::{Failure, FailureKind};
 
 /// A deployment target.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Target {
+pub(super) enum Environment {
     /// `production`, `preview` or `development`.
     Standard(String),
     /// A custom environment, by id.
@@ -24,7 +24,7 @@ pub(super) const STANDARD: [&str; 3] = ["production", "preview", "development"];
 /// One entry, as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
+pub(super) struct Variable {
     pub(super) id: String,
     #[serde(rename = "type", default)]
     pub(super) kind: String,
@@ -52,15 +52,15 @@ impl Default for Targets {
     }
 }
 
-impl Entry {
-    pub(super) fn targets(&self) -> Vec<Target> {
+impl Variable {
+    pub(super) fn targets(&self) -> Vec<Environment> {
         let standard = match &self.target {
             Targets::Many(names) => names.clone(),
             Targets::One(name) => vec![name.clone()],
             Targets::Other(_) => Vec::new(),
         };
-        let custom = self.custom_environment_ids.iter().cloned().map(Target::Custom);
-        standard.into_iter().map(Target::Standard).chain(custom).collect()
+        let custom = self.custom_environment_ids.iter().cloned().map(Environment::Custom);
+        standard.into_iter().map(Environment::Standard).chain(custom).collect()
     }
 
     /// When it was last written: a new entry has only the time of its creation.
@@ -74,7 +74,7 @@ impl Entry {
     }
 }
 
-impl Target {
+impl Environment {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Standard(name) | Self::Custom(name) => name,
@@ -88,9 +88,9 @@ pub(super) struct Listing(pub(super) Vec<Value>);
 
 impl Listing {
     /// The entries of our variable: same key, same branch.
-    pub(super) fn ours(&self, variable: &str, branch: Option<&str>) -> Result<Vec<Entry>, Failure> {
+    pub(super) fn ours(&self, variable: &str, branch: Option<&str>) -> Result<Vec<Variable>, Failure> {
         let named = self.0.iter().filter(|entry| entry["key"] == variable);
-        let entries: Option<Vec<Entry>> = named.map(|entry| Entry::deserialize(entry).ok()).collect();
+        let entries: Option<Vec<Variable>> = named.map(|entry| Variable::deserialize(entry).ok()).collect();
         let unreadable =
             || Failure::new(FailureKind::Unclear, format!("Vercel's entry of {variable} cannot be read"));
         let entries = entries.ok_or_else(unreadable)?.into_iter();
@@ -106,8 +106,8 @@ impl Listing {
 }
 
 /// The entries that cover a wanted target, and the targets that none covers.
-pub(super) fn sort(entries: Vec<Entry>, wanted: &[Target]) -> (Vec<Entry>, Vec<Target>) {
-    let covers = |entry: &Entry, target: &Target| entry.targets().contains(target);
+pub(super) fn sort(entries: Vec<Variable>, wanted: &[Environment]) -> (Vec<Variable>, Vec<Environment>) {
+    let covers = |entry: &Variable, target: &Environment| entry.targets().contains(target);
     let missing = wanted.iter().filter(|target| !entries.iter().any(|entry| covers(entry, target)));
     let missing = missing.cloned().collect();
     let present = entries.into_iter().filter(|entry| wanted.iter().any(|target| covers(entry, target)));
@@ -118,16 +118,16 @@ pub(super) fn sort(entries: Vec<Entry>, wanted: &[Target]) -> (Vec<Entry>, Vec<T
 pub(super) fn creation(
     variable: &str,
     value: &str,
-    target: &Target,
+    target: &Environment,
     branch: Option<&str>,
     sensitive: bool,
 ) -> Value {
-    let development = *target == Target::Standard("development".to_owned());
+    let development = *target == Environment::Standard("development".to_owned());
     let kind = if sensitive && !development { "sensitive" } else { "encrypted" };
     let mut body = json!({ "key": variable, "value": value, "type": kind });
     match target {
-        Target::Standard(name) => body["target"] = json!([name]),
-        Target::Custom(id) => body["customEnvironmentIds"] = json!([id]),
+        Environment::Standard(name) => body["target"] = json!([name]),
+        Environment::Custom(id) => body["customEnvironmentIds"] = json!([id]),
     }
     if let Some(branch) = branch {
         body["gitBranch"] = json!(branch);
@@ -139,8 +139,8 @@ pub(super) fn creation(
 mod tests {
     use super::*;
 
-    fn standard(names: &[&str]) -> Vec<Target> {
-        names.iter().map(|&name| Target::Standard(name.to_owned())).collect()
+    fn standard(names: &[&str]) -> Vec<Environment> {
+        names.iter().map(|&name| Environment::Standard(name.to_owned())).collect()
     }
 
     fn listing() -> Listing {
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn entries_are_matched_by_key_target_and_branch() {
-        let ids = |entries: &[Entry]| entries.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>();
+        let ids = |entries: &[Variable]| entries.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>();
         let entries = listing().ours("K", None).unwrap();
         assert_eq!(ids(&entries), ["1", "2", "5"]);
         let (present, missing) = sort(entries.clone(), &standard(&["production", "development"]));
         assert_eq!((ids(&present), missing), (vec!["1".to_owned(), "2".to_owned()], vec![]));
-        let wanted = [Target::Custom("env_1".into()), Target::Custom("env_2".into())];
+        let wanted = [Environment::Custom("env_1".into()), Environment::Custom("env_2".into())];
         let (present, missing) = sort(entries, &wanted);
         assert_eq!((ids(&present), missing), (vec!["5".to_owned()], vec![wanted[1].clone()]));
         let branch = listing().ours("K", Some("next")).unwrap();
@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn creations() {
-        let target = |name: &str| Target::Standard(name.to_owned());
+        let target = |name: &str| Environment::Standard(name.to_owned());
         let kind = |name: &str, sensitive| creation("K", "v", &target(name), None, sensitive)["type"].clone();
         assert_eq!(kind("production", true), "sensitive");
         assert_eq!(kind("preview", true), "sensitive");
         assert_eq!(kind("development", true), "encrypted");
         assert_eq!(kind("production", false), "encrypted");
-        let body = creation("K", "v", &Target::Custom("env_1".into()), Some("next"), true);
+        let body = creation("K", "v", &Environment::Custom("env_1".into()), Some("next"), true);
         let expected = json!({"key": "K", "value": "v", "type": "sensitive", "customEnvironmentIds": ["env_1"], "gitBranch": "next"});
         assert_eq!(body, expected);
     }

@@ -128,7 +128,7 @@ pub struct Health {
 
 /// A verdict that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct VerdictChange {
     /// Before.
     pub from: Verdict,
     /// After.
@@ -143,7 +143,7 @@ pub struct Step {
     /// The key's health now. What to tell of it: [`Health::tell`].
     pub health: Health,
     /// The verdict changed.
-    pub change: Option<Change>,
+    pub change: Option<VerdictChange>,
     /// When the key should be looked at out of turn.
     pub look_again_at: Option<Timestamp>,
 }
@@ -237,7 +237,7 @@ impl Health {
     }
 
     /// Moves the verdict and remembers when. Becoming known for the first time is no flapping.
-    fn turn(&mut self, to: Verdict, reason: Option<Reason>, now: Timestamp) -> Option<Change> {
+    fn turn(&mut self, to: Verdict, reason: Option<Reason>, now: Timestamp) -> Option<VerdictChange> {
         let from = std::mem::replace(&mut self.verdict, to);
         self.reason = self.refined(reason, now);
         if from == to {
@@ -249,7 +249,7 @@ impl Health {
             let surplus = self.changes.len().saturating_sub(FLAPPING_CHANGES);
             self.changes.drain(..surplus);
         }
-        Some(Change { from, to, reason: self.reason })
+        Some(VerdictChange { from, to, reason: self.reason })
     }
 
     /// OpenRouter's text does not tell revoked from expired: the known date does (providers.md).

@@ -10,7 +10,7 @@ use crate::engine::commands::add_key;
 use crate::engine::passes::mirror;
 use crate::engine::publish::address;
 use crate::engine::session::{Session, keys, listing, test_key};
-use crate::engine::{EngineError, Place, Rotation};
+use crate::engine::{ConfiguredDestination, EngineError, Rotation};
 use crate::store::{Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
 
 /// Which key is meant.
@@ -212,7 +212,7 @@ async fn stored(session: &Session<'_>) -> Result<Vec<(i64, Secret)>, EngineError
 async fn published(session: &mut Session<'_>, rotation: &Rotation) -> Result<Vec<Secret>, EngineError> {
     let mut held = Vec::new();
     for target in &rotation.policy.targets {
-        let place = session.engine.place(&target.name)?.clone();
+        let place = session.engine.destination(&target.name)?.clone();
         let deadline = session.deadline_for(&place).await?;
         let read = match place.adapter.ledger() {
             Some(ledger) => ledger.entries(deadline).await.map(|rows| {
@@ -290,7 +290,7 @@ async fn held_by(
 ) -> Result<Vec<Change>, EngineError> {
     let mut changes = Vec::new();
     for target in targets {
-        let place = session.engine.place(&target.name)?.clone();
+        let place = session.engine.destination(&target.name)?.clone();
         let mut row = address::blank(&target.address, &key.id, &target.name, name);
         row.fact.level = Level::Intended;
         if let Some(secret) = secret {
@@ -303,7 +303,7 @@ async fn held_by(
 
 async fn look_at_adopted(
     session: &mut Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     row: &mut HoldingRow,
     secret: &Secret,
     generation: i64,

@@ -35,7 +35,7 @@ pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertView, Engi
 
 /// Sends a test mail to everybody who may get one, each in an envelope of their own.
 pub async fn test_email(engine: &Engine) -> Result<Vec<TrialView>, EngineError> {
-    let Some(room) = &engine.parts.post.mail else {
+    let Some(room) = &engine.parts.notifier.mail else {
         return Err(EngineError::usage("the configuration has no [email]", "add it, then try again"));
     };
     let mut trials = Vec::new();
@@ -46,7 +46,7 @@ pub async fn test_email(engine: &Engine) -> Result<Vec<TrialView>, EngineError> 
             references: Vec::new(),
             to: vec![recipient.clone()],
             at: engine.clock().now(),
-            letter: notify::trial(&engine.parts.post.voice()),
+            letter: notify::trial(&engine.parts.notifier.voice()),
         };
         let deadline = Deadline::after(limits::send_patience(engine).to_std());
         let said = room.mailer.send(&mail, std::slice::from_ref(&recipient), deadline).await;

@@ -7,39 +7,45 @@ use crate::engine::passes::mirror;
 use crate::engine::publish::{address, provisioning_copy, repair};
 use crate::engine::session::provisioning;
 use crate::engine::session::{Session, keys};
-use crate::engine::{Account, Engine, EngineError, Place};
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 
 /// Every destination that somebody publishes to, those for provisioning keys with their account.
-pub fn all_places(engine: &Engine) -> impl Iterator<Item = (&Place, Option<&Account>)> + '_ {
-    let copies = engine
-        .accounts()
-        .flat_map(|account| account.provisioning_places.iter().map(move |place| (place, Some(account))));
-    engine.places().map(|place| (place, None)).chain(copies)
+pub fn all_destinations(
+    engine: &Engine,
+) -> impl Iterator<Item = (&ConfiguredDestination, Option<&Account>)> + '_ {
+    let copies = engine.accounts().flat_map(|account| {
+        account.provisioning_destinations.iter().map(move |place| (place, Some(account)))
+    });
+    engine.destinations().map(|place| (place, None)).chain(copies)
 }
 
 /// One of them, or an error that names the nearest.
-pub fn any_place<'e>(
+pub fn any_destination<'e>(
     engine: &'e Engine,
     name: &str,
-) -> Result<(&'e Place, Option<&'e Account>), EngineError> {
-    let found = all_places(engine).find(|(place, _)| place.target.name == name);
+) -> Result<(&'e ConfiguredDestination, Option<&'e Account>), EngineError> {
+    let found = all_destinations(engine).find(|(place, _)| place.target.name == name);
     found.ok_or_else(|| {
-        EngineError::unknown("destination", name, all_places(engine).map(|(place, _)| &place.target.name))
+        EngineError::unknown(
+            "destination",
+            name,
+            all_destinations(engine).map(|(place, _)| &place.target.name),
+        )
     })
 }
 
 /// Each of them, and what it holds.
 pub async fn destination_views(engine: &Engine) -> Result<Vec<DestinationView>, EngineError> {
     let mut views = Vec::new();
-    for (place, account) in all_places(engine) {
+    for (place, account) in all_destinations(engine) {
         views.push(destination_view(engine, place, account).await?);
     }
     Ok(views)
 }
 
 /// Asks a destination what it shows and what our credentials may do there. Changes nothing.
-pub async fn check_place(engine: &Engine, name: &str) -> Result<CheckedView, EngineError> {
-    let (place, account) = any_place(engine, name)?;
+pub async fn check_destination(engine: &Engine, name: &str) -> Result<CheckedView, EngineError> {
+    let (place, account) = any_destination(engine, name)?;
     let (mut ok, mut seen) = match place.adapter.preflight(engine.deadline()).await {
         Ok(found) => (true, found.iter().map(ToString::to_string).collect()),
         Err(failure) => (false, vec![address::with_hint(&failure)]),
@@ -70,8 +76,8 @@ pub async fn check_place(engine: &Engine, name: &str) -> Result<CheckedView, Eng
 }
 
 /// Installs the tables of a destination that is one, or takes over those that are there.
-pub async fn migrate_place(engine: &Engine, name: &str) -> Result<Vec<String>, EngineError> {
-    let place = engine.place(name)?;
+pub async fn migrate_destination(engine: &Engine, name: &str) -> Result<Vec<String>, EngineError> {
+    let place = engine.destination(name)?;
     let ledger = place.adapter.ledger().ok_or_else(|| {
         EngineError::usage(
             format!("destination {name} is of type {}: there is nothing to migrate", place.kind),
@@ -84,7 +90,7 @@ pub async fn migrate_place(engine: &Engine, name: &str) -> Result<Vec<String>, E
 
 /// What the newest write to this destination looks like now.
 async fn standing_of(engine: &Engine, name: &str) -> Result<Option<Result<Standing, String>>, EngineError> {
-    let place = engine.place(name)?;
+    let place = engine.destination(name)?;
     let rows = engine.parts.store.holdings_at(&place.target.address).await?;
     let Some(newest) = rows.into_iter().find(|row| row.fact.level > Level::Pending) else {
         return Ok(None);
@@ -128,7 +134,7 @@ pub async fn publish_by_hand(
             "adopt one, or run the first rotation",
         )
     })?;
-    let place = session.engine.place(name)?.clone();
+    let place = session.engine.destination(name)?.clone();
     repair::publish_current(session, rotation, &place, &key).await
 }
 
@@ -140,9 +146,13 @@ pub async fn publish_by_hand(
 pub async fn publish_copy_by_hand(session: &mut Session<'_>, name: &str) -> Result<String, EngineError> {
     session.not_frozen().await?;
     let account = session.account;
-    let place = account.provisioning_places.iter().find(|place| place.target.name == name);
+    let place = account.provisioning_destinations.iter().find(|place| place.target.name == name);
     let place = place.ok_or_else(|| {
-        EngineError::unknown("destination", name, account.provisioning_places.iter().map(|p| &p.target.name))
+        EngineError::unknown(
+            "destination",
+            name,
+            account.provisioning_destinations.iter().map(|p| &p.target.name),
+        )
     })?;
     if let Some(reason) = provisioning::stranger(session).await? {
         return Err(EngineError::Refused(format!("refused: {reason}")));

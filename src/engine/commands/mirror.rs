@@ -13,7 +13,7 @@ const AGAIN: Span = Span(200);
 
 /// True when stored keys are mirrored there.
 pub fn mirrors(engine: &Engine, name: &str) -> bool {
-    let ledger = engine.place(name).ok().and_then(|place| place.adapter.ledger());
+    let ledger = engine.destination(name).ok().and_then(|place| place.adapter.ledger());
     ledger.and_then(Ledger::mirrors).is_some()
 }
 
@@ -22,7 +22,7 @@ pub fn mirrors(engine: &Engine, name: &str) -> bool {
 /// # Errors
 /// What was left undone, e.g. a key that somebody else put there: refused, unless `on_drift` says otherwise.
 pub async fn mirror_by_hand(engine: &Engine, name: &str, patience: Span) -> Result<String, EngineError> {
-    let place = engine.place(name)?;
+    let place = engine.destination(name)?;
     let mirror = place.adapter.ledger().and_then(|ledger| Some((ledger, ledger.mirrors()?)));
     let (ledger, provider) = mirror.ok_or_else(|| {
         EngineError::usage(

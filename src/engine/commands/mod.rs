@@ -28,7 +28,7 @@ mod view;
 pub use super::passes::{CheckReport, KeyReport, Scope, Which, Why, check_keys};
 pub use super::run::start::{Start, start_emergency, start_run};
 pub use super::run::step::{Progress, Report, step};
-pub use super::session::keys::rotation_of_place;
+pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
 pub use add_key::{AddKey, Added, add_key};
@@ -40,12 +40,12 @@ pub use by_hand::{
 };
 pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
-    all_places, any_place, check_place, destination_views, migrate_place, publish_by_hand,
-    publish_copy_by_hand,
+    all_destinations, any_destination, check_destination, destination_views, migrate_destination,
+    publish_by_hand, publish_copy_by_hand,
 };
 pub use mirror::{mirror_by_hand, mirrors};
 pub use plan::plan;
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
-pub use status::{Outlook, outlook, prove_writable};
+pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
 pub use view::*;

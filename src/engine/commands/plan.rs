@@ -27,7 +27,7 @@ pub async fn plan(session: &mut Session<'_>, name: &str) -> Result<PlanView, Eng
         steps(None, issue_calls(&listing::prefix(session), name, &spec, policy.chat_model.as_deref()));
     let mut warnings = warnings(session, name, current, remote.as_ref()).await?;
     for target in &policy.targets {
-        let (planned, said) = survey_place(session, target, &generations).await?;
+        let (planned, said) = survey_destination(session, target, &generations).await?;
         calls.extend(steps(Some(&target.name), planned));
         warnings.extend(said.into_iter().map(|text| format!("destination {}: {text}", target.name)));
     }
@@ -36,12 +36,12 @@ pub async fn plan(session: &mut Session<'_>, name: &str) -> Result<PlanView, Eng
 }
 
 /// The calls at one destination and what to know about it. One that cannot be asked still shows its calls.
-async fn survey_place(
+async fn survey_destination(
     session: &mut Session<'_>,
     target: &Target,
     generations: &[KeyRow],
 ) -> Result<(Vec<PlannedCall>, Vec<String>), EngineError> {
-    let place = session.engine.place(&target.name)?.clone();
+    let place = session.engine.destination(&target.name)?.clone();
     let deadline = session.deadline_for(&place).await?;
     let (calls, mut said) = match place.adapter.survey(deadline).await {
         Ok(survey) => (survey.calls, survey.warnings),

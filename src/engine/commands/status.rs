@@ -10,7 +10,7 @@ const PROBE: &str = "probe:readiness";
 
 /// A picture of all rotations, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub struct Status {
     /// Rotations of the configuration.
     pub rotations: usize,
     /// State of each open run, and until when it waits.
@@ -19,7 +19,7 @@ pub struct Outlook {
     pub next: Option<(String, Timestamp)>,
 }
 
-impl std::fmt::Display for Outlook {
+impl std::fmt::Display for Status {
     /// One line of prose, as `systemctl status` shows it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", counted(self.rotations, "rotation"))?;
@@ -56,7 +56,7 @@ fn minute(at: Timestamp) -> String {
 }
 
 /// What runs and what comes next.
-pub async fn outlook(engine: &Engine) -> Result<Outlook, EngineError> {
+pub async fn status(engine: &Engine) -> Result<Status, EngineError> {
     let now = engine.clock().now();
     let open = engine.store().open_runs().await?;
     let rows = engine.store().rotations().await?;
@@ -71,7 +71,7 @@ pub async fn outlook(engine: &Engine) -> Result<Outlook, EngineError> {
         .iter()
         .filter(|row| !row.paused && engine.parts.rotations.contains_key(&row.name))
         .filter_map(|row| Some((row.name.clone(), row.next_due_at?)));
-    Ok(Outlook {
+    Ok(Status {
         rotations: engine.parts.rotations.len(),
         running: running.collect(),
         next: scheduled.min_by_key(|(_, at)| *at),
@@ -95,18 +95,18 @@ mod tests {
     #[test]
     fn reads_as_prose() {
         let at = Timestamp::parse_rfc3339("2026-12-01T03:00:30Z").unwrap();
-        let mut outlook = Outlook { rotations: 1, running: Vec::new(), next: None };
-        assert_eq!(outlook.to_string(), "1 rotation, nothing scheduled");
-        outlook.next = Some(("production".to_owned(), at));
-        assert_eq!(outlook.to_string(), "1 rotation, next rotation production 2026-12-01 03:00 UTC");
-        outlook.rotations = 2;
-        outlook.running = vec![("grace", Some(at))];
-        outlook.next = None;
+        let mut status = Status { rotations: 1, running: Vec::new(), next: None };
+        assert_eq!(status.to_string(), "1 rotation, nothing scheduled");
+        status.next = Some(("production".to_owned(), at));
+        assert_eq!(status.to_string(), "1 rotation, next rotation production 2026-12-01 03:00 UTC");
+        status.rotations = 2;
+        status.running = vec![("grace", Some(at))];
+        status.next = None;
         assert_eq!(
-            outlook.to_string(),
+            status.to_string(),
             "2 rotations, 1 run in grace until 2026-12-01 03:00 UTC, nothing scheduled"
         );
-        outlook.running = vec![("grace", Some(at)), ("parked", None)];
-        assert_eq!(outlook.to_string(), "2 rotations, 2 runs open (1 parked), nothing scheduled");
+        status.running = vec![("grace", Some(at)), ("parked", None)];
+        assert_eq!(status.to_string(), "2 rotations, 2 runs open (1 parked), nothing scheduled");
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::engine::publish::{address, deliver, drift, repair};
 use crate::engine::session::{Opened, Session, keys};
 use crate::engine::testing::endpoint;
-use crate::engine::{Engine, EngineError, Place, Rotation, lease, session};
+use crate::engine::{ConfiguredDestination, Engine, EngineError, Rotation, lease, session};
 use crate::store::{Change, HoldingRow, KeyRow, Lease};
 
 /// Looks at destinations between rotations.
@@ -100,7 +100,7 @@ async fn look_for_drift(
     let Opened::Ready(mut session) = session::open_session(engine, &rotation.account).await? else {
         return Ok(false);
     };
-    let looked = look_at_run_places(&mut session, rotation, stop).await;
+    let looked = look_at_destinations(&mut session, rotation, stop).await;
     session.close().await?;
     looked.map(|()| true)
 }
@@ -120,7 +120,7 @@ fn is_publishing(state: &State) -> bool {
     !matches!(state, State::Planned | State::Grace { .. } | State::Observing | State::Parked { .. })
 }
 
-async fn look_at_run_places(
+async fn look_at_destinations(
     session: &mut Session<'_>,
     rotation: &Rotation,
     stop: &CancellationToken,
@@ -138,7 +138,7 @@ async fn look_at_run_places(
         if stop.is_cancelled() {
             break;
         }
-        let place = engine.place(&target.name)?.clone();
+        let place = engine.destination(&target.name)?.clone();
         match look_between(session, rotation, &place, &key, open.is_none() && !frozen).await {
             Err(EngineError::Store(error)) => return Err(error.into()),
             Err(error) => tracing::warn!(destination = %target.name, %error, "not written again"),
@@ -151,7 +151,7 @@ async fn look_at_run_places(
 async fn look_between(
     session: &mut Session<'_>,
     rotation: &Rotation,
-    place: &Place,
+    place: &ConfiguredDestination,
     key: &KeyRow,
     may_write: bool,
 ) -> Result<(), EngineError> {
@@ -177,7 +177,7 @@ async fn look_between(
 async fn look_once_more(
     session: &mut Session<'_>,
     rotation: &Rotation,
-    place: &Place,
+    place: &ConfiguredDestination,
     key: &KeyRow,
     row: HoldingRow,
     may_write: bool,

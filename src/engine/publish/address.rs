@@ -8,7 +8,7 @@ use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
 use crate::engine::publish::drift;
 use crate::engine::session::Session;
-use crate::engine::{EngineError, Place};
+use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, HoldingRow, KeyRow};
 
 /// The failure and how to mend it, in one sentence.
@@ -17,13 +17,17 @@ pub(crate) fn with_hint(failure: &Failure) -> String {
 }
 
 /// True when the write is proved and running consumers have not been told yet.
-pub(crate) fn proved_for_rollout(row: &HoldingRow, place: &Place) -> bool {
+pub(crate) fn proved_for_rollout(row: &HoldingRow, place: &ConfiguredDestination) -> bool {
     let proved = row.fact.level >= Level::Confirmed && row.fact.drift.is_none() && row.fact.error.is_none();
     proved && place.adapter.rollout().is_some_and(|rollout| rollout.due(&row.evidence))
 }
 
 /// What a look changes: the row, an alert, or the end of one when everything that the destination needs is proved.
-pub(crate) fn looked(row: &HoldingRow, place: &Place, alert: Option<NewAlert>) -> Vec<Change> {
+pub(crate) fn looked(
+    row: &HoldingRow,
+    place: &ConfiguredDestination,
+    alert: Option<NewAlert>,
+) -> Vec<Change> {
     let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
     changes.extend(alert.map(Change::Alert));
     let clean = row.fact.drift.is_none() && row.fact.error.is_none();
@@ -63,7 +67,12 @@ pub(crate) fn destination_failed(
 }
 
 /// Drift that was seen before a write: the row and the alert.
-pub(crate) fn noted(mut row: HoldingRow, how: &str, rotation: &str, place: &Place) -> Vec<Change> {
+pub(crate) fn noted(
+    mut row: HoldingRow,
+    how: &str,
+    rotation: &str,
+    place: &ConfiguredDestination,
+) -> Vec<Change> {
     row.fact.drift = Some(how.to_owned());
     vec![
         Change::Holding { row: Box::new(row), fresh_write: true },
@@ -74,7 +83,7 @@ pub(crate) fn noted(mut row: HoldingRow, how: &str, rotation: &str, place: &Plac
 /// What is known of this key at this place.
 pub(crate) async fn row_of(
     session: &Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     key: &KeyRow,
     rotation: &str,
 ) -> Result<HoldingRow, EngineError> {

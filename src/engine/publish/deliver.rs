@@ -13,7 +13,7 @@ use crate::domain::time::{Span, Timestamp, backoff};
 use crate::engine::publish::{address, drift};
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit};
-use crate::engine::{EngineError, Place};
+use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
 /// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
@@ -76,10 +76,10 @@ async fn delivery_parts(
     run: &Run,
     address: &str,
     key: &KeyRef,
-) -> Result<(Place, KeyRow, Secret), EngineError> {
+) -> Result<(ConfiguredDestination, KeyRow, Secret), EngineError> {
     let target = run.policy.targets.iter().find(|target| target.address == address);
     let name = target.map(|target| target.name.clone()).unwrap_or_default();
-    let place = session.engine.place(&name)?.clone();
+    let place = session.engine.destination(&name)?.clone();
     let row = session.engine.parts.store.key(&key.id).await?;
     let row = row
         .ok_or_else(|| EngineError::Refused(format!("generation {} is not in the store", key.generation)))?;
@@ -200,7 +200,7 @@ pub(crate) async fn check(
 /// One look with its consequences, and the step after a proved write when it is due.
 pub(crate) async fn look_and_go_on(
     session: &mut Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     row: HoldingRow,
     delivery: &Delivery,
     run: Option<&str>,
@@ -220,7 +220,7 @@ pub(crate) async fn look_and_go_on(
 pub(crate) async fn roll_out(
     session: &mut Session<'_>,
     run: Option<&str>,
-    place: &Place,
+    place: &ConfiguredDestination,
     mut row: HoldingRow,
     delivery: &Delivery,
     tried: u32,
@@ -275,7 +275,7 @@ fn not_done(session: &Session<'_>, row: &mut HoldingRow, failure: &Failure, trie
 /// One look at a destination and what it makes of the row.
 pub(crate) async fn look(
     session: &mut Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     mut row: HoldingRow,
     delivery: &Delivery,
     rotation: &str,
@@ -303,7 +303,7 @@ fn stand(
     session: &Session<'_>,
     fact: &mut Holding,
     standing: Standing,
-    place: &Place,
+    place: &ConfiguredDestination,
     rotation: &str,
 ) -> (String, Option<NewAlert>) {
     let name = &place.target.name;

@@ -4,13 +4,13 @@ use crate::destination::{Delivery, Look, Standing};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
 use crate::engine::session::Session;
-use crate::engine::{EngineError, Place};
+use crate::engine::{ConfiguredDestination, EngineError};
 
 /// Looks whether somebody else changed the destination since our last proved write to it.
 pub(crate) async fn drift_before(
     session: &mut Session<'_>,
     run: &Run,
-    place: &Place,
+    place: &ConfiguredDestination,
     key: &KeyRef,
 ) -> Result<Option<String>, EngineError> {
     if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
@@ -39,7 +39,7 @@ pub(crate) async fn drift_before(
 }
 
 /// What people are told, and what becomes of it.
-pub(crate) fn alert(rotation: &str, place: &Place, how: &str) -> NewAlert {
+pub(crate) fn alert(rotation: &str, place: &ConfiguredDestination, how: &str) -> NewAlert {
     let name = &place.target.name;
     let next = match place.target.on_drift {
         OnDrift::Hold => format!(

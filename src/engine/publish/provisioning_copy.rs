@@ -9,7 +9,7 @@ use crate::domain::rotation::{Level, OnDrift};
 use crate::domain::time::Timestamp;
 use crate::engine::publish::address;
 use crate::engine::session::Session;
-use crate::engine::{Account, Engine, EngineError, Place};
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 use crate::store::{Change, CopyRow};
 
 /// The only kind of destination that takes a provisioning key (product.md, "store keys where they belong").
@@ -25,7 +25,7 @@ enum Next {
 pub(crate) async fn standing_of_copy(
     engine: &Engine,
     account: &Account,
-    place: &Place,
+    place: &ConfiguredDestination,
 ) -> Result<Option<Result<Standing, String>>, EngineError> {
     let Some(row) = engine.parts.store.provisioning_copy(&place.target.address).await? else {
         return Ok(None);
@@ -52,13 +52,13 @@ pub(crate) async fn publish_provisioning(session: &mut Session<'_>) -> Result<()
     if frozen {
         return Ok(());
     }
-    for place in &session.account.provisioning_places {
+    for place in &session.account.provisioning_destinations {
         copy(session, place).await?;
     }
     Ok(())
 }
 
-async fn copy(session: &mut Session<'_>, place: &Place) -> Result<(), EngineError> {
+async fn copy(session: &mut Session<'_>, place: &ConfiguredDestination) -> Result<(), EngineError> {
     let mut row = copy_row(session, place).await?;
     let wait = row.not_before.since(session.engine.clock().now());
     if wait.0 > 0 && wait.0 < 3_600_000 {
@@ -70,7 +70,7 @@ async fn copy(session: &mut Session<'_>, place: &Place) -> Result<(), EngineErro
     Ok(())
 }
 
-async fn copy_row(session: &Session<'_>, place: &Place) -> Result<CopyRow, EngineError> {
+async fn copy_row(session: &Session<'_>, place: &ConfiguredDestination) -> Result<CopyRow, EngineError> {
     let address = &place.target.address;
     let known = session.engine.parts.store.provisioning_copy(address).await?;
     Ok(known.unwrap_or_else(|| CopyRow {
@@ -88,7 +88,10 @@ async fn copy_row(session: &Session<'_>, place: &Place) -> Result<CopyRow, Engin
 }
 
 /// Writes it whatever is there.
-pub(crate) async fn copy_again(session: &mut Session<'_>, place: &Place) -> Result<String, EngineError> {
+pub(crate) async fn copy_again(
+    session: &mut Session<'_>,
+    place: &ConfiguredDestination,
+) -> Result<String, EngineError> {
     let mut row = copy_row(session, place).await?;
     row.error = None;
     write_copy(session, place, &mut row).await?;
@@ -104,7 +107,7 @@ pub(crate) async fn copy_again(session: &mut Session<'_>, place: &Place) -> Resu
 
 async fn look_at_copy(
     session: &mut Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     row: &mut CopyRow,
 ) -> Result<Next, EngineError> {
     let same = row.hash == session.account.provisioning_key.sha256_hex();
@@ -135,7 +138,7 @@ async fn look_at_copy(
 }
 
 /// The second wall: only to GitHub, and only what was just proved to be a provisioning key.
-async fn may_copy(session: &mut Session<'_>, place: &Place) -> Result<(), EngineError> {
+async fn may_copy(session: &mut Session<'_>, place: &ConfiguredDestination) -> Result<(), EngineError> {
     if place.kind != ONLY {
         return Err(EngineError::Refused(format!(
             "refused: a provisioning key is never published to {}, a {} destination",
@@ -156,7 +159,11 @@ async fn may_copy(session: &mut Session<'_>, place: &Place) -> Result<(), Engine
     Ok(())
 }
 
-async fn write_copy(session: &mut Session<'_>, place: &Place, row: &mut CopyRow) -> Result<(), EngineError> {
+async fn write_copy(
+    session: &mut Session<'_>,
+    place: &ConfiguredDestination,
+    row: &mut CopyRow,
+) -> Result<(), EngineError> {
     may_copy(session, place).await?;
     row.hash = session.account.provisioning_key.sha256_hex();
     row.account.clone_from(&session.account.name);

@@ -5,14 +5,14 @@ use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::TestResult;
 use crate::engine::publish::{address, deliver};
 use crate::engine::session::{Session, test_key};
-use crate::engine::{EngineError, Place};
+use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, KeyRow};
 
 /// A publish that belongs to no run: a fresh test (R13), intent, write, outcome, a look, and the step after it.
 pub(crate) async fn publish_current(
     session: &mut Session<'_>,
     rotation: &str,
-    place: &Place,
+    place: &ConfiguredDestination,
     key: &KeyRow,
 ) -> Result<String, EngineError> {
     if test_key::test_key(session, key, None, None).await? != TestResult::Valid {

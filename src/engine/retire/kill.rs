@@ -17,7 +17,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::engine::publish::{address, deliver};
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit, keys, listing, test_key};
-use crate::engine::{EngineError, Place};
+use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
 /// A destination that was looked at so recently is not asked again before a kill. Much shorter than what the guard
@@ -348,7 +348,7 @@ async fn prove_holders(session: &mut Session<'_>, hash: &str) -> Result<(), Engi
 
 async fn prove(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
     let Some(key) = session.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
-    let place = session.engine.places().find(|place| place.target.address == row.fact.address).cloned();
+    let place = session.engine.destinations().find(|place| place.target.address == row.fact.address).cloned();
     let fresh = row.fact.checked.is_some_and(|at| session.now().fresh(at, LOOKED_JUST_NOW));
     if let (false, Some(place), Some(secret)) = (fresh, place, session.engine.open(&key)?) {
         let delivery = Delivery {
@@ -370,7 +370,7 @@ async fn prove(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> R
 
 async fn look_and_note(
     session: &mut Session<'_>,
-    place: &Place,
+    place: &ConfiguredDestination,
     row: HoldingRow,
     delivery: &Delivery,
     rotation: &str,

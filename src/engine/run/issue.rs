@@ -74,7 +74,7 @@ async fn destinations_in_trouble(
 ) -> Result<Option<String>, EngineError> {
     for target in run.policy.targets.iter().filter(|target| target.required) {
         let deadline = session.deadline().await?;
-        let place = session.engine.place(&target.name)?;
+        let place = session.engine.destination(&target.name)?;
         if let Err(failure) = place.adapter.preflight(deadline).await {
             return Ok(Some(format!("destination {}: {}", target.name, address::with_hint(&failure))));
         }

@@ -47,7 +47,7 @@ pub(crate) fn provider_row(session: &Session<'_>) -> NewProvider {
 }
 
 /// The rotation that publishes to a destination.
-pub fn rotation_of_place<'e>(engine: &'e Engine, place: &str) -> Option<&'e Rotation> {
+pub fn rotation_of_destination<'e>(engine: &'e Engine, place: &str) -> Option<&'e Rotation> {
     engine.rotations().find(|rotation| rotation.policy.targets.iter().any(|target| target.name == place))
 }
 

@@ -15,7 +15,7 @@ use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
 use crate::domain::time::{Span, Stamp, Timestamp};
-use crate::engine::{Account, Engine, EngineError, Place, Rotation};
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
 
@@ -250,7 +250,10 @@ impl Session<'_> {
     }
 
     /// The deadline of one publish: a destination may need longer than an ordinary call.
-    pub(crate) async fn deadline_for(&mut self, place: &Place) -> Result<Deadline, EngineError> {
+    pub(crate) async fn deadline_for(
+        &mut self,
+        place: &ConfiguredDestination,
+    ) -> Result<Deadline, EngineError> {
         match place.adapter.patience() {
             None => self.deadline().await,
             Some(patience) => self.long_deadline(patience).await,

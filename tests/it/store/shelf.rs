@@ -4,8 +4,8 @@ use rekeyd::domain::rotation::facts::Holding;
 use rekeyd::domain::rotation::{KeyRef, Level, Policy, Run, SpecPolicy, State, Trigger};
 use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::store::{
-    Change, EffectKind, Entry, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider, NewRun, Origin,
-    Role, Store,
+    AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider, NewRun,
+    Origin, Role, Store,
 };
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -127,8 +127,8 @@ impl Shelf {
     }
 }
 
-pub fn entry(action: &str) -> Entry {
-    Entry {
+pub fn entry(action: &str) -> AuditEntry {
+    AuditEntry {
         actor: "tester".to_owned(),
         action: action.to_owned(),
         subject: "rotation production".to_owned(),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::rotation::rotation_view;
-use crate::engine::session::keys::rotation_of_place;
-use crate::engine::{Account, Engine, EngineError, Place};
+use crate::engine::session::keys::rotation_of_destination;
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 
 /// A row of `destinations list`.
 #[derive(Debug, Serialize)]
@@ -48,11 +48,11 @@ pub struct PublishedView {
 /// One destination, and what it holds; with an account it is given its provisioning key.
 pub(crate) async fn destination_view(
     engine: &Engine,
-    place: &Place,
+    place: &ConfiguredDestination,
     account: Option<&Account>,
 ) -> Result<DestinationView, EngineError> {
     let name = &place.target.name;
-    let rotation = rotation_of_place(engine, name).map(|rotation| rotation.name.clone());
+    let rotation = rotation_of_destination(engine, name).map(|rotation| rotation.name.clone());
     let held = match &rotation {
         Some(rotation) => rotation_view(engine, rotation).await?.destinations,
         None => Vec::new(),

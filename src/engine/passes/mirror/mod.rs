@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::destination::{Entry, Ledger};
+use crate::destination::{Ledger, LedgerEntry};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::OnDrift;
@@ -30,7 +30,7 @@ use crate::engine::publish::address;
 use crate::engine::session::keys;
 use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
-use crate::engine::{Engine, EngineError, Place};
+use crate::engine::{ConfiguredDestination, Engine, EngineError};
 use crate::net::Deadline;
 use crate::store::{Change, KeyRow, Lease, Role};
 
@@ -53,7 +53,7 @@ pub(crate) struct Memory {
 
 /// One look at every table whose keys changed here, or that was not looked at for a while.
 pub async fn mirror(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
-    for place in engine.places() {
+    for place in engine.destinations() {
         let Some(ledger) = place.adapter.ledger() else { continue };
         if stop.is_cancelled() {
             return Ok(());
@@ -64,7 +64,10 @@ pub async fn mirror(engine: &Engine, stop: &CancellationToken) -> Result<(), Eng
 }
 
 /// What the last look at a table left undone.
-pub(crate) async fn mirror_trouble(engine: &Engine, place: &Place) -> Result<Option<String>, EngineError> {
+pub(crate) async fn mirror_trouble(
+    engine: &Engine,
+    place: &ConfiguredDestination,
+) -> Result<Option<String>, EngineError> {
     let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     Ok(memory.error)
 }
@@ -73,9 +76,9 @@ pub(crate) async fn mirror_trouble(engine: &Engine, place: &Place) -> Result<Opt
 pub(crate) async fn mirrored_at<'e>(
     engine: &'e Engine,
     fingerprint: &str,
-) -> Result<Vec<(&'e Place, i64)>, EngineError> {
+) -> Result<Vec<(&'e ConfiguredDestination, i64)>, EngineError> {
     let mut found = Vec::new();
-    for place in engine.places().filter(|place| place.adapter.ledger().is_some()) {
+    for place in engine.destinations().filter(|place| place.adapter.ledger().is_some()) {
         let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
         let held = memory.ours.into_iter().filter(|(_, prints)| prints.contains(fingerprint));
         found.extend(held.map(|(number, _)| (place, number)));
@@ -83,7 +86,11 @@ pub(crate) async fn mirrored_at<'e>(
     Ok(found)
 }
 
-async fn mirror_if_due(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> Result<(), EngineError> {
+async fn mirror_if_due(
+    engine: &Engine,
+    place: &ConfiguredDestination,
+    ledger: &dyn Ledger,
+) -> Result<(), EngineError> {
     let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     let wish = wish(engine, place, ledger).await?;
     let idle = wish.keys.is_empty() && wish.statuses.is_empty() && memory.ours.is_empty();
@@ -99,7 +106,7 @@ async fn mirror_if_due(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> R
 
 pub(crate) async fn mirror_now(
     engine: &Engine,
-    place: &Place,
+    place: &ConfiguredDestination,
     ledger: &dyn Ledger,
     mut memory: Memory,
     lease: &Lease,
@@ -120,7 +127,7 @@ pub(crate) async fn mirror_now(
     Ok(engine.parts.store.commit(lease, &changes).await?)
 }
 
-fn seen(engine: &Engine, entry: Entry) -> Seen {
+fn seen(engine: &Engine, entry: LedgerEntry) -> Seen {
     let print = engine.parts.fingerprints.of(&entry.secret);
     (entry, print)
 }
@@ -128,7 +135,7 @@ fn seen(engine: &Engine, entry: Entry) -> Seen {
 /// Writes what is to be written; a row that fails does not keep the others waiting.
 async fn carry_out(
     engine: &Engine,
-    place: &Place,
+    place: &ConfiguredDestination,
     ledger: &dyn Ledger,
     memory: &mut Memory,
     plan: Plan,
@@ -154,11 +161,11 @@ async fn carry_out(
 /// The row as it may be written now: a key only just after a valid test, and noted as ours before.
 async fn allowed(
     engine: &Engine,
-    place: &Place,
+    place: &ConfiguredDestination,
     memory: &mut Memory,
     write: Write,
     lease: &Lease,
-) -> Result<Option<Entry>, EngineError> {
+) -> Result<Option<LedgerEntry>, EngineError> {
     let (id, mut entry) = match write {
         Write::Same(entry) => return Ok(Some(entry)),
         Write::Key { id, entry } => (id, entry),
@@ -217,7 +224,7 @@ async fn leased_deadline(engine: &Engine, lease: &Lease) -> Result<Deadline, Eng
 /// What a look changes in the store, and what people hear of it.
 fn looked(
     engine: &Engine,
-    place: &Place,
+    place: &ConfiguredDestination,
     memory: &mut Memory,
     outcome: Result<Vec<i64>, Failure>,
 ) -> Vec<Change> {
@@ -251,8 +258,13 @@ fn looked(
 }
 
 /// What the store wants of this table.
-async fn wish(engine: &Engine, place: &Place, ledger: &dyn Ledger) -> Result<Wish, EngineError> {
-    let rotation = keys::rotation_of_place(engine, &place.target.name).map(|rotation| rotation.name.as_str());
+async fn wish(
+    engine: &Engine,
+    place: &ConfiguredDestination,
+    ledger: &dyn Ledger,
+) -> Result<Wish, EngineError> {
+    let rotation =
+        keys::rotation_of_destination(engine, &place.target.name).map(|rotation| rotation.name.as_str());
     let rotation_row = rotation.map(|_| ledger.own_number());
     let mut wish = Wish {
         keys: BTreeMap::new(),
@@ -286,7 +298,7 @@ fn drifted(numbers: &[i64]) -> String {
     )
 }
 
-pub(crate) fn subject(place: &Place) -> String {
+pub(crate) fn subject(place: &ConfiguredDestination) -> String {
     format!("mirror:{}", place.target.address)
 }
 
@@ -317,7 +329,7 @@ impl Memory {
         }
     }
 
-    fn change(&self, place: &Place) -> Change {
+    fn change(&self, place: &ConfiguredDestination) -> Change {
         Change::Remember { subject: subject(place), doc: json!(self) }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::destination::Entry;
+use crate::destination::LedgerEntry;
 use crate::domain::secret::Secret;
 use crate::domain::verdict::Verdict;
 use crate::store::{KeyRow, Role};
@@ -39,9 +39,9 @@ pub(crate) struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Write {
     /// Another key, or the first: needs a fresh test (R13).
-    Key { id: String, entry: Entry },
+    Key { id: String, entry: LedgerEntry },
     /// The same key, said to be different.
-    Same(Entry),
+    Same(LedgerEntry),
 }
 
 /// What a look comes to.
@@ -53,7 +53,7 @@ pub(crate) struct Plan {
 }
 
 /// A row and its fingerprint.
-pub(crate) type Seen = (Entry, String);
+pub(crate) type Seen = (LedgerEntry, String);
 
 /// What is to be written so that the rows are as they should be.
 pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<String>>) -> Plan {
@@ -83,7 +83,7 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
         }
         match wish.statuses.get(print) {
             Some(status) if *status != entry.status => {
-                plan.writes.push(Write::Same(Entry { status: status.clone(), ..entry.clone() }));
+                plan.writes.push(Write::Same(LedgerEntry { status: status.clone(), ..entry.clone() }));
             }
             None if !of_rotation && !wish.taken.contains(&entry.number) => {
                 plan.writes.extend(inactive(entry));
@@ -95,25 +95,25 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
 }
 
 /// The row no longer handed out.
-fn inactive(entry: &Entry) -> Option<Write> {
-    entry.is_active.then(|| Write::Same(Entry { is_active: false, ..entry.clone() }))
+fn inactive(entry: &LedgerEntry) -> Option<Write> {
+    entry.is_active.then(|| Write::Same(LedgerEntry { is_active: false, ..entry.clone() }))
 }
 
 impl Wanted {
-    fn differs_from(&self, entry: &Entry) -> bool {
+    fn differs_from(&self, entry: &LedgerEntry) -> bool {
         (self.is_active, Some(self.priority), &self.status)
             != (entry.is_active, entry.priority, &entry.status)
     }
 
     /// The row with the same key, as it should be.
-    fn like(&self, entry: &Entry) -> Entry {
+    fn like(&self, entry: &LedgerEntry) -> LedgerEntry {
         let (priority, status) = (Some(self.priority), self.status.clone());
-        Entry { is_active: self.is_active, priority, status, ..entry.clone() }
+        LedgerEntry { is_active: self.is_active, priority, status, ..entry.clone() }
     }
 
     /// A row with this key; its secret is filled in when it is written.
-    fn entry(&self, number: i64, seq: Option<i64>) -> Entry {
-        Entry {
+    fn entry(&self, number: i64, seq: Option<i64>) -> LedgerEntry {
+        LedgerEntry {
             number,
             secret: Secret::new(""),
             is_active: true,

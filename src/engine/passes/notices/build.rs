@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::alert::{Event, Kind, Notice, Severity};
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, EngineError, MailRoom};
+use crate::engine::{Engine, EngineError, MailConfig};
 use crate::notify;
 use crate::notify::{Letter, Open};
 use crate::store::{Channel, Lease, NewMessage, new_id};
@@ -29,7 +29,7 @@ fn sort(event: Event) -> &'static str {
 pub(crate) async fn build_messages(engine: &Engine, lease: &Lease) -> Result<usize, EngineError> {
     let mut built = build_webhook_calls(engine, lease).await?;
     let waiting = engine.parts.store.waiting_notices(Channel::Mail).await?;
-    let Some(room) = &engine.parts.post.mail else {
+    let Some(room) = &engine.parts.notifier.mail else {
         return tell_nobody(engine, lease, Channel::Mail, &waiting).await.map(|()| built);
     };
     let is_news = |notice: &Notice| sort(notice.event) == "news";
@@ -46,12 +46,12 @@ pub(crate) async fn build_messages(engine: &Engine, lease: &Lease) -> Result<usi
 async fn build_mails(
     engine: &Engine,
     lease: &Lease,
-    room: &MailRoom,
+    room: &MailConfig,
     waiting: Vec<Notice>,
 ) -> Result<usize, EngineError> {
     let mut built = 0;
     for ((recipients, _, first), notices) in groups(engine, room, waiting).await? {
-        let voice = engine.parts.post.voice();
+        let voice = engine.parts.notifier.voice();
         for notices in ripe(notices, room, engine.clock().now()) {
             let letter = notify::letter(&notices, &voice);
             let mut message = message(engine, room, letter, recipients.clone());
@@ -67,7 +67,7 @@ async fn build_mails(
 /// Notices by what travels together, in the order of time.
 async fn groups(
     engine: &Engine,
-    room: &MailRoom,
+    room: &MailConfig,
     waiting: Vec<Notice>,
 ) -> Result<BTreeMap<Group, Vec<Notice>>, EngineError> {
     let mut groups: BTreeMap<Group, Vec<Notice>> = BTreeMap::new();
@@ -108,7 +108,7 @@ async fn first_mail(
     Ok(mails.into_iter().find(|(_, to)| reached(to)).map(|(id, _)| id))
 }
 
-fn message(engine: &Engine, room: &MailRoom, letter: Letter, recipients: Vec<String>) -> NewMessage {
+fn message(engine: &Engine, room: &MailConfig, letter: Letter, recipients: Vec<String>) -> NewMessage {
     let id = new_id();
     NewMessage {
         message_id: format!("{id}@{}", room.mailer.domain()),
@@ -128,10 +128,10 @@ fn message(engine: &Engine, room: &MailRoom, letter: Letter, recipients: Vec<Str
 /// Programs want every event at once and alone.
 async fn build_webhook_calls(engine: &Engine, lease: &Lease) -> Result<usize, EngineError> {
     let waiting = engine.parts.store.waiting_notices(Channel::Webhook).await?;
-    let Some(webhook) = &engine.parts.post.webhook else {
+    let Some(webhook) = &engine.parts.notifier.webhook else {
         return tell_nobody(engine, lease, Channel::Webhook, &waiting).await.map(|()| 0);
     };
-    let voice = engine.parts.post.voice();
+    let voice = engine.parts.notifier.voice();
     for notice in &waiting {
         let call = NewMessage {
             id: new_id(),
@@ -167,7 +167,7 @@ async fn tell_nobody(
 
 /// True when there is a digest to plan or to send.
 pub(crate) async fn digest_is_due(engine: &Engine) -> Result<bool, EngineError> {
-    let Some(next) = engine.parts.post.mail.as_ref().and_then(|room| room.digest.as_ref()) else {
+    let Some(next) = engine.parts.notifier.mail.as_ref().and_then(|room| room.digest.as_ref()) else {
         return Ok(false);
     };
     let now = engine.clock().now();
@@ -178,7 +178,7 @@ pub(crate) async fn digest_is_due(engine: &Engine) -> Result<bool, EngineError> 
 }
 
 /// What is open, on schedule; missed ones once. Nothing open: no mail. The first start only plans.
-async fn build_digest(engine: &Engine, lease: &Lease, room: &MailRoom) -> Result<bool, EngineError> {
+async fn build_digest(engine: &Engine, lease: &Lease, room: &MailConfig) -> Result<bool, EngineError> {
     if !digest_is_due(engine).await? {
         return Ok(false);
     }
@@ -187,7 +187,7 @@ async fn build_digest(engine: &Engine, lease: &Lease, room: &MailRoom) -> Result
     let came = engine.parts.store.digest_due().await?.is_some_and(|at| at <= now);
     let open = if came { open_alerts(engine).await? } else { Vec::new() };
     let message = (!open.is_empty()).then(|| {
-        let letter = notify::digest(&open, &engine.parts.post.voice());
+        let letter = notify::digest(&open, &engine.parts.notifier.voice());
         message(engine, room, letter, room.to.clone())
     });
     engine.parts.store.post_digest(lease, message.as_ref(), next).await?;
@@ -213,7 +213,7 @@ fn open_alert(row: crate::store::AlertRow) -> Open {
 
 /// Cuts notices in the order of time into groups that began within `group_within`, and keeps those that no
 /// further notice can join. A group whose time lies in the future was written before the clock went back.
-fn ripe(notices: Vec<Notice>, room: &MailRoom, now: Timestamp) -> Vec<Vec<Notice>> {
+fn ripe(notices: Vec<Notice>, room: &MailConfig, now: Timestamp) -> Vec<Vec<Notice>> {
     let mut groups: Vec<Vec<Notice>> = Vec::new();
     for notice in notices {
         match groups.last_mut() {

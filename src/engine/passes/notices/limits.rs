@@ -9,7 +9,7 @@ const LONGEST_WAIT: Span = Span::hours(2);
 
 pub(crate) async fn due_messages(engine: &Engine) -> Result<Vec<Due>, EngineError> {
     let due = engine.parts.store.due_messages(engine.clock().now(), LONGEST_WAIT).await?;
-    Ok(due.into_iter().filter(|due| engine.parts.post.has(due.message.channel)).collect())
+    Ok(due.into_iter().filter(|due| engine.parts.notifier.has(due.message.channel)).collect())
 }
 
 /// Time for one attempt. A mail server may think about a message for a while, and one that is cut off while

@@ -68,7 +68,7 @@ async fn anything_to_tell(engine: &Engine) -> Result<bool, EngineError> {
 /// Reminders and overdue destinations.
 async fn something_is_old(engine: &Engine) -> Result<bool, EngineError> {
     let open = engine.parts.store.alerts(false).await?;
-    let remind = engine.parts.post.mail.as_ref().map(|room| room.remind_every);
+    let remind = engine.parts.notifier.mail.as_ref().map(|room| room.remind_every);
     let now = engine.clock().now();
     let told = |row: &AlertRow| row.reminded_at.as_ref().unwrap_or(&row.opened_at).clone();
     let old = |at: &str, span: Span| Timestamp::parse_rfc3339(at).is_some_and(|at| now.since(at) >= span);
@@ -87,7 +87,7 @@ fn is_overdue(engine: &Engine, row: &AlertRow, now: Timestamp) -> bool {
     row.kind == Kind::DestinationFailed.word()
         && row.severity == Severity::Warning.word()
         && since.is_some_and(|since| now.since(since) >= DESTINATION_PATIENCE)
-        && engine.parts.places.get(&name).is_some_and(|place| place.target.required)
+        && engine.parts.destinations.get(&name).is_some_and(|place| place.target.required)
 }
 
 async fn notices_pass(
@@ -103,7 +103,7 @@ async fn notices_pass(
             engine.parts.store.escalate(lease, &row.id, Severity::Critical).await?;
         }
     }
-    if let Some(room) = &engine.parts.post.mail {
+    if let Some(room) = &engine.parts.notifier.mail {
         report.reminded = engine.parts.store.remind(lease, now, room.remind_every).await?;
     }
     report.built = build::build_messages(engine, lease).await?;

@@ -97,7 +97,7 @@ async fn attempt(
 
 async fn send(engine: &Engine, message: &NewMessage, recipients: &[String]) -> Result<String, Undelivered> {
     let deadline = Deadline::after(limits::send_patience(engine).to_std());
-    let post = &engine.parts.post;
+    let post = &engine.parts.notifier;
     match (message.channel, &post.mail, &post.webhook) {
         (Channel::Mail, Some(room), _) => room.mailer.send(&mail(message), recipients, deadline).await,
         (Channel::Webhook, _, Some(webhook)) => {

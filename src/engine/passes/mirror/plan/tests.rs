@@ -7,7 +7,7 @@ fn wanted(print: &str, is_active: bool, status: &str) -> Wanted {
 }
 
 fn row(number: i64, print: &str, status: &str) -> Seen {
-    let entry = Entry {
+    let entry = LedgerEntry {
         number,
         secret: Secret::new(format!("key-{print}")),
         is_active: true,

@@ -61,7 +61,7 @@ pub enum Scope {
 
 /// A checked scope, store and name.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct SecretAddress {
     pub(super) scope: Scope,
     pub(super) store: Store,
     pub(super) secret: String,
@@ -102,7 +102,7 @@ impl Visibility {
     }
 }
 
-impl Place {
+impl SecretAddress {
     /// Refuses names that GitHub refuses, and characters that would change a path. The secret's name is
     /// stored in upper case, as GitHub does.
     pub(super) fn new(scope: Scope, store: Store, secret: &str) -> Result<Self, Failure> {
@@ -313,7 +313,7 @@ mod tests {
             ),
         ];
         for (scope, store, path, address) in rows {
-            let place = Place::new(scope, store, "k_1").unwrap();
+            let place = SecretAddress::new(scope, store, "k_1").unwrap();
             assert_eq!((place.secret_path().as_str(), place.address().as_str()), (path, address));
             assert_eq!(place.public_key_path(), path.replace("K_1", "public-key"));
         }
@@ -322,18 +322,18 @@ mod tests {
     #[test]
     fn names_that_github_refuses_are_refused_here() {
         for name in ["", "1A", "GITHUB_TOKEN", "github_x", "A-B", "A B", "É"] {
-            assert!(Place::new(repository(), Store::Actions, name).is_err(), "{name}");
+            assert!(SecretAddress::new(repository(), Store::Actions, name).is_err(), "{name}");
         }
         for name in ["", "..", "a/b", "a b", "a?b"] {
             let scope = Scope::Repository { owner: "acme".into(), repo: name.into() };
-            assert!(Place::new(scope, Store::Actions, "A").is_err(), "{name}");
+            assert!(SecretAddress::new(scope, Store::Actions, "A").is_err(), "{name}");
         }
-        assert!(Place::new(environment("p"), Store::Dependabot, "A").is_err());
+        assert!(SecretAddress::new(environment("p"), Store::Dependabot, "A").is_err());
         let all = Scope::Organization {
             organization: "acme".into(),
             visibility: Some(Visibility::All),
             repositories: vec!["app".into()],
         };
-        assert!(Place::new(all, Store::Actions, "A").is_err());
+        assert!(SecretAddress::new(all, Store::Actions, "A").is_err());
     }
 }

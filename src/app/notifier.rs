@@ -7,15 +7,15 @@ use crate::config::Settings;
 use crate::config::settings::values::parse_secret_url;
 use crate::config::settings::{CronExpr, Email, RouteScope, SmtpTls};
 use crate::domain::time::Timestamp;
-use crate::engine::{MailRoom, Post, Reach, Route};
+use crate::engine::{MailConfig, NoticeScope, Notifier, Route};
 use crate::net::Http;
 use crate::notify::Webhook;
 use crate::notify::smtp::{Protection, Smtp, SmtpSpec};
 use crate::notify::webhook::HttpWebhook;
 
 /// Both channels, as far as they are configured.
-pub(super) fn post(settings: &Settings, http: &Http) -> anyhow::Result<Post> {
-    let mail = settings.email.as_ref().map(|email| mail_room(settings, email)).transpose()?;
+pub(super) fn notifier(settings: &Settings, http: &Http) -> anyhow::Result<Notifier> {
+    let mail = settings.email.as_ref().map(|email| mail_config(settings, email)).transpose()?;
     let webhook = settings.webhook.as_ref().map(|webhook| {
         let url = resolve(&webhook.url, "[webhook] url")?;
         let url = parse_secret_url(&url).map_err(|error| Misconfigured {
@@ -25,10 +25,10 @@ pub(super) fn post(settings: &Settings, http: &Http) -> anyhow::Result<Post> {
         Ok::<Arc<dyn Webhook>, Misconfigured>(Arc::new(HttpWebhook::new(http.clone(), url)))
     });
     let public_url = settings.server.public_url.to_string();
-    Ok(Post { mail, webhook: webhook.transpose()?, public_url })
+    Ok(Notifier { mail, webhook: webhook.transpose()?, public_url })
 }
 
-fn mail_room(settings: &Settings, email: &Email) -> anyhow::Result<MailRoom> {
+fn mail_config(settings: &Settings, email: &Email) -> anyhow::Result<MailConfig> {
     let password =
         email.password.as_ref().map(|password| resolve(password, "[email] password")).transpose()?;
     let spec = SmtpSpec {
@@ -46,7 +46,7 @@ fn mail_room(settings: &Settings, email: &Email) -> anyhow::Result<MailRoom> {
     };
     let mailer =
         Smtp::new(&spec).map_err(|error| Misconfigured { text: format!("[email] {error}"), hint: None })?;
-    Ok(MailRoom {
+    Ok(MailConfig {
         mailer: Arc::new(mailer),
         to: email.to.clone(),
         routes: email.routes.iter().map(route).collect(),
@@ -58,9 +58,9 @@ fn mail_room(settings: &Settings, email: &Email) -> anyhow::Result<MailRoom> {
 
 fn route(route: &crate::config::settings::Route) -> Route {
     let scope = match &route.scope {
-        RouteScope::Everything => Reach::Everything,
-        RouteScope::Rotation(name) => Reach::Rotation(name.to_string()),
-        RouteScope::Account(name) => Reach::Account(name.to_string()),
+        RouteScope::Everything => NoticeScope::Everything,
+        RouteScope::Rotation(name) => NoticeScope::Rotation(name.to_string()),
+        RouteScope::Account(name) => NoticeScope::Account(name.to_string()),
     };
     Route { severity: route.severity, scope, to: route.to.clone() }
 }
