@@ -107,8 +107,9 @@ impl EngineError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) => 3,
-            Self::Usage { .. } | Self::Crypto(_) => 2,
-            Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
+            Self::Usage { .. }
+            | Self::Crypto(_)
+            | Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,
         }
     }
