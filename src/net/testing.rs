@@ -73,9 +73,14 @@ pub(crate) fn client() -> Http {
     Http::new(&HttpOptions::default()).unwrap()
 }
 
-/// Long enough for loopback on a busy machine.
+/// Long enough for loopback on however busy a machine.
 pub(crate) fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(10))
+    Deadline::after(Duration::from_mins(1))
+}
+
+/// For what never answers: it is waited out, and long enough for the request to be written before.
+pub(crate) fn brief() -> Deadline {
+    Deadline::after(Duration::from_secs(5))
 }
 
 async fn serve(mut stream: TcpStream, act: Act, log: Arc<Mutex<Vec<String>>>) {

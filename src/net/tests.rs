@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::answer::{parse_date, parse_retry_after};
-use super::testing::{Act, Wire, client, http, soon};
+use super::testing::{Act, Wire, brief, client, http, soon};
 use super::*;
 use crate::domain::time::{Span, Timestamp};
 
@@ -44,15 +44,18 @@ async fn a_deadline_in_the_past_sends_nothing() {
 
 #[tokio::test]
 async fn silence_and_dripping_end_at_the_deadline() {
-    let brief = || Deadline::after(Duration::from_millis(300));
     let words = "no whole answer came before the deadline";
-    assert!(unclear(vec![Act::Hang(Vec::new())], brief()).await.message.contains(words));
     let mut half = http(200, "", "0123456789");
     half.truncate(half.len() - 5);
-    let failure = unclear(vec![Act::Hang(half)], brief()).await;
-    assert!(failure.message.contains(words) && failure.status == Some(200), "{failure:?}");
     let slow = http(201, "", &"x".repeat(500));
-    assert!(unclear(vec![Act::Drip(slow)], brief()).await.message.contains(words));
+    let (silent, cut, dripping) = tokio::join!(
+        unclear(vec![Act::Hang(Vec::new())], brief()),
+        unclear(vec![Act::Hang(half)], brief()),
+        unclear(vec![Act::Drip(slow)], brief()),
+    );
+    assert!(silent.message.contains(words), "{silent:?}");
+    assert!(cut.message.contains(words) && cut.status == Some(200), "{cut:?}");
+    assert!(dripping.message.contains(words), "{dripping:?}");
 }
 
 #[tokio::test]

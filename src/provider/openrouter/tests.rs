@@ -1,13 +1,11 @@
 //! Against the simulator where the vendor's behaviour matters, against hand-made bytes where it lies.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::*;
 use crate::domain::key::KeyKind;
 use crate::domain::time::Span;
-use crate::net::testing::{Act as Bytes, Wire, client, http, soon};
+use crate::net::testing::{Act as Bytes, Wire, brief, client, http, soon};
 use crate::sim::fault::{Act, When};
 use crate::sim::openrouter::{self as sim, LimitRefusal, ListingShift};
 
@@ -342,7 +340,7 @@ async fn delete_and_create_whose_answer_is_lost_are_unclear_and_done() {
 async fn silence_ends_at_the_deadline() {
     let bench = Bench::new().await;
     bench.fault("create_key", When::After, Act::Hang);
-    let deadline = Deadline::after(Duration::from_millis(200));
+    let deadline = brief();
     let created = bench.issuer.create("n", &KeySpec::default(), deadline).await;
     assert_eq!(kind(&bench, created), FailureKind::Unclear);
     let late = bench.issuer.create("late", &KeySpec::default(), deadline).await;

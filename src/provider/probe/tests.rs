@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::time::Span;
 use crate::net::HttpOptions;
-use crate::net::testing::{Act as Bytes, Wire, client, http, soon};
+use crate::net::testing::{Act as Bytes, Wire, brief, client, http, soon};
 use crate::provider::catalog::{CATALOG, find};
 use crate::sim::fault::{Act, When};
 use crate::sim::openrouter;
@@ -138,9 +138,9 @@ async fn transport_faults_are_unreachable_and_not_retried() {
     let (secret, settings) = (Secret::new(KEY), json!({}));
     let entry = find("mistral").unwrap();
     let subject = Subject { entry, base_url: Some(&wire.url), secret: &secret, settings: &settings };
-    let brief = Deadline::after(Duration::from_millis(200));
-    assert_eq!(probe(&client(), &subject, brief).await.outcome(), Outcome::Unreachable);
-    assert_eq!(probe(&client(), &subject, brief).await.outcome(), Outcome::Unexpected, "not sent");
+    let deadline = brief();
+    assert_eq!(probe(&client(), &subject, deadline).await.outcome(), Outcome::Unreachable);
+    assert_eq!(probe(&client(), &subject, deadline).await.outcome(), Outcome::Unexpected, "not sent");
     assert_eq!(wire.requests().len(), 1);
 }
 

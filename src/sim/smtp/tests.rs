@@ -15,7 +15,7 @@ type Outcome = Result<lettre::transport::smtp::response::Response, lettre::trans
 async fn send(mailbox: &Mailbox, login: Option<(&str, &str)>) -> Outcome {
     let mut builder = Sender::builder_dangerous("127.0.0.1")
         .port(mailbox.address().port())
-        .timeout(Some(Duration::from_secs(5)));
+        .timeout(Some(Duration::from_mins(1)));
     if let Some((user, password)) = login {
         builder = builder.credentials(Credentials::new(user.to_owned(), password.to_owned()));
     }
