@@ -92,7 +92,7 @@ exposure_is_low() {
 }
 
 start_sims() {
-    systemd-run --quiet --unit=sims /test/sims "$sims" && within 10 test -s "$sims/openrouter-url"
+    systemd-run --quiet --unit=sims /test/sims "$sims" && within 60 test -s "$sims/openrouter-url"
 }
 
 # The schedule is every twenty seconds; the tests' is never, until the reload.
@@ -172,7 +172,8 @@ valid_reload() {
     local pid
     pid=$(main_pid)
     printf '[tests]\nschedule = "*/3 * * * * *"\n' >"$etc/rekeyd.d/10-tests.toml"
-    reload && active && is "$(main_pid)" "$pid"
+    # It is "reloading" for as long as that takes.
+    reload && within 30 active && is "$(main_pid)" "$pid"
 }
 
 has_tested() {
@@ -186,20 +187,20 @@ invalid_reload() {
     pid=$(main_pid)
     printf '[tests]\nschedule = "at night"\n' >"$etc/rekeyd.d/10-tests.toml"
     reload || true # whether the caller hears of it is the daemon's choice; that it lives is not
-    within 10 logged 'rekeyd.d/10-tests.toml' && active && is "$(main_pid)" "$pid"
+    within 30 logged 'rekeyd.d/10-tests.toml' && within 30 active && is "$(main_pid)" "$pid"
 }
 
 old_settings_stay() {
     local before
     printf '[tests]\nschedule = "*/3 * * * * *"\n' >"$etc/rekeyd.d/10-tests.toml" # the command line reads it too
     before=$(tested_at)
-    within 15 has_tested "$before"
+    within 60 has_tested "$before"
 }
 
 watchdog_restarts() {
     local pid
     pid=$(main_pid)
-    ((pid > 0)) && kill -STOP "$pid" && within 20 not_pid "$pid" && is "$(show NRestarts)" 1 &&
+    ((pid > 0)) && kill -STOP "$pid" && within 60 not_pid "$pid" && is "$(show NRestarts)" 1 &&
         logged 'Watchdog timeout'
 }
 
@@ -275,10 +276,10 @@ check "says in prose what it does" says_its_status
 check "own user, no capability, no new privileges, filtered calls" is_confined
 check "state 0700, runtime 0750, database 0600, all its own" state_is_closed
 check "systemd hands over all credentials" has_credentials
-check "a scheduled rotation issues, publishes, deletes" within 75 has_rotated
+check "a scheduled rotation issues, publishes, deletes" within 180 has_rotated
 before=$(tested_at)
 check "reload with a valid file: same process" valid_reload
-check "the new settings apply: scheduled tests begin" within 15 has_tested "$before"
+check "the new settings apply: scheduled tests begin" within 60 has_tested "$before"
 check "reload with an invalid file: said, and same process" invalid_reload
 check "the old settings stay: scheduled tests go on" old_settings_stay
 check "a frozen process is killed by the watchdog and restarted" watchdog_restarts
