@@ -243,6 +243,12 @@ impl Script {
         self.hold_rule(when, |rule| Rule { number: Some(n), ..rule })
     }
 
+    /// Stops the n-th request with this label, counted from now, the first being 1.
+    #[must_use]
+    pub fn hold_nth_of(&self, label: &str, n: u64, when: When) -> Held {
+        self.hold_rule(when, |rule| Rule { label: label.to_owned(), ..rule }.nth(n).times(1))
+    }
+
     /// Forgets all rules. Requests that are already held stay held.
     pub fn clear(&self) {
         self.lock().rules.clear();
