@@ -149,9 +149,56 @@ impl Stamp {
     }
 }
 
+/// A wait that remembers when it was set (rotation.md, R18). Over at its end; over, too, before it was set: then the
+/// clock went back, and no wait may last for as long as that. Both moments are on one clock, the database's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Until {
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// When it ends.
+    pub at: Timestamp,
+}
+
+impl Until {
+    /// No wait at all.
+    pub const OVER: Self = Self { set_at: Timestamp(0), at: Timestamp(0) };
+
+    /// From now on, for so long.
+    #[must_use]
+    pub const fn after(now: Timestamp, span: Span) -> Self {
+        Self { set_at: now, at: now.plus(span) }
+    }
+
+    /// The same, but not longer than `most` from when it was set.
+    #[must_use]
+    pub fn at_most(self, most: Span) -> Self {
+        Self { at: self.at.min(self.set_at.plus(most)), ..self }
+    }
+
+    /// What is left of it; `None` when it is over.
+    pub fn left(self, now: Timestamp) -> Option<Span> {
+        (self.set_at <= now && now < self.at).then(|| self.at.since(now))
+    }
+}
+
+impl Default for Until {
+    fn default() -> Self {
+        Self::OVER
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_over_at_its_end_and_before_it_was_set() {
+        let wait = Until::after(Timestamp(1000), Span::hours(24));
+        let left = |now| wait.left(Timestamp(now)).map(|span| span.0);
+        assert_eq!([999, 1000, 86_400_999, 86_401_000].map(left), [None, Some(86_400_000), Some(1), None]);
+        assert_eq!(wait.at_most(Span(5)).left(Timestamp(1004)), Some(Span(1)));
+        assert_eq!((Until::OVER.left(Timestamp(0)), Until::OVER.left(Timestamp(9))), (None, None));
+    }
 
     #[test]
     fn backoff_doubles_from_the_first_to_the_longest_and_never_overflows() {

@@ -18,8 +18,8 @@ pub const BODY_CAP: usize = 1024 * 1024;
 const SENTENCE_CAP: usize = 300;
 /// So much of a vendor's text is looked at; what a key cut in two at its end leaves is cut off again.
 const READ_CAP: usize = 8192;
-/// Nobody waits longer than this because a header said so.
-const RETRY_AFTER_CAP: Span = Span::hours(1);
+/// Nobody waits longer than this because a header said so (rotation.md, R18).
+const RETRY_AFTER_CAP: Span = Span::hours(25);
 
 /// Status and headers, read before the body.
 pub(super) struct Head {

@@ -14,9 +14,9 @@ use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
-use crate::domain::rotation::Run;
+use crate::domain::rotation::{Blocker, Level, Run};
 use crate::domain::rotation::facts::KeyFacts;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Timestamp, Until};
 use crate::domain::verdict::{Health, Observation};
 use sqlx::Row;
 
@@ -25,7 +25,7 @@ use sqlx::Row;
 #[expect(missing_docs, reason = "the fields are those of the rows they change")]
 pub enum Change {
     /// The run after an event, or only its waiting.
-    Run { run: Box<Run>, wake_at: Timestamp, blockers: Vec<String>, error: Option<String> },
+    Run { run: Box<Run>, wake: Until, blockers: Vec<Blocker>, error: Option<String> },
     /// Another run, with its first state.
     StartRun(Box<NewRun>),
     /// An intent; the same id again is another attempt.
@@ -180,7 +180,8 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
-        let newest = others.into_iter().find(|other| other.rotation == row.rotation && other.seq > row.seq);
+        let written = |other: &HoldingRow| other.fact.level > Level::Pending && other.rotation == row.rotation;
+        let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
         holders.push((row, newest));
     }
     let hour_ago = tx.now.plus(Span::hours(-1));
@@ -243,8 +244,8 @@ async fn tested(tx: &mut Tx, account: &str) -> Result<Vec<(String, String, KeyFa
 
 async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreError> {
     match change {
-        Change::Run { run, wake_at, blockers, error } => {
-            runs::update(tx, run, *wake_at, blockers, error.as_deref(), lease.fence).await
+        Change::Run { run, wake, blockers, error } => {
+            runs::update(tx, run, *wake, blockers, error.as_deref(), lease.fence).await
         }
         Change::StartRun(new) => runs::insert(tx, new, lease.fence).await,
         Change::Intend(effect) => effects::intend(tx, effect).await,

@@ -7,15 +7,13 @@ use super::pool::Tx;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
-use crate::domain::time::{Stamp, Timestamp};
+use crate::domain::time::{Stamp, Timestamp, Until};
 
 /// One destination and one key.
 #[derive(Debug, Clone)]
 pub struct HoldingRow {
     /// What decisions use: address, key, level, drift, errors.
     pub fact: Holding,
-    /// The destination's name when it was written.
-    pub destination: String,
     /// The rotation that wrote.
     pub rotation: String,
     /// Order of the writes to this address.
@@ -32,6 +30,7 @@ fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
     Ok(HoldingRow {
         fact: Holding {
             address: row.try_get("address")?,
+            destination: row.try_get("destination")?,
             key: row.try_get("key_id")?,
             level: Level::parse(&level).ok_or(StoreError::Corrupt("holdings.level"))?,
             checked: checked.map(|text| from_json::<Stamp>(&text, "holdings.checked")).transpose()?,
@@ -39,9 +38,11 @@ fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
             error: row.try_get("error")?,
             permanent: row.try_get::<i64, _>("permanent")? != 0,
             attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-            not_before: Timestamp(row.try_get("not_before")?),
+            until: Until {
+                set_at: Timestamp(row.try_get("wait_set_at")?),
+                at: Timestamp(row.try_get("not_before")?),
+            },
         },
-        destination: row.try_get("destination")?,
         rotation: row.try_get("rotation")?,
         seq: row.try_get("seq")?,
         evidence: from_json(&row.try_get::<String, _>("evidence")?, "holdings.evidence")?,
@@ -94,33 +95,34 @@ pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, St
 /// Writes a row. `fresh_write` gives it the next place in the order of writes to its address, and takes from
 /// every other key of that address what it had proved: from the intent on, the place may hold this one instead.
 /// Without that a rollback would believe an old proof, and leave the new key where the old one once was. What somebody
-/// else had changed there is over too, also for a key that waits for it. A run that waits for a destination looks
+/// else had changed there is over too, also for a key that waits for it; so is a person's release of it (R20). A run that waits for a destination looks
 /// again at once, whoever learned something of it.
 pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
     if fresh_write {
         sqlx::query(
             "UPDATE holdings SET level = CASE level WHEN 'pending' THEN level ELSE 'intended' END,
-               checked = NULL, drift = NULL WHERE address = $1 AND key_id <> $2",
+               checked = NULL, drift = NULL, released = 0 WHERE address = $1 AND key_id <> $2",
         )
         .bind(&row.fact.address)
         .bind(&row.fact.key)
         .execute(&mut *tx.inner)
         .await?;
     }
-    let seq = if fresh_write { next_seq(tx, &row.fact.address).await? } else { row.seq };
+    let is_new = row.seq == 0;
+    let seq = if fresh_write || is_new { next_seq(tx, &row.fact.address).await? } else { row.seq };
     sqlx::query(
         "INSERT INTO holdings (address, key_id, destination, rotation, seq, level, evidence, checked, drift, error,
-           permanent, attempts, not_before, released, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+           permanent, attempts, not_before, wait_set_at, released, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (address, key_id) DO UPDATE SET destination = excluded.destination, seq = excluded.seq,
            level = excluded.level, evidence = excluded.evidence, checked = excluded.checked,
            drift = excluded.drift, error = excluded.error, permanent = excluded.permanent,
-           attempts = excluded.attempts, not_before = excluded.not_before, released = excluded.released,
-           updated_at = excluded.updated_at",
+           attempts = excluded.attempts, not_before = excluded.not_before, wait_set_at = excluded.wait_set_at,
+           released = excluded.released, updated_at = excluded.updated_at",
     )
     .bind(&row.fact.address)
     .bind(&row.fact.key)
-    .bind(&row.destination)
+    .bind(&row.fact.destination)
     .bind(&row.rotation)
     .bind(seq)
     .bind(row.fact.level.word())
@@ -130,7 +132,8 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     .bind(&row.fact.error)
     .bind(i64::from(row.fact.permanent))
     .bind(i64::from(row.fact.attempts))
-    .bind(row.fact.not_before.0)
+    .bind(row.fact.until.at.0)
+    .bind(row.fact.until.set_at.0)
     .bind(i64::from(row.released))
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
@@ -150,11 +153,12 @@ async fn next_seq(tx: &mut Tx, address: &str) -> Result<i64, StoreError> {
     Ok(row.try_get("next")?)
 }
 
-/// A person released a destination: its rows for the keys of this rotation no longer count.
+/// A person released a destination, by its name or its address: its rows for the keys of this rotation no longer count.
 pub(super) async fn release(tx: &mut Tx, rotation: &str, destination: &str) -> Result<(), StoreError> {
     // Not of the key that is current: one day it retires too, and nobody accepted anything about it.
     sqlx::query(
-        "UPDATE holdings SET released = 1, updated_at = $1 WHERE rotation = $2 AND destination = $3
+        "UPDATE holdings SET released = 1, updated_at = $1
+         WHERE rotation = $2 AND (destination = $3 OR address = $3)
          AND key_id IN (SELECT id FROM keys WHERE role <> 'current')",
     )
     .bind(tx.now.0)

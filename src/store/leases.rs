@@ -6,9 +6,6 @@ use super::pool::Tx;
 use super::{Store, StoreError};
 use crate::domain::time::{Span, Timestamp};
 
-/// A lease that ends later than this was granted before the database's clock went back: it is over (I13).
-const IMPLAUSIBLE: Span = Span::hours(1);
-
 /// The right of one process to work on one resource, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -33,7 +30,8 @@ impl Lease {
 }
 
 impl Store {
-    /// Takes the lease when nobody holds it; `None` when somebody does. Under [`StoreError::NewerSchema`] nobody works:
+    /// Takes the lease when nobody holds it; `None` when somebody does. One that was granted in the future is over: the
+    /// database's clock went back (R18). Under [`StoreError::NewerSchema`] nobody works:
     /// a newer program has migrated the database, and this one does not know what its rows mean now.
     pub async fn acquire(
         &self,
@@ -45,17 +43,17 @@ impl Store {
         self.still_known(&mut tx).await?;
         let expires_at = tx.now.plus(span);
         let row = sqlx::query(
-            "INSERT INTO leases (resource, owner, fence, expires_at) VALUES ($1, $2, 1, $3)
+            "INSERT INTO leases (resource, owner, fence, expires_at, granted_at) VALUES ($1, $2, 1, $3, $4)
              ON CONFLICT (resource) DO UPDATE
-             SET owner = excluded.owner, fence = leases.fence + 1, expires_at = excluded.expires_at
-             WHERE leases.expires_at <= $4 OR leases.expires_at > $5
+             SET owner = excluded.owner, fence = leases.fence + 1, expires_at = excluded.expires_at,
+               granted_at = excluded.granted_at
+             WHERE leases.expires_at <= $4 OR leases.granted_at > $4
              RETURNING fence",
         )
         .bind(resource)
         .bind(owner)
         .bind(expires_at.0)
         .bind(tx.now.0)
-        .bind(tx.now.plus(IMPLAUSIBLE).0)
         .fetch_optional(&mut *tx.inner)
         .await?;
         let lease = match row {
@@ -77,8 +75,11 @@ impl Store {
         let mut tx = self.pools.begin().await?;
         self.still_known(&mut tx).await?;
         let expires_at = tx.now.plus(span);
-        let done = sqlx::query("UPDATE leases SET expires_at = $1 WHERE resource = $2 AND fence = $3")
+        let renewed =
+            "UPDATE leases SET expires_at = $1, granted_at = $2 WHERE resource = $3 AND fence = $4";
+        let done = sqlx::query(renewed)
             .bind(expires_at.0)
+            .bind(tx.now.0)
             .bind(&lease.resource)
             .bind(lease.fence)
             .execute(&mut *tx.inner)

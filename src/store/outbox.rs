@@ -174,11 +174,10 @@ impl Store {
             .collect()
     }
 
-    /// Messages with recipients whose time has come, in the order of their making. What waits for longer than
-    /// `longest` was put off before the clock went back: it is due too (I13). A reply waits for the first mail.
-    pub async fn due_messages(&self, now: Timestamp, longest: Span) -> Result<Vec<Due>, StoreError> {
-        let rows =
-            sqlx::query(DUE).bind(now.0).bind(now.plus(longest).0).fetch_all(self.pools.reader()).await?;
+    /// Messages with recipients whose time has come, in the order of their making. What was put off before the
+    /// clock went back is due too (R18). A reply waits for the first mail.
+    pub async fn due_messages(&self) -> Result<Vec<Due>, StoreError> {
+        let rows = sqlx::query(DUE).bind(self.now().await?.0).fetch_all(self.pools.reader()).await?;
         let mut due: Vec<Due> = Vec::new();
         for row in &rows {
             let attempts = u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX);
@@ -214,23 +213,24 @@ impl Store {
         tx.commit().await
     }
 
-    /// It did not, as far as is known.
+    /// It did not, as far as is known: it is tried again after `wait`.
     pub async fn undelivered(
         &self,
         message: &str,
         recipients: &[String],
         (error, refused): (&str, bool),
-        not_before: Timestamp,
+        wait: Span,
     ) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         for recipient in recipients {
             sqlx::query(
-                "UPDATE deliveries SET attempts = attempts + 1, error = $1, refused = $2, not_before = $3
-                 WHERE message = $4 AND recipient = $5 AND sent_at IS NULL",
+                "UPDATE deliveries SET attempts = attempts + 1, error = $1, refused = $2, not_before = $3,
+                   wait_set_at = $4 WHERE message = $5 AND recipient = $6 AND sent_at IS NULL",
             )
             .bind(error)
             .bind(i64::from(refused))
-            .bind(not_before.0)
+            .bind(tx.now.plus(wait).0)
+            .bind(tx.now.0)
             .bind(message)
             .bind(recipient)
             .execute(&mut *tx.inner)
@@ -242,7 +242,7 @@ impl Store {
 
 const DUE: &str = "SELECT m.*, d.recipient, d.attempts
      FROM deliveries d JOIN messages m ON m.id = d.message
-     WHERE d.sent_at IS NULL AND (d.not_before <= $1 OR d.not_before > $2)
+     WHERE d.sent_at IS NULL AND (d.not_before <= $1 OR d.wait_set_at > $1)
        AND NOT EXISTS (SELECT 1 FROM messages f JOIN deliveries e ON e.message = f.id
                        WHERE f.message_id = m.in_reply_to AND e.recipient = d.recipient
                          AND e.sent_at IS NULL AND e.refused = 0)

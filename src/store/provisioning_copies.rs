@@ -5,7 +5,7 @@ use sqlx::Row;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::rotation::Level;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Until};
 
 /// A provisioning key at one address.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ pub struct CopyRow {
     pub error: Option<String>,
     /// Failed attempts in a row.
     pub attempts: u32,
-    /// Not before this moment on our clock.
-    pub not_before: Timestamp,
+    /// Nothing is sent there before this is over.
+    pub until: Until,
 }
 
 impl Store {
@@ -51,7 +51,10 @@ impl Store {
             evidence: from_json(&row.try_get::<String, _>("evidence")?, "provisioning_copies.evidence")?,
             error: row.try_get("error")?,
             attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-            not_before: Timestamp(row.try_get("not_before")?),
+            until: Until {
+                set_at: Timestamp(row.try_get("wait_set_at")?),
+                at: Timestamp(row.try_get("not_before")?),
+            },
         }))
     }
 }
@@ -59,12 +62,13 @@ impl Store {
 pub(super) async fn put(tx: &mut Tx, row: &CopyRow) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO provisioning_copies (address, account, destination, hash, writes, level, evidence, error,
-           attempts, not_before, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+           attempts, not_before, wait_set_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (address) DO UPDATE SET account = excluded.account, destination = excluded.destination,
            hash = excluded.hash, writes = excluded.writes, level = excluded.level,
            evidence = excluded.evidence, error = excluded.error, attempts = excluded.attempts,
-           not_before = excluded.not_before, updated_at = excluded.updated_at",
+           not_before = excluded.not_before, wait_set_at = excluded.wait_set_at,
+           updated_at = excluded.updated_at",
     )
     .bind(&row.address)
     .bind(&row.account)
@@ -75,7 +79,8 @@ pub(super) async fn put(tx: &mut Tx, row: &CopyRow) -> Result<(), StoreError> {
     .bind(to_json(&row.evidence))
     .bind(&row.error)
     .bind(i64::from(row.attempts))
-    .bind(row.not_before.0)
+    .bind(row.until.at.0)
+    .bind(row.until.set_at.0)
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;

@@ -7,9 +7,9 @@ use super::audit::{self, AuditEntry};
 use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
-use crate::domain::rotation::Run;
+use crate::domain::rotation::{Blocker, Run};
 use crate::domain::rotation::facts::Request;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Until};
 
 /// A run to insert.
 #[derive(Debug, Clone)]
@@ -29,14 +29,14 @@ pub struct RunRow {
     pub run: Run,
     /// False once terminal.
     pub is_open: bool,
-    /// Nothing to do before this moment (our clock).
-    pub wake_at: Timestamp,
+    /// Nothing to do before this is over (on the database's clock), unless somebody asks.
+    pub wake: Until,
     /// The generation it brings in, once made.
     pub generation: Option<i64>,
     /// The generation that was current when it began.
     pub previous_generation: Option<i64>,
-    /// What it waits for, one sentence each.
-    pub blockers: Vec<String>,
+    /// What it waits for.
+    pub blockers: Vec<Blocker>,
     /// The last failure of a step.
     pub error: Option<String>,
     /// When it began.
@@ -49,14 +49,26 @@ fn run_row(row: &AnyRow) -> Result<RunRow, StoreError> {
     Ok(RunRow {
         run: from_json(&row.try_get::<String, _>("doc")?, "runs.doc")?,
         is_open: row.try_get::<i64, _>("is_open")? != 0,
-        wake_at: Timestamp(row.try_get("wake_at")?),
+        wake: Until {
+            set_at: Timestamp(row.try_get("wake_set_at")?),
+            at: Timestamp(row.try_get("wake_at")?),
+        },
         generation: row.try_get("generation")?,
         previous_generation: row.try_get("previous_generation")?,
-        blockers: from_json(&row.try_get::<String, _>("blockers")?, "runs.blockers")?,
+        blockers: blockers(&row.try_get::<String, _>("blockers")?)?,
         error: row.try_get("error")?,
         started_at: Timestamp(row.try_get("started_at")?),
         finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(Timestamp),
     })
+}
+
+/// Version 1 stored sentences alone.
+fn blockers(text: &str) -> Result<Vec<Blocker>, StoreError> {
+    let plain = |text| Blocker { text, cause: None, left: None };
+    match serde_json::from_str::<Vec<String>>(text) {
+        Ok(texts) => Ok(texts.into_iter().map(plain).collect()),
+        Err(_) => from_json(text, "runs.blockers"),
+    }
 }
 
 impl Store {
@@ -118,6 +130,20 @@ impl Store {
             .fetch_optional(self.pools.reader())
             .await?;
         row.as_ref().map(run_row).transpose()
+    }
+
+    /// Open runs with something to do, the one that woke first at the front: their wait is over, or was set in the future
+    /// (R18), or a person asked something of them that nobody handled.
+    pub async fn runs_awake(&self) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE is_open = 1 AND (wake_at <= $1 OR wake_set_at > $1
+               OR EXISTS (SELECT 1 FROM requests q WHERE q.run = runs.id AND q.handled_at IS NULL))
+             ORDER BY wake_at, id",
+        )
+        .bind(self.now().await?.0)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(run_row).collect()
     }
 
     /// Every open run, the one that woke first at the front.
@@ -230,30 +256,44 @@ pub(super) async fn claim(tx: &mut Tx, id: &str, lease: &Lease) -> Result<(), St
 pub(super) async fn update(
     tx: &mut Tx,
     run: &Run,
-    wake_at: Timestamp,
-    blockers: &[String],
+    wake: Until,
+    blockers: &[Blocker],
     error: Option<&str>,
     fence: i64,
 ) -> Result<(), StoreError> {
     let finished = run.state.is_terminal().then_some(tx.now.0);
     let done = sqlx::query(
         "UPDATE runs SET state = $1, is_open = $2, doc = $3, wake_at = $4, blockers = $5, error = $6,
-           generation = COALESCE($7, generation), finished_at = $8
-         WHERE id = $9 AND fence = $10 AND is_open = 1",
+           generation = COALESCE($7, generation), finished_at = $8, wake_set_at = $9
+         WHERE id = $10 AND fence = $11 AND is_open = 1",
     )
     .bind(run.state.word())
     .bind(i64::from(!run.state.is_terminal()))
     .bind(to_json(run))
-    .bind(wake_at.0)
+    .bind(wake.at.0)
     .bind(to_json(&blockers))
     .bind(error)
     .bind(run.candidate.as_ref().map(|key| key.generation))
     .bind(finished)
+    .bind(wake.set_at.0)
     .bind(&run.id)
     .bind(fence)
     .execute(&mut *tx.inner)
     .await?;
-    if done.rows_affected() == 0 { Err(StoreError::FenceLost) } else { Ok(()) }
+    if done.rows_affected() == 0 {
+        return Err(StoreError::FenceLost);
+    }
+    if finished.is_none() {
+        return Ok(());
+    }
+    // Nobody is left to handle what was asked of it meanwhile.
+    sqlx::query("UPDATE requests SET handled_at = $1, answer = $2 WHERE run = $3 AND handled_at IS NULL")
+        .bind(tx.now.0)
+        .bind(format!("refused: the run is over ({})", run.state.word()))
+        .bind(&run.id)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
 }
 
 /// Notes what came of a person's request.

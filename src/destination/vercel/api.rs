@@ -168,7 +168,7 @@ fn rate_limited(answer: &Answer, error: &Said, said: String) -> Failure {
     let reset = reset.map(|at| if at > 100_000_000_000 { at } else { at.saturating_mul(1000) });
     let until = reset.zip(answer.date).map(|(at, date)| Span(at.saturating_sub(date.0)));
     let wait = answer.retry_after.or(until).unwrap_or(UNSAID_WAIT);
-    let wait = wait.clamp(Span::seconds(1), Span::hours(24));
+    let wait = wait.clamp(Span::seconds(1), Span::hours(25));
     Failure { retry_after: Some(wait), ..answer.failure(FailureKind::RateLimited, said) }
 }
 

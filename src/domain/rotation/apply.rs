@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Issuing, KeyRef, Patience, Phase, Retiree, Rollback, Run, State};
+use super::{Figures, Issuing, KeyRef, Phase, Retiree, Rollback, Run, State, Wait};
 use crate::domain::key::KeySpec;
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Stamp, Until};
 
 /// Something that happened, committed together with what it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,15 +20,19 @@ pub enum Event {
     /// The key is stored.
     Created { key: KeyRef, at: Stamp },
     /// The provider refused in its own form; nothing was created. `doubtful` for 401 and 403.
-    CreateRefused { reason: String, doubtful: bool, permanent: bool, not_before: Timestamp },
+    CreateRefused { reason: String, doubtful: bool, permanent: bool, until: Until },
     /// Nobody knows whether the key exists.
     CreateUnclear { reason: String },
     /// The account was listed and its strays dealt with.
-    Listed { at: Stamp, not_before: Timestamp },
+    Listed { at: Stamp, until: Until },
     /// The provisioning key works after all.
-    ProvisioningWorks { not_before: Timestamp },
+    ProvisioningWorks { until: Until },
     /// The provisioning key was refused (once, or again).
     ProvisioningRefused { at: Stamp, confirmed: bool },
+    /// An emergency goes on with limits that differ from what was asked for.
+    LimitsWaived { reason: String },
+    /// An emergency goes on without the billed probe, which the provider refuses.
+    ProbeWaived { reason: String },
     /// The new key is what was asked for.
     Verified { at: Stamp },
     /// The new key does not work, or is not what was asked for.
@@ -63,12 +67,14 @@ pub enum Event {
     AbortAsked { id: String },
     /// The create in doubt is settled, the asked-for abort can go on.
     AbortReady { reason: String },
-    /// The candidate of an aborted run is gone.
-    AbortFinished { at: Stamp },
-    /// The failed candidate is the last key of the account, and stays until another exists.
-    LeftForNow { at: Stamp },
+    /// The candidate of an aborted run is gone. An emergency makes another after the wait.
+    AbortFinished { until: Until },
+    /// The failed candidate is the last key of the account, or in use, and stays until another exists.
+    LeftForNow { until: Until },
     /// Back to the old key, because a person says so.
     RollbackAsked { id: String },
+    /// The old key is seen enabled again: what was asked of it before proves nothing now (R19).
+    Enabled { hash: String, at: Stamp },
     /// The old key is enabled and tested.
     Revived { at: Stamp },
     /// The old key is refused after all.
@@ -85,8 +91,8 @@ pub enum Event {
     RequestRefused { id: String, reason: String },
     /// Needs a person.
     Parked { reason: String },
-    /// The step did not work this time.
-    Postponed { reason: String, not_before: Timestamp },
+    /// This call did not work this time, see [`super::Directive::call`].
+    Postponed { call: String, reason: String, until: Until },
     /// An emergency took over.
     Superseded { by: String },
     /// All keys on their way out are gone.
@@ -106,9 +112,6 @@ pub struct IllegalEvent {
 /// The next run. Never touches anything but the run.
 pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
     let mut after = run.clone();
-    if !keeps_patience(event) {
-        after.patience = Patience::NONE;
-    }
     let legal = match event {
         Event::PreflightPassed
         | Event::PreflightFailed { .. }
@@ -121,6 +124,8 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         | Event::ProvisioningRefused { .. } => making(&mut after, event),
         Event::Verified { .. }
         | Event::VerifyFailed { .. }
+        | Event::LimitsWaived { .. }
+        | Event::ProbeWaived { .. }
         | Event::PublishIntended
         | Event::PublishedEverywhere { .. }
         | Event::OverlapTold
@@ -138,6 +143,7 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         Event::AbortReady { .. }
         | Event::AbortFinished { .. }
         | Event::LeftForNow { .. }
+        | Event::Enabled { .. }
         | Event::Revived { .. }
         | Event::ReviveAgain
         | Event::RepublishedEverywhere { .. }
@@ -154,18 +160,6 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
     if legal && !run.state.is_terminal() { Ok(after) } else { Err(illegal(run, event)) }
 }
 
-/// An intent is no progress: backoff goes on growing until the kill is proved.
-fn keeps_patience(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Postponed { .. }
-            | Event::FiguresMoved { .. }
-            | Event::RequestRefused { .. }
-            | Event::DisableIntended { .. }
-            | Event::DeleteIntended { .. }
-    )
-}
-
 fn illegal(run: &Run, event: &Event) -> IllegalEvent {
     let text = format!("{event:?}");
     let event = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
@@ -175,7 +169,7 @@ fn illegal(run: &Run, event: &Event) -> IllegalEvent {
 /// From the plan to a stored key.
 fn making(run: &mut Run, event: &Event) -> bool {
     let next = match (&run.state, event) {
-        (State::Planned, Event::PreflightPassed) => issuing(Issuing::Ready { not_before: Timestamp(0) }),
+        (State::Planned, Event::PreflightPassed) => issuing(Issuing::Ready { until: Until::OVER }),
         // An emergency may have taken over the keys of another run: it may not end before it began.
         (State::Planned, Event::PreflightFailed { reason }) if !run.trigger.is_emergency() => {
             State::Aborted { reason: reason.clone() }
@@ -191,13 +185,14 @@ fn making(run: &mut Run, event: &Event) -> bool {
         }
         (
             State::Issuing { issuing: Issuing::Sent { .. } },
-            Event::CreateRefused { reason, doubtful, permanent, not_before },
+            Event::CreateRefused { reason, doubtful, permanent, until },
         ) => match (doubtful, permanent) {
             (true, _) => issuing(Issuing::Doubt { reason: reason.clone(), refused_since: None }),
-            (_, true) => parked(issuing(Issuing::Ready { not_before: *not_before }), reason),
-            _ => issuing(Issuing::Ready { not_before: *not_before }),
+            (_, true) => parked(issuing(Issuing::Ready { until: *until }), reason),
+            _ => issuing(Issuing::Ready { until: *until }),
         },
         (State::Issuing { issuing: Issuing::Sent { name } }, Event::CreateUnclear { .. }) => {
+            run.unclear += 1;
             issuing(Issuing::Recover { name: name.clone(), looked: None })
         }
         (State::Issuing { issuing: Issuing::Recover { name, looked: None } }, Event::Listed { at, .. }) => {
@@ -205,17 +200,17 @@ fn making(run: &mut Run, event: &Event) -> bool {
         }
         (
             State::Issuing { issuing: Issuing::Recover { .. } | Issuing::Ready { .. } },
-            Event::Listed { not_before, .. },
-        ) => issuing(Issuing::Ready { not_before: *not_before }),
-        (State::Issuing { issuing: Issuing::Doubt { .. } }, Event::ProvisioningWorks { not_before }) => {
-            issuing(Issuing::Ready { not_before: *not_before })
+            Event::Listed { until, .. },
+        ) => issuing(Issuing::Ready { until: *until }),
+        (State::Issuing { issuing: Issuing::Doubt { .. } }, Event::ProvisioningWorks { until }) => {
+            issuing(Issuing::Ready { until: *until })
         }
         (
             State::Issuing { issuing: Issuing::Doubt { reason, refused_since } },
             Event::ProvisioningRefused { at, confirmed },
         ) => match (refused_since, confirmed) {
             (Some(_), true) => parked(
-                issuing(Issuing::Ready { not_before: Timestamp(0) }),
+                issuing(Issuing::Ready { until: Until::OVER }),
                 &format!("the provisioning key is refused: {reason}"),
             ),
             (since, _) => {
@@ -240,10 +235,19 @@ fn parked(from: State, reason: &str) -> State {
 fn advancing(run: &mut Run, event: &Event) -> bool {
     let next = match (&run.state, event) {
         (State::Verifying { .. }, Event::Verified { .. }) => {
-            run.creates = 0;
+            (run.creates, run.unclear, run.failures) = (0, 0, 0);
             State::Publishing
         }
+        (State::Verifying { .. }, Event::LimitsWaived { .. }) if run.trigger.is_emergency() => {
+            run.asked = None;
+            return true;
+        }
+        (State::Verifying { .. }, Event::ProbeWaived { .. }) if run.trigger.is_emergency() => {
+            run.policy.chat_model = None;
+            return true;
+        }
         (State::Verifying { .. }, Event::VerifyFailed { reason }) => {
+            run.failures += 1;
             doom_candidate(run, Span::ZERO);
             State::Aborting { reason: reason.clone() }
         }
@@ -253,6 +257,8 @@ fn advancing(run: &mut Run, event: &Event) -> bool {
         }
         (State::Publishing, Event::PublishedEverywhere { .. }) if run.retirees.is_empty() => State::Done,
         (State::Publishing, Event::PublishedEverywhere { at }) => {
+            // A rotation without destinations has no publish intent.
+            run.published = true;
             State::Grace { since: *at, overlap_told: false }
         }
         (State::Grace { since, .. }, Event::OverlapTold) => {
@@ -276,7 +282,7 @@ fn advancing(run: &mut Run, event: &Event) -> bool {
 }
 
 fn may_publish(state: &State) -> bool {
-    matches!(state, State::Publishing | State::Grace { .. })
+    matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
         || matches!(
             state,
             State::RollingBack { stage: Rollback::Republishing | Rollback::Retiring { .. }, .. }
@@ -323,6 +329,12 @@ fn retiring(run: &mut Run, event: &Event) -> bool {
         return false;
     }
     retiree.phase = phase;
+    if let (Event::FiguresMoved { figures, .. }, State::Aborting { .. }) = (event, &run.state)
+        && figures.is_used()
+    {
+        // Somebody has it: it is taken away like any other key.
+        retiree.observe = run.policy.observe;
+    }
     if let (Event::FoundEnabled { at, .. }, State::Observing) = (event, &run.state) {
         // Somebody needs the old key: both live again, and the wait for quiet begins anew (fault 22).
         run.state = State::Grace { since: *at, overlap_told: false };
@@ -336,11 +348,16 @@ fn returning(run: &mut Run, event: &Event) -> bool {
         (State::Issuing { issuing: Issuing::Ready { .. } }, Event::AbortReady { reason }) => {
             State::Aborting { reason: reason.clone() }
         }
-        (State::Aborting { reason }, Event::AbortFinished { at }) if candidate_is_dead(run) => {
-            abort_finished(run, reason.clone(), *at)
+        (State::Aborting { reason }, Event::AbortFinished { until }) if candidate_is_dead(run) => {
+            abort_finished(run, reason.clone(), *until)
         }
         // An ordinary run that waited here for another key would keep healing from making one.
-        (State::Aborting { reason }, Event::LeftForNow { at }) => abort_finished(run, reason.clone(), *at),
+        (State::Aborting { reason }, Event::LeftForNow { until }) => {
+            abort_finished(run, reason.clone(), *until)
+        }
+        (State::RollingBack { stage: Rollback::Reviving, .. }, Event::Enabled { hash, at }) => {
+            return enabled(run, hash, *at);
+        }
         (State::RollingBack { reason, stage: Rollback::Reviving }, Event::Revived { .. }) => {
             let reason = reason.clone();
             revived(run);
@@ -358,7 +375,7 @@ fn returning(run: &mut Run, event: &Event) -> bool {
             State::RollingBack { reason, stage: Rollback::Retiring { since: *at } }
         }
         (State::RollingBack { reason, stage: Rollback::Retiring { .. } }, Event::RollbackFinished)
-            if candidate_is_dead(run) =>
+            if others_are_dead(run) =>
         {
             State::RolledBack { reason: reason.clone() }
         }
@@ -369,55 +386,66 @@ fn returning(run: &mut Run, event: &Event) -> bool {
 }
 
 /// An emergency cannot end without a new key: it tries again. Any other run ends here.
-fn abort_finished(run: &mut Run, reason: String, at: Stamp) -> State {
+fn abort_finished(run: &mut Run, reason: String, until: Until) -> State {
     if !run.trigger.is_emergency() || run.abort_asked {
         return State::Aborted { reason };
     }
     run.candidate = None;
-    issuing(Issuing::Ready { not_before: at.ours.plus(Span::seconds(5)) })
+    issuing(Issuing::Ready { until })
 }
 
 fn candidate_is_dead(run: &Run) -> bool {
     run.candidate.as_ref().is_none_or(|key| run.retirees.iter().any(|r| r.key.id == key.id && r.is_dead()))
 }
 
+/// All keys but the one that production runs with again.
+fn others_are_dead(run: &Run) -> bool {
+    let old = run.predecessor.as_ref().map(|key| &key.id);
+    candidate_is_dead(run) && run.retirees.iter().all(|r| r.is_dead() || Some(&r.key.id) == old)
+}
+
 /// The old key is off its way out; whether a disable of ours may still land is remembered.
 fn revived(run: &mut Run) {
     let Some(old) = &run.predecessor else { return };
-    if let Some(retiree) = run.retirees.iter_mut().find(|r| r.key.id == old.id) {
-        let late = matches!(retiree.phase, Phase::Disabling | Phase::Revived { late: true });
-        retiree.phase = Phase::Revived { late };
+    let retiree = run.retirees.iter_mut().find(|r| r.key.id == old.id);
+    if let Some(retiree) = retiree.filter(|r| !matches!(r.phase, Phase::Revived { .. })) {
+        retiree.phase = Phase::Revived { late: retiree.phase == Phase::Disabling, since: None };
     }
+}
+
+/// The same, and what its tests must be younger than.
+fn enabled(run: &mut Run, hash: &str, at: Stamp) -> bool {
+    let retiree = run.retirees.iter_mut().find(|r| r.key.hash == hash);
+    let Some(retiree) = retiree.filter(|r| !matches!(r.phase, Phase::Deleting | Phase::Dead)) else {
+        return false;
+    };
+    let late = matches!(retiree.phase, Phase::Disabling | Phase::Revived { late: true, .. });
+    retiree.phase = Phase::Revived { late, since: Some(at) };
+    true
 }
 
 /// What persons and emergencies do to a run.
 fn steering(run: &mut Run, event: &Event) -> bool {
     match event {
-        Event::AbortAsked { .. } if run.can_abort() => ask_abort(run),
-        Event::RollbackAsked { .. } if run.published && run.can_roll_back().is_ok() => {
-            if !matches!(run.state.underlying(), State::RollingBack { .. }) {
-                run.state = State::RollingBack { reason: super::ASKED.to_owned(), stage: Rollback::Reviving };
-            }
-        }
+        Event::AbortAsked { .. } if run.is_before_retiring() => ask_abort(run),
+        Event::RollbackAsked { .. } if run.can_roll_back().is_ok() => ask_rollback(run),
         Event::Resumed { .. } => {
-            run.creates = 0;
+            (run.creates, run.unclear, run.failures) = (0, 0, 0);
+            run.waits.clear();
             unpark(run);
         }
         // R14. Whatever else parked it parks it again.
         Event::Released { destination, .. } => {
-            run.policy.targets.retain(|t| &t.name != destination);
+            run.policy.targets.retain(|t| t.name != *destination && t.address != *destination);
             unpark(run);
         }
         Event::RequestRefused { .. } => {}
         Event::Parked { reason } if !matches!(run.state, State::Parked { .. }) => {
             run.state = parked(run.state.clone(), reason);
         }
-        Event::Postponed { reason, not_before } => {
-            run.patience = Patience {
-                attempts: run.patience.attempts + 1,
-                not_before: *not_before,
-                reason: Some(reason.clone()),
-            };
+        Event::Postponed { call, reason, until } => {
+            let attempts = run.attempts(call).saturating_add(1);
+            run.waits.insert(call.clone(), Wait { attempts, until: *until, reason: reason.clone() });
         }
         Event::Superseded { by } => run.state = State::Superseded { by: by.clone() },
         _ => return false,
@@ -441,10 +469,18 @@ fn ask_abort(run: &mut Run) {
         State::Issuing { issuing: Issuing::Ready { .. } | Issuing::Doubt { .. } } => {
             State::Aborting { reason }
         }
-        State::Verifying { .. } => {
+        State::Verifying { .. } | State::Publishing | State::Grace { .. } => {
             doom_candidate(run, Span::ZERO);
             State::Aborting { reason }
         }
         other => other,
     };
+}
+
+/// Back to the old key, wherever the run stands between the first publish and the delete intent.
+fn ask_rollback(run: &mut Run) {
+    if matches!(run.state.underlying(), State::RollingBack { .. }) {
+        return unpark(run);
+    }
+    run.state = State::RollingBack { reason: super::ASKED.to_owned(), stage: Rollback::Reviving };
 }

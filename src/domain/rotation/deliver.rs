@@ -3,62 +3,72 @@
 //! Destinations are retried alone: a failing one never blocks another, but a failing *required* one blocks
 //! what comes after publishing (rotation.md, "publishing").
 
+use super::agenda::{Agenda, Step};
+use super::directive::{Blocker, Cause, Directive};
 use super::facts::{Facts, Holding, KeyFacts};
-use super::{Directive, KeyRef, Level, OnDrift, Run, Target};
-use crate::domain::time::{Span, Timestamp};
+use super::{KeyRef, Level, OnDrift, Target};
+use crate::domain::time::Span;
 
-/// Where the delivery of one key stands.
-pub(super) enum Delivery {
-    /// The next write or look.
-    Do(Directive),
-    /// Nothing can be done before `until`; `required` when a required destination is among those waiting.
-    Blocked { until: Timestamp, blockers: Vec<String>, required: bool },
+/// A destination that waits for somebody is looked at again after so long.
+const LATER: Span = Span::minutes(5);
+
+/// How far the delivery of one key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
     /// Every destination is at its level.
-    Complete,
+    Everywhere,
+    /// Every required one is.
+    Required,
+    /// A required one is not.
+    Behind,
 }
 
-/// The next step to bring `key` to all targets of the run.
-pub(super) fn step(run: &Run, facts: &Facts, key: &KeyRef, known: &KeyFacts) -> Delivery {
-    let open: Vec<&Target> = run.policy.targets.iter().filter(|t| !reached(facts, t, key)).collect();
-    let mut blockers = Vec::new();
-    let mut until = facts.now.ours.plus(Span::minutes(5));
-    for target in &open {
-        match obstacle(run, facts, target, key) {
-            None => return Delivery::Do(act(facts, target, key, known)),
-            Some((why, at)) => {
-                blockers.push(why);
-                until = until.min(at);
-            }
+/// The next step to bring `key` to all targets of the run. What a required destination waits for is noted.
+pub(super) fn everywhere(agenda: &mut Agenda<'_>, key: &KeyRef, known: &KeyFacts) -> Step<Reached> {
+    let mut reached = Reached::Everywhere;
+    for target in agenda.run.policy.targets.iter().filter(|t| !is_reached(agenda.facts, t, key)) {
+        reached = reached.max(if target.required { Reached::Behind } else { Reached::Required });
+        if is_held_up(agenda, target, key) {
+            continue;
+        }
+        let directive = act(agenda.facts, target, key, known);
+        match agenda.waits_for(&directive) {
+            Some((_, left, _)) if !target.required => agenda.look_within(left),
+            _ => agenda.call(directive, Cause::Destination(target.name.clone()))?,
         }
     }
-    if open.is_empty() {
-        return Delivery::Complete;
-    }
-    Delivery::Blocked { until, blockers, required: open.iter().any(|t| t.required) }
+    Ok(reached)
 }
 
 /// True when the target proved that it holds `key` at its required level, and nobody changed it since.
-pub(super) fn reached(facts: &Facts, target: &Target, key: &KeyRef) -> bool {
+pub(super) fn is_reached(facts: &Facts, target: &Target, key: &KeyRef) -> bool {
     facts.holding(&target.address, &key.id).is_some_and(|h| h.level >= target.needs && h.drift.is_none())
 }
 
-/// Why nothing can be done for this target now, and when to look again.
-fn obstacle(run: &Run, facts: &Facts, target: &Target, key: &KeyRef) -> Option<(String, Timestamp)> {
-    let holding = facts.holding(&target.address, &key.id)?;
-    let later = facts.now.ours.plus(Span::minutes(5));
-    if let Some(drift) = &holding.drift
-        && target.on_drift == OnDrift::Hold
-        && !run.trigger.is_emergency()
-    {
-        return Some((format!("{}: changed by someone else ({drift})", target.name), later));
-    }
+/// True when nothing can be done for this target now. An optional one holds up nothing: it is only looked at again.
+fn is_held_up(agenda: &mut Agenda<'_>, target: &Target, key: &KeyRef) -> bool {
+    let Some(holding) = agenda.facts.holding(&target.address, &key.id) else { return false };
+    let cause = || Cause::Destination(target.name.clone());
     let error = holding.error.as_deref().unwrap_or("not proved yet");
-    if holding.permanent {
-        return Some((format!("{}: {error}", target.name), later));
+    let left = agenda.left(holding.until);
+    let held = holding.drift.as_ref().filter(|_| holds_drift(agenda, target));
+    let (look, text) = match (held, holding.permanent, left) {
+        (Some(drift), ..) => (LATER, format!("{}: changed by someone else ({drift})", target.name)),
+        (None, true, _) => (LATER, format!("{}: {error}", target.name)),
+        (None, false, Some(left)) => (left, format!("{}: {error}", target.name)),
+        (None, false, None) => return false,
+    };
+    match (target.required, held.is_none() && !holding.permanent) {
+        (false, _) => agenda.look_within(look),
+        (true, true) => agenda.tried_again(holding.until, look, cause(), text),
+        (true, false) => agenda.note(look, Blocker::cause(cause(), text)),
     }
-    let left = holding.not_before.since(facts.now.ours);
-    (left > Span::ZERO && left < Span::hours(2))
-        .then(|| (format!("{}: {error}", target.name), holding.not_before))
+    true
+}
+
+/// An emergency writes over what somebody else put there.
+fn holds_drift(agenda: &Agenda<'_>, target: &Target) -> bool {
+    target.on_drift == OnDrift::Hold && !agenda.run.trigger.is_emergency()
 }
 
 /// The write, the look, or the test that must come first (R13).

@@ -1,7 +1,9 @@
 //! What a decision can be: an event to apply as it is, one look, one effect, or a wait.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Event, KeyRef};
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::Span;
 
 /// What to do now. Every variant but `Apply`, `Wait` and `Finished` is one call to the outside, or one
 /// round of reads.
@@ -56,20 +58,78 @@ pub enum Directive {
         /// What happened.
         reason: String,
     },
-    /// Nothing to do before `until` (our clock).
+    /// Nothing to do for a while.
     Wait {
-        /// When to look again.
-        until: Timestamp,
-        /// What is being waited for, one sentence each.
-        blockers: Vec<String>,
+        /// Until the next look.
+        span: Span,
+        /// What is being waited for.
+        blockers: Vec<Blocker>,
     },
     /// Terminal.
     Finished,
 }
 
-impl Directive {
-    /// Wait for `span` because of `blocker`.
-    pub(super) fn wait(now: Stamp, span: Span, blocker: impl Into<String>) -> Self {
-        Self::Wait { until: now.ours.plus(span.max(Span(200))), blockers: vec![blocker.into()] }
+/// One thing that a run waits for (rotation.md, R17).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Blocker {
+    /// In one sentence, for people.
+    pub text: String,
+    /// Who or what must change first; `None` for a wait that the policy names.
+    pub cause: Option<Cause>,
+    /// How long until the run can go on without anybody else's doing; `None` when nobody knows.
+    pub left: Option<Span>,
+}
+
+impl Blocker {
+    /// A wait that the policy names: grace, quiet, observing, a pause.
+    pub(super) fn policy(text: impl Into<String>) -> Self {
+        Self { text: text.into(), cause: None, left: None }
+    }
+
+    /// Nobody knows when: `cause` must change first.
+    pub(super) fn cause(cause: Cause, text: impl Into<String>) -> Self {
+        Self { text: text.into(), cause: Some(cause), left: None }
     }
 }
+
+/// Who or what holds a run up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "on", content = "name")]
+pub enum Cause {
+    /// The account or its provider.
+    Account,
+    /// A destination, by its name in the configuration.
+    Destination(String),
+    /// Somebody must say something.
+    Person,
+}
+
+impl Directive {
+    /// Wait for `span` because of `blocker`.
+    pub(super) fn wait(span: Span, blocker: Blocker) -> Self {
+        Self::Wait { span: span.max(SHORTEST), blockers: vec![blocker] }
+    }
+
+    /// The name of the call that it stands for: a wait belongs to it alone (R18).
+    pub fn call(&self) -> String {
+        let of = |what: &str, key: &KeyRef| format!("{what} generation {}", key.generation);
+        match self {
+            Self::Preflight => "preflight".to_owned(),
+            Self::Create => "create".to_owned(),
+            Self::Reconcile => "list".to_owned(),
+            Self::CheckProvisioning => "check the provisioning key".to_owned(),
+            Self::Test(key) => of("test", key),
+            Self::Read(key) => of("read", key),
+            Self::Enable(key) => of("enable", key),
+            Self::Disable { key, .. } => of("disable", key),
+            Self::Delete { key, .. } => of("delete", key),
+            Self::Publish { address, key } => format!("{} at {address}", of("publish", key)),
+            Self::Check { address, key } => format!("{} at {address}", of("check", key)),
+            Self::Supersede { .. } => "heal".to_owned(),
+            Self::Apply(_) | Self::Wait { .. } | Self::Finished => String::new(),
+        }
+    }
+}
+
+/// No look comes sooner after another.
+pub(super) const SHORTEST: Span = Span(200);

@@ -3,9 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::directive::Directive;
-use super::{Event, Figures, KeyRef, Level, Run};
-use crate::domain::time::{Span, Stamp, Timestamp};
+use super::{Figures, Level, Run};
+use crate::domain::time::{Span, Stamp, Timestamp, Until};
 
 /// What the last test of one of our keys showed (verifying; R13).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,8 +14,18 @@ pub enum TestResult {
     Valid,
     /// The provider answered 401 in its own form.
     Unauthorized,
-    /// It works, but it is not what was asked for: another kind, limit or period.
+    /// It is no regular key, or not the one that it should be.
+    WrongKind {
+        /// In one sentence.
+        reason: String,
+    },
+    /// It works, but its limit or period is not what was asked for.
     Unlike {
+        /// In one sentence.
+        reason: String,
+    },
+    /// The key itself works; the provider refuses the billed completion that the policy wants to see.
+    ProbeRefused {
         /// In one sentence.
         reason: String,
     },
@@ -78,6 +87,8 @@ pub struct RemoteFacts {
 pub struct Holding {
     /// Where.
     pub address: String,
+    /// The destination's name when it was written.
+    pub destination: String,
     /// Which key (row id).
     pub key: String,
     /// How far.
@@ -92,15 +103,20 @@ pub struct Holding {
     pub permanent: bool,
     /// Attempts so far.
     pub attempts: u32,
-    /// Not before this moment on our clock.
-    pub not_before: Timestamp,
+    /// Nothing is sent there, nor looked at, before this is over.
+    pub until: Until,
 }
 
 impl Holding {
     /// Nothing was sent to `address` of `key` (row id) yet.
-    pub fn pending(address: impl Into<String>, key: impl Into<String>) -> Self {
+    pub fn pending(
+        address: impl Into<String>,
+        destination: impl Into<String>,
+        key: impl Into<String>,
+    ) -> Self {
         Self {
             address: address.into(),
+            destination: destination.into(),
             key: key.into(),
             level: Level::Pending,
             checked: None,
@@ -108,8 +124,13 @@ impl Holding {
             error: None,
             permanent: false,
             attempts: 0,
-            not_before: Timestamp(0),
+            until: Until::OVER,
         }
+    }
+
+    /// True when the key was, or may have been, written there.
+    pub fn may_hold(&self) -> bool {
+        self.level > Level::Pending
     }
 }
 
@@ -141,9 +162,9 @@ pub enum Request {
     Rollback,
     /// Go on from where it parked; try failed destinations again now.
     Resume,
-    /// This destination no longer counts.
+    /// This destination no longer counts for the keys on their way out.
     Release {
-        /// Its name in the configuration.
+        /// Its name in the configuration, now or when it was written, or its address.
         destination: String,
     },
 }
@@ -153,6 +174,8 @@ pub enum Request {
 pub struct Facts {
     /// The present moment on both clocks.
     pub now: Stamp,
+    /// The present moment on the database's clock, which all waits are on (R18).
+    pub clock: Timestamp,
     /// The account is frozen (R9).
     pub frozen: bool,
     /// A person holds new runs and kill steps.
@@ -196,29 +219,14 @@ impl Facts {
         Span((span.0 - elapsed.0).clamp(200, Span::minutes(10).0))
     }
 
-    /// A test of `key` that is due because the last one is older than `interval`.
-    pub(super) fn due_test(&self, key: &KeyRef, known: &KeyFacts, interval: Span) -> Option<Directive> {
-        let fresh = known.tested.as_ref().is_some_and(|(_, at)| self.now.fresh(*at, interval));
-        (!fresh).then(|| Directive::Test(key.clone()))
+    /// True when `known` was tested within `interval`.
+    pub(super) fn is_tested(&self, known: &KeyFacts, interval: Span) -> bool {
+        known.tested.as_ref().is_some_and(|(_, at)| self.now.fresh(*at, interval))
     }
 
-    /// A candidate that worked and is now refused: look twice, then back to the old key, or on to another.
-    pub(super) fn candidate_trouble(&self, run: &Run) -> Option<Directive> {
-        let key = run.candidate.clone()?;
-        let (TestResult::Unauthorized, at) = self.candidate.tested.as_ref()? else { return None };
-        if !self.candidate.refused(run.policy.confirm_after) {
-            let since = self.candidate.refused_since.unwrap_or(*at);
-            return Some(if self.now.passed(since, run.policy.confirm_after) {
-                Directive::Test(key)
-            } else {
-                let left = self.remaining(since, run.policy.confirm_after);
-                Directive::wait(self.now, left, "the new key was refused once: looking again")
-            });
-        }
-        let reason = "the provider no longer accepts the new key".to_owned();
-        Some(match run.can_roll_back() {
-            Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
-            Err(_) => Directive::Supersede { reason },
-        })
+    /// True while an address may hold the new key, whoever wrote it there.
+    pub(super) fn candidate_may_be_held(&self, run: &Run) -> bool {
+        let candidate = run.candidate.as_ref();
+        candidate.is_some_and(|key| self.holdings.iter().any(|h| h.key == key.id && h.may_hold()))
     }
 }

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Reading order: this file (the nouns), [`apply()`] (the events), [`Directive`], [`facts`] (what a decision may look
-//! at), then each on top of the one before: deliver, retire, [`next()`].
+//! at), then each on top of the one before: agenda, deliver, retire, [`next()`].
 
+mod agenda;
 mod apply;
 mod deliver;
 mod directive;
@@ -24,20 +25,22 @@ mod retire;
 mod tests;
 
 pub use apply::{Event, IllegalEvent, apply};
-pub use directive::Directive;
+pub use directive::{Blocker, Cause, Directive};
 pub use next::next;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::key::{KeySpec, MicroUsd};
-use super::time::{Span, Stamp, Timestamp};
+use super::time::{Span, Stamp, Timestamp, Until, backoff};
 
 /// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
 pub const TEST_FRESH: Span = Span::minutes(5);
 /// A destination that was looked at within this time counts as looked at *now*.
 pub const CHECK_FRESH: Span = Span::minutes(3);
-/// After so many creates of unknown outcome or refusals in one run, a person is asked.
-pub const MAX_CREATES: u32 = 6;
+/// After so many creates of unknown outcome an ordinary run asks a person.
+pub const MAX_UNCLEAR: u32 = 6;
 
 /// The reason of a run that a person ended.
 pub const ASKED: &str = "a person asked for it";
@@ -209,6 +212,13 @@ pub struct Figures {
     pub last_used_at: Option<Timestamp>,
 }
 
+impl Figures {
+    /// True when somebody ever used the key.
+    pub fn is_used(&self) -> bool {
+        self.usage.0 > 0 || self.byok_usage.0 > 0 || self.last_used_at.is_some()
+    }
+}
+
 /// How far a key is on its way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
@@ -225,6 +235,10 @@ pub enum Phase {
     Revived {
         /// A disable of ours was never settled.
         late: bool,
+        /// When it was seen enabled again: what was asked of it before proves nothing now (R19). `None` in rows from
+        /// before that rule.
+        #[serde(default)]
+        since: Option<Stamp>,
     },
     /// Disabled; can still be brought back.
     Disabled {
@@ -274,10 +288,11 @@ impl Retiree {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Issuing {
-    /// Nothing is under way; the next create may go out at `not_before`.
+    /// Nothing is under way; the next create may go out when the wait is over.
     Ready {
         /// Backoff or the vendor's `Retry-After`.
-        not_before: Timestamp,
+        #[serde(default)]
+        until: Until,
     },
     /// The intent for this name is committed. Found after a crash it means *unknown*.
     Sent {
@@ -451,28 +466,31 @@ pub struct Run {
     pub asked: Option<KeySpec>,
     /// Creates sent or refused so far.
     pub creates: u32,
-    /// A publish intent for the candidate exists: abort is no longer possible.
+    /// Those of them whose outcome nobody knew.
+    #[serde(default)]
+    pub unclear: u32,
+    /// New keys in a row that failed their verification.
+    #[serde(default)]
+    pub failures: u32,
+    /// The candidate became the current key: a publish intent for it exists, or there is nowhere to publish.
     pub published: bool,
     /// A person asked for the end while a create was in doubt.
     pub abort_asked: bool,
-    /// Backoff of whatever is tried again next: attempts so far and the earliest time.
-    pub patience: Patience,
+    /// Calls that did not work and are tried again, by [`Directive::call`]. A wait holds up its own call, nothing else
+    /// (R18).
+    #[serde(default)]
+    pub waits: BTreeMap<String, Wait>,
 }
 
-/// Attempts at the present step and the earliest time of the next one.
+/// One call that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Patience {
+pub struct Wait {
     /// Failed attempts in a row.
     pub attempts: u32,
-    /// Not before this moment on our clock.
-    pub not_before: Timestamp,
-    /// What is being waited for, for people.
-    pub reason: Option<String>,
-}
-
-impl Patience {
-    /// Nothing to wait for.
-    pub const NONE: Self = Self { attempts: 0, not_before: Timestamp(0), reason: None };
+    /// When the next one may be.
+    pub until: Until,
+    /// What did not work, for people.
+    pub reason: String,
 }
 
 impl Run {
@@ -490,14 +508,33 @@ impl Run {
             retirees: Vec::new(),
             asked: None,
             creates: 0,
+            unclear: 0,
+            failures: 0,
             published: false,
             abort_asked: false,
-            patience: Patience::NONE,
+            waits: BTreeMap::new(),
         }
+    }
+
+    /// Failed attempts in a row of this call.
+    pub fn attempts(&self, call: &str) -> u32 {
+        self.waits.get(call).map_or(0, |wait| wait.attempts)
+    }
+
+    /// How long an emergency waits before it makes another key: longer after each that failed its verification.
+    pub fn pause_between_keys(&self) -> Span {
+        backoff(Span::seconds(5), Span::minutes(15), self.failures.saturating_sub(1))
     }
 
     /// True when the old key may be brought back: it has a secret, is not leaked and its delete is not committed.
     pub fn can_roll_back(&self) -> Result<(), &'static str> {
+        let on_its_way = matches!(
+            self.state.underlying(),
+            State::Publishing | State::Grace { .. } | State::Observing | State::RollingBack { .. }
+        );
+        if !on_its_way {
+            return Err("the run is not at a point that leads back to the previous key");
+        }
         let Some(old) = &self.predecessor else { return Err("there is no previous key to go back to") };
         if !old.has_secret {
             return Err("the previous key was adopted by its hash alone: nobody has its secret to republish");
@@ -513,12 +550,15 @@ impl Run {
         }
     }
 
-    /// True when a person may still stop the run without a trace: nothing was published (faults 33).
-    pub fn can_abort(&self) -> bool {
-        !self.published
-            && matches!(
-                self.state.underlying(),
-                State::Planned | State::Issuing { .. } | State::Verifying { .. } | State::Aborting { .. }
-            )
+    /// True in the states that a person may still end as if nothing had been: every old key is as it was. Whether an
+    /// address may hold the new one, facts say.
+    pub(super) fn is_before_retiring(&self) -> bool {
+        match self.state.underlying() {
+            State::Planned | State::Issuing { .. } | State::Verifying { .. } | State::Aborting { .. } => true,
+            State::Publishing | State::Grace { .. } => {
+                self.retirees.iter().all(|r| matches!(r.phase, Phase::Live { .. }))
+            }
+            _ => false,
+        }
     }
 }

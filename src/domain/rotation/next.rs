@@ -4,15 +4,14 @@
 //! state. A directive is either an event to apply as it is, one look, one effect, or a wait with the
 //! sentences that `rekeyd why` shows.
 
-use super::deliver::{self, Delivery};
-use super::directive::Directive;
+use super::agenda::{Agenda, Step};
+use super::deliver;
+use super::directive::{Blocker, Cause, Directive};
 use super::facts::{Facts, Request, TestResult};
 use super::retire;
-use super::{Event, Issuing, KeyRef, MAX_CREATES, Retiree, Rollback, Run, State, TEST_FRESH};
-use crate::domain::time::{Span, Stamp};
+use super::{Event, Issuing, KeyRef, MAX_UNCLEAR, Rollback, Run, State};
+use crate::domain::time::{Span, Stamp, Until};
 
-/// Waits longer than this in the store come from a clock that jumped; they count as over (I13).
-const LONGEST_PATIENCE: Span = Span::hours(2);
 /// Time between two tests of a fresh key that is not accepted yet.
 const VERIFY_RETRY: Span = Span::seconds(5);
 
@@ -27,21 +26,23 @@ pub fn next(run: &Run, facts: &Facts) -> Directive {
     if let Some(hold) = held(run, facts) {
         return hold;
     }
-    match &run.state {
-        State::Planned => Directive::Preflight,
-        State::Issuing { issuing } => issue(run, facts, issuing),
-        State::Verifying { since } => verify(run, facts, *since),
-        State::Publishing => publish(run, facts),
-        State::Grace { since, overlap_told } => retire::grace(run, facts, *since, *overlap_told),
-        State::Observing => retire::observe(run, facts),
-        State::Aborting { .. } => abort(run, facts),
-        State::RollingBack { stage, .. } => roll_back(run, facts, stage),
+    let mut agenda = Agenda::new(run, facts);
+    let step = match &run.state {
+        State::Planned => agenda.ask(Directive::Preflight),
+        State::Issuing { issuing } => issue(&mut agenda, issuing),
+        State::Verifying { since } => verify(&mut agenda, *since),
+        State::Publishing => publish(&mut agenda),
+        State::Grace { since, overlap_told } => retire::grace(&mut agenda, *since, *overlap_told),
+        State::Observing => retire::observe(&mut agenda),
+        State::Aborting { .. } => abort(&mut agenda),
+        State::RollingBack { stage, .. } => roll_back(&mut agenda, stage),
         State::Parked { .. }
         | State::Done
         | State::Aborted { .. }
         | State::RolledBack { .. }
-        | State::Superseded { .. } => Directive::Finished,
-    }
+        | State::Superseded { .. } => Err(Directive::Finished),
+    };
+    step.err().unwrap_or_else(|| agenda.wait())
 }
 
 /// What a person's request turns into: the event, or a refusal that says why.
@@ -49,13 +50,13 @@ fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     let id = id.to_owned();
     let refused = |reason: &str| Event::RequestRefused { id: id.clone(), reason: reason.to_owned() };
     match request {
-        Request::Abort if run.can_abort() => Event::AbortAsked { id },
-        Request::Abort => {
-            refused("a destination may already hold the new key: use rollback instead of abort")
-        }
-        Request::Rollback if !run.published => {
-            refused("nothing was published yet: use abort instead of rollback")
-        }
+        Request::Abort if can_abort(run, facts) => Event::AbortAsked { id },
+        Request::Abort => match run.can_roll_back() {
+            Ok(()) => refused("a destination may already hold the new key: use rollback instead of abort"),
+            Err(why) => refused(&format!("a destination may already hold the new key, and {why}")),
+        },
+        // Nobody has the new key: going back is to stop.
+        Request::Rollback if can_abort(run, facts) => Event::AbortAsked { id },
         Request::Rollback => match run.can_roll_back() {
             Ok(()) => Event::RollbackAsked { id },
             Err(why) => refused(why),
@@ -68,187 +69,198 @@ fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     }
 }
 
+/// True when a person may still stop the run without a trace: no address may hold the new key (fault 53), and every
+/// old key is as it was.
+fn can_abort(run: &Run, facts: &Facts) -> bool {
+    run.is_before_retiring() && !facts.candidate_may_be_held(run)
+}
+
 /// A person may accept that a dead optional destination keeps a dead key (the guard), and that one which left the
-/// configuration no longer counts (R14). One that is required holds the old key's life (I7).
+/// configuration no longer counts (R14, R20). One that is required holds the old key's life (I7).
 fn may_release(run: &Run, facts: &Facts, destination: &str) -> Result<(), String> {
-    match run.policy.targets.iter().find(|target| target.name == destination) {
-        None => Err(format!("the run does not publish to {destination}")),
+    let named = |name: &str, address: &str| name == destination || address == destination;
+    match run.policy.targets.iter().find(|target| named(&target.name, &target.address)) {
         Some(target) if target.required && !facts.dropped.contains(&target.name) => Err(format!(
             "{destination} is required, and may still hold the old key: mend it, or take it out of the configuration, \
              or set `required = false` there, and release it then"
         )),
         Some(_) => Ok(()),
+        None if facts.holdings.iter().any(|h| h.may_hold() && named(&h.destination, &h.address)) => Ok(()),
+        None => Err(format!("the run does not publish to {destination}, and no key of it may be there")),
     }
 }
 
 /// What holds a run in whatever state it is.
 fn held(run: &Run, facts: &Facts) -> Option<Directive> {
     if let State::Parked { reason, .. } = &run.state {
-        return Some(Directive::wait(facts.now, Span::hours(1), format!("parked: {reason}")));
+        let blocker = Blocker::cause(Cause::Person, format!("parked: {reason}"));
+        return Some(Directive::wait(Span::hours(1), blocker));
     }
     // What was never published needs no destination to be taken back.
     let taken_back = matches!(run.state, State::Aborting { .. });
     if let (Some(reason), false) = (&facts.detached, taken_back) {
-        return Some(Directive::Apply(Event::Parked { reason: reason.clone() }));
+        return Some(Agenda::park(reason));
     }
-    if facts.frozen {
-        let blocker =
-            "the account is frozen: the provider shows keys of this instance that the journal does not know";
-        return Some(Directive::wait(facts.now, Span::minutes(5), blocker));
-    }
-    let left = run.patience.not_before.since(facts.now.ours);
-    (left > Span::ZERO && left < LONGEST_PATIENCE).then(|| {
-        let reason =
-            run.patience.reason.clone().unwrap_or_else(|| "waiting before the next attempt".to_owned());
-        Directive::wait(facts.now, left, reason)
+    facts.frozen.then(|| {
+        let why = "the account is frozen: the provider shows keys of this instance that the journal does not know";
+        Directive::wait(Span::minutes(5), Blocker::cause(Cause::Person, why))
     })
 }
 
-fn issue(run: &Run, facts: &Facts, issuing: &Issuing) -> Directive {
+fn issue(agenda: &mut Agenda<'_>, issuing: &Issuing) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
     match issuing {
         Issuing::Ready { .. } if run.abort_asked => {
-            Directive::Apply(Event::AbortReady { reason: "a person asked for it".to_owned() })
+            Err(Directive::Apply(Event::AbortReady { reason: super::ASKED.to_owned() }))
         }
-        Issuing::Ready { .. } if run.creates >= MAX_CREATES => Directive::Apply(Event::Parked {
-            reason: format!("{MAX_CREATES} attempts to issue a key failed"),
-        }),
-        Issuing::Ready { .. } if facts.strays != Some(0) => Directive::Reconcile,
-        Issuing::Ready { not_before } => {
-            let left = not_before.since(facts.now.ours);
-            if left > Span::ZERO && left < LONGEST_PATIENCE {
-                return Directive::wait(facts.now, left, "waiting before the next attempt to issue a key");
-            }
-            Directive::Create
+        Issuing::Ready { .. } if run.unclear >= MAX_UNCLEAR && !run.trigger.is_emergency() => {
+            Err(Agenda::park(format!("{MAX_UNCLEAR} attempts to issue a key had an unknown outcome")))
+        }
+        Issuing::Ready { .. } if facts.strays != Some(0) => agenda.ask(Directive::Reconcile),
+        Issuing::Ready { until } => {
+            let Some(left) = agenda.left(*until) else { return Err(Directive::Create) };
+            let text = "waiting before the next attempt to issue a key";
+            agenda.tried_again(*until, left, Cause::Account, text);
+            Ok(())
         }
         // Only a crash leaves this state behind: the outcome of the call is unknown.
         Issuing::Sent { .. } => {
-            Directive::Apply(Event::CreateUnclear { reason: "the process died".to_owned() })
+            Err(Directive::Apply(Event::CreateUnclear { reason: "the process died".to_owned() }))
         }
-        Issuing::Recover { looked: None, .. } => Directive::Reconcile,
+        Issuing::Recover { looked: None, .. } => agenda.ask(Directive::Reconcile),
         Issuing::Recover { looked: Some(at), .. } => {
             if facts.now.passed(*at, run.policy.settle) {
-                return Directive::Reconcile;
+                return agenda.ask(Directive::Reconcile);
             }
-            let blocker = "the outcome of a create is unknown: looking for the key by its name once more";
-            Directive::wait(facts.now, facts.remaining(*at, run.policy.settle), blocker)
+            let text = "the outcome of a create is unknown: looking for the key by its name once more";
+            agenda.note(facts.remaining(*at, run.policy.settle), Blocker::policy(text));
+            Ok(())
         }
         Issuing::Doubt { refused_since: Some(at), reason }
             if !facts.now.passed(*at, run.policy.confirm_after) =>
         {
-            let left = facts.remaining(*at, run.policy.confirm_after);
-            Directive::wait(
-                facts.now,
-                left,
-                format!("the provisioning key was refused ({reason}): looking again"),
-            )
+            let text = format!("the provisioning key was refused ({reason}): looking again");
+            agenda.note(facts.remaining(*at, run.policy.confirm_after), Blocker::policy(text));
+            Ok(())
         }
-        Issuing::Doubt { .. } => Directive::CheckProvisioning,
+        Issuing::Doubt { .. } => agenda.ask(Directive::CheckProvisioning),
     }
 }
 
-fn verify(run: &Run, facts: &Facts, since: Stamp) -> Directive {
-    let Some(key) = run.candidate.clone() else {
-        return Directive::Apply(Event::Parked { reason: "the new key is not in the store".to_owned() });
-    };
-    let Some((result, at)) = &facts.candidate.tested else { return Directive::Test(key) };
+/// An emergency does not die of what an ordinary run may wait for: limits that differ are told, and a refused billed
+/// probe is left out.
+fn verify(agenda: &mut Agenda<'_>, since: Stamp) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let Some(key) = run.candidate.clone() else { return Err(lost_key()) };
+    let Some((result, at)) = &facts.candidate.tested else { return agenda.ask(Directive::Test(key)) };
+    let failed = |reason: &str| Err(Directive::Apply(Event::VerifyFailed { reason: reason.to_owned() }));
+    let emergency = run.trigger.is_emergency();
     match result {
         TestResult::Valid if facts.candidate.valid_now(facts.now) => {
-            Directive::Apply(Event::Verified { at: facts.now })
+            Err(Directive::Apply(Event::Verified { at: facts.now }))
         }
-        TestResult::Valid => Directive::Test(key),
-        TestResult::Unlike { reason } => Directive::Apply(Event::VerifyFailed { reason: reason.clone() }),
+        TestResult::Valid => agenda.ask(Directive::Test(key)),
+        TestResult::Unlike { reason } if emergency && run.asked.is_some() => {
+            Err(Directive::Apply(Event::LimitsWaived { reason: reason.clone() }))
+        }
+        TestResult::ProbeRefused { reason } if emergency && run.policy.chat_model.is_some() => {
+            Err(Directive::Apply(Event::ProbeWaived { reason: reason.clone() }))
+        }
+        TestResult::Unlike { .. } | TestResult::ProbeRefused { .. } if emergency => {
+            agenda.ask(Directive::Test(key))
+        }
+        TestResult::WrongKind { reason }
+        | TestResult::Unlike { reason }
+        | TestResult::ProbeRefused { reason } => failed(reason),
         TestResult::Unauthorized
             if facts.now.passed(since, run.policy.propagation)
                 && facts.candidate.refused(run.policy.confirm_after.min(run.policy.propagation)) =>
         {
-            let reason = "the provider does not accept the new key".to_owned();
-            Directive::Apply(Event::VerifyFailed { reason })
+            failed("the provider does not accept the new key")
         }
-        TestResult::Unauthorized => again(facts, key, *at, "the new key is not accepted yet"),
+        TestResult::Unauthorized => {
+            again(agenda, key, *at, Blocker::policy("the new key is not accepted yet"))
+        }
         TestResult::Inconclusive { reason } => {
-            again(facts, key, *at, &format!("the new key could not be tested: {reason}"))
+            let text = format!("the new key could not be tested: {reason}");
+            again(agenda, key, *at, Blocker::cause(Cause::Account, text))
         }
     }
 }
 
 /// Tests `key` again once [`VERIFY_RETRY`] has passed since the test at `at`.
-fn again(facts: &Facts, key: KeyRef, at: Stamp, blocker: &str) -> Directive {
-    let age = facts.now.ours.since(at.ours);
+fn again(agenda: &mut Agenda<'_>, key: KeyRef, at: Stamp, blocker: Blocker) -> Step {
+    let age = agenda.facts.now.ours.since(at.ours);
     if age >= VERIFY_RETRY || age < Span::ZERO {
-        return Directive::Test(key);
+        return agenda.ask(Directive::Test(key));
     }
-    Directive::wait(facts.now, Span(VERIFY_RETRY.0 - age.0), blocker)
+    agenda.note(Span(VERIFY_RETRY.0 - age.0), blocker);
+    Ok(())
 }
 
-fn publish(run: &Run, facts: &Facts) -> Directive {
-    let Some(key) = &run.candidate else {
-        return Directive::Apply(Event::Parked { reason: "the new key is not in the store".to_owned() });
-    };
-    if let Some(trouble) = facts.candidate_trouble(run) {
-        return trouble;
+fn publish(agenda: &mut Agenda<'_>) -> Step {
+    let Some(key) = &agenda.run.candidate else { return Err(lost_key()) };
+    retire::candidate_health(agenda, key)?;
+    let reached = deliver::everywhere(agenda, key, &agenda.facts.candidate)?;
+    if reached == deliver::Reached::Behind {
+        return Ok(());
     }
-    match deliver::step(run, facts, key, &facts.candidate) {
-        Delivery::Do(directive) => directive,
-        Delivery::Blocked { required: false, .. } | Delivery::Complete => {
-            Directive::Apply(Event::PublishedEverywhere { at: facts.now })
-        }
-        Delivery::Blocked { until, blockers, .. } => Directive::Wait { until, blockers },
-    }
+    Err(Directive::Apply(Event::PublishedEverywhere { at: agenda.facts.now }))
 }
 
-fn abort(run: &Run, facts: &Facts) -> Directive {
-    let finished = Directive::Apply(Event::AbortFinished { at: facts.now });
-    let Some(key) = &run.candidate else { return finished };
-    match run.retirees.iter().find(|r| r.key.id == key.id) {
-        // The breaker does not hold an emergency, which cannot go on before this.
-        Some(doomed) => {
-            let doomed = Retiree { urgent: run.trigger.is_emergency(), ..doomed.clone() };
-            retire::kill(run, facts, &doomed).unwrap_or(finished)
-        }
-        None => lost_track(),
+/// The new key is disabled and deleted; the old one was never touched. One that was used is not taken away from whoever
+/// uses it: it goes quiet and is observed like any other.
+fn abort(agenda: &mut Agenda<'_>) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let until = Until::after(facts.clock, run.pause_between_keys());
+    let finished = Directive::Apply(Event::AbortFinished { until });
+    let Some(key) = &run.candidate else { return Err(finished) };
+    let Some(doomed) = run.retirees.iter().find(|r| r.key.id == key.id) else { return Err(lost_track()) };
+    if !retire::may_be_taken_back(agenda, doomed)? {
+        return Ok(());
     }
+    // The breaker does not hold an emergency, which cannot go on before this.
+    retire::kill(agenda, doomed, run.trigger.is_emergency())?;
+    if agenda.is_waiting() { Ok(()) } else { Err(finished) }
 }
 
 /// The new key is on its way out, but the run does not say so: no rule covers it.
 fn lost_track() -> Directive {
-    Directive::Apply(Event::Parked { reason: "the new key is not among the keys to retire".to_owned() })
+    Agenda::park("the new key is not among the keys to retire")
 }
 
-fn roll_back(run: &Run, facts: &Facts, stage: &Rollback) -> Directive {
+fn lost_key() -> Directive {
+    Agenda::park("the new key is not in the store")
+}
+
+fn roll_back(agenda: &mut Agenda<'_>, stage: &Rollback) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
     let (Some(old), Some(new)) = (&run.predecessor, &run.candidate) else {
-        return Directive::Apply(Event::Parked {
-            reason: "a key of the rollback is not in the store".to_owned(),
-        });
+        return Err(Agenda::park("a key of the rollback is not in the store"));
     };
-    let refused = matches!(facts.predecessor.tested, Some((TestResult::Unauthorized, _)));
     match stage {
-        Rollback::Reviving => retire::revive(run, facts, old),
-        // A disable that was under way when the run turned round may land late: enable again.
-        Rollback::Republishing | Rollback::Retiring { .. } if refused => Directive::Apply(Event::ReviveAgain),
-        Rollback::Republishing => match deliver::step(run, facts, old, &facts.predecessor) {
-            Delivery::Do(directive) => directive,
-            Delivery::Blocked { required: false, .. } | Delivery::Complete => {
-                Directive::Apply(Event::RepublishedEverywhere { at: facts.now })
-            }
-            Delivery::Blocked { until, blockers, .. } => Directive::Wait { until, blockers },
-        },
-        Rollback::Retiring { since } => {
-            let Some(doomed) = run.retirees.iter().find(|r| r.key.id == new.id) else {
-                return lost_track();
-            };
-            // Production runs with the old key again: a disable that lands late must not go unseen.
-            let interval = retire::watch_interval(run).min(TEST_FRESH);
-            if let Some(test) = facts.due_test(old, &facts.predecessor, interval) {
-                return test;
-            }
-            // An optional destination that was down still holds the new key: the guard waits for it.
-            if let Delivery::Do(directive) = deliver::step(run, facts, old, &facts.predecessor) {
-                return directive;
-            }
-            if let Some(wait) = retire::still_used(run, facts, doomed, *since) {
-                return wait;
-            }
-            retire::kill(run, facts, doomed).unwrap_or(Directive::Apply(Event::RollbackFinished))
+        Rollback::Reviving => return retire::revive(agenda, old),
+        Rollback::Retiring { .. } if !run.retirees.iter().any(|r| r.key.id == new.id) => {
+            return Err(lost_track());
         }
+        Rollback::Republishing | Rollback::Retiring { .. } => {}
+    }
+    // A disable that was under way when the run turned round may land late: enable again.
+    if matches!(facts.predecessor.tested, Some((TestResult::Unauthorized, _))) {
+        return Err(Directive::Apply(Event::ReviveAgain));
+    }
+    // Production runs with the old key again: what becomes of it must not go unseen.
+    retire::due_test(agenda, old, &facts.predecessor)?;
+    let reached = deliver::everywhere(agenda, old, &facts.predecessor)?;
+    match stage {
+        Rollback::Retiring { since } => {
+            retire::all_but(agenda, old, *since)?;
+            if agenda.is_waiting() {
+                return Ok(());
+            }
+            Err(Directive::Apply(Event::RollbackFinished))
+        }
+        _ if reached == deliver::Reached::Behind => Ok(()),
+        _ => Err(Directive::Apply(Event::RepublishedEverywhere { at: facts.now })),
     }
 }

@@ -1,132 +1,214 @@
-//! The way out of a key: watched until it is quiet, disabled, observed, deleted. Shared by grace, observing,
-//! aborting and rolling back. What may really be disabled or deleted is the guard's word, not ours.
+//! What every state with a key in use does (its health, its delivery, a look at the keys on their way out), and the way
+//! out of a key: watched until it is quiet, disabled, observed, deleted. What may really be disabled or deleted is the
+//! guard's word, not ours.
 
-use super::deliver::{self, Delivery};
-use super::facts::{Facts, Holding, Remote, TestResult};
-use super::{CHECK_FRESH, Directive, Event, KeyRef, Level, Phase, Retiree, Run, TEST_FRESH, Target};
-use crate::domain::time::{Span, Stamp};
+use super::agenda::{Agenda, Step};
+use super::deliver::{self, Reached};
+use super::directive::{Blocker, Cause, Directive};
+use super::facts::{Facts, Holding, KeyFacts, Remote, TestResult};
+use super::{
+    CHECK_FRESH, Event, KeyRef, Phase, Retiree, Rollback, Run, State, TEST_FRESH, Target, Timestamp,
+};
+use crate::domain::time::{Span, Stamp, Until};
 
-/// How often a key in grace or under observation is looked at: an eighth of the wait, at most ten minutes.
-pub(super) fn watch_interval(run: &Run) -> Span {
-    let shortest = run.policy.quiet.min(run.policy.grace).min(run.policy.observe);
-    Span((shortest.0 / 8).clamp(500, Span::minutes(10).0))
+/// The longest time between two looks at a key that nothing hurries.
+const SELDOM: Span = Span::minutes(10);
+
+/// How often keys are looked at: an eighth of the shortest wait that is really pending, ten minutes at most, and
+/// a minute at the least while that wait is longer than one.
+pub(super) fn watch_interval(agenda: &Agenda<'_>) -> Span {
+    let Some(shortest) = pending(agenda.run, agenda.facts).into_iter().min() else { return SELDOM };
+    let least = if shortest > Span::minutes(1) { Span::minutes(1) } else { Span(500) };
+    Span((shortest.0 / 8).clamp(least.0, SELDOM.0))
+}
+
+/// The waits of the policy that are not over yet.
+fn pending(run: &Run, facts: &Facts) -> Vec<Span> {
+    let since = match &run.state {
+        State::Grace { since, .. }
+        | State::RollingBack { stage: Rollback::Retiring { since }, .. } => Some(*since),
+        _ => None,
+    };
+    let grace = since.filter(|since| !facts.now.passed(*since, run.policy.grace)).map(|_| run.policy.grace);
+    let of_keys = run.retirees.iter().filter_map(|retiree| match &retiree.phase {
+        Phase::Live { quiet: Some((_, since)) } if facts.now.passed(*since, run.policy.quiet) => None,
+        Phase::Live { .. } => Some(run.policy.quiet),
+        Phase::Disabled { since, .. } if !facts.now.passed(*since, retiree.observe) => Some(retiree.observe),
+        _ => None,
+    });
+    grace.into_iter().chain(of_keys).filter(|span| *span > Span::ZERO).collect()
+}
+
+/// The health of the key in use, its delivery everywhere, then those in a hurry, then a look at all others on their
+/// way out. One that is leaked waits for nobody but the required destinations.
+fn tend(agenda: &mut Agenda<'_>) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let mut reached = Reached::Everywhere;
+    if let Some(key) = &run.candidate {
+        candidate_health(agenda, key)?;
+        reached = deliver::everywhere(agenda, key, &facts.candidate)?;
+    }
+    if reached != Reached::Behind {
+        run.retirees.iter().filter(|r| r.urgent).try_for_each(|retiree| kill(agenda, retiree, true))?;
+    }
+    watch_all(agenda)
 }
 
 /// Both keys work. Leaves when everything that rotation.md, "grace", asks for holds.
-pub(super) fn grace(run: &Run, facts: &Facts, since: Stamp, overlap_told: bool) -> Directive {
-    if let Some(urgent) = run.retirees.iter().filter(|r| r.urgent).find_map(|r| kill(run, facts, r)) {
-        // The guard does not let go of a key that any destination may still hold: bring them on first. One that
-        // does not take the key holds nothing up but itself.
-        // Nor does it while the new key is refused: then this run ends, and another replaces both.
-        return facts.candidate_trouble(run).or_else(|| delivery_due(run, facts)).unwrap_or(urgent);
-    }
-    if let Some(directive) = candidate_health(run, facts).or_else(|| optional_deliveries(run, facts)) {
-        return directive;
-    }
-    let mut waits = Vec::new();
-    for retiree in run.retirees.iter().filter(|r| !r.urgent && !r.is_dead()) {
-        match watch(run, facts, retiree) {
-            Ok(None) => {}
-            Ok(Some(wait)) => waits.push(wait),
-            Err(look) => return look,
-        }
-    }
+pub(super) fn grace(agenda: &mut Agenda<'_>, since: Stamp, overlap_told: bool) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    tend(agenda)?;
     if run.retirees.iter().all(Retiree::is_dead) {
-        return Directive::Apply(Event::Finished);
+        return Err(Directive::Apply(Event::Finished));
     }
-    waits.extend(still_held(run, facts));
-    if !overlap_told && facts.now.passed(since, run.policy.max_overlap) && !waits.is_empty() {
-        return Directive::Apply(Event::OverlapTold);
+    still_used(agenda);
+    still_held(agenda);
+    if !overlap_told && facts.now.passed(since, run.policy.max_overlap) && agenda.is_waiting() {
+        return Err(Directive::Apply(Event::OverlapTold));
     }
     if !facts.now.passed(since, run.policy.grace) {
         let left = facts.remaining(since, run.policy.grace);
-        waits.push((left, "grace is not over".to_owned()));
+        agenda.note(left, Blocker::policy("grace is not over"));
     }
-    if waits.is_empty() {
-        return confirm_again(run, facts).unwrap_or(Directive::Apply(Event::GraceOver));
+    if !agenda.is_waiting() {
+        confirm_again(agenda)?;
     }
-    wait_for(run, facts, waits)
+    if agenda.is_waiting() { Ok(()) } else { Err(Directive::Apply(Event::GraceOver)) }
 }
 
-/// The shortest of the waits, and never longer than the next look is due.
-fn wait_for(run: &Run, facts: &Facts, waits: Vec<(Span, String)>) -> Directive {
-    let shortest = waits.iter().map(|(span, _)| *span).min().unwrap_or(Span::seconds(1));
-    let span = shortest.min(watch_interval(run)).max(Span(200));
-    let blockers = waits.into_iter().map(|(_, blocker)| blocker).collect();
-    Directive::Wait { until: facts.now.ours.plus(span), blockers }
-}
-
-/// A due test of the candidate, or what follows from a failed one.
-fn candidate_health(run: &Run, facts: &Facts) -> Option<Directive> {
-    let key = run.candidate.as_ref()?;
-    facts
-        .candidate_trouble(run)
-        .or_else(|| facts.due_test(key, &facts.candidate, watch_interval(run).min(TEST_FRESH)))
-}
-
-/// The next write or look of a destination that is behind, if one is due.
-fn delivery_due(run: &Run, facts: &Facts) -> Option<Directive> {
-    match deliver::step(run, facts, run.candidate.as_ref()?, &facts.candidate) {
-        Delivery::Do(directive) => Some(directive),
-        Delivery::Blocked { .. } | Delivery::Complete => None,
+/// The old keys are disabled one by one, watched with the new key alone in use, then deleted. A kill step may have
+/// waited for days (pause, breaker, clocks, guard): does the new key still work, and is the old one still quiet?
+pub(super) fn observe(agenda: &mut Agenda<'_>) -> Step {
+    let run = agenda.run;
+    if let Some(key) = &run.candidate {
+        test_after_disable(agenda, key)?;
+    }
+    tend(agenda)?;
+    let open: Vec<&Retiree> = run.retirees.iter().filter(|r| !r.is_dead()).collect();
+    if open.is_empty() {
+        return Err(Directive::Apply(Event::Finished));
+    }
+    still_used(agenda);
+    still_held(agenda);
+    if agenda.is_waiting() {
+        return Ok(());
+    }
+    match open.iter().find(|r| r.is_enabled()) {
+        Some(live) => kill(agenda, live, live.urgent),
+        None => open.iter().try_for_each(|retiree| kill(agenda, retiree, retiree.urgent)),
     }
 }
 
-/// Optional destinations that may hold an old key and do not hold the new one yet. They would make the guard refuse,
-/// and after grace nobody would write to them any more.
-fn still_held(run: &Run, facts: &Facts) -> Vec<(Span, String)> {
-    let Some(key) = &run.candidate else { return Vec::new() };
-    let behind = |target: &&Target| {
-        let old =
-            |r: &&Retiree| !r.is_dead() && facts.holding(&target.address, &r.key.id).is_some_and(may_hold);
-        !deliver::reached(facts, target, key) && run.retirees.iter().any(|r| old(&r))
+/// What follows from a candidate that is refused, or a due test of it. One that worked and is refused now: look twice,
+/// then back to the old key, or on to another.
+pub(super) fn candidate_health(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let known = &facts.candidate;
+    let Some((TestResult::Unauthorized, at)) = &known.tested else { return due_test(agenda, key, known) };
+    if !known.refused(run.policy.confirm_after) {
+        let since = known.refused_since.unwrap_or(*at);
+        if facts.now.passed(since, run.policy.confirm_after) {
+            return agenda.ask(Directive::Test(key.clone()));
+        }
+        // Nothing is built on a key in doubt.
+        let blocker = Blocker::policy("the new key was refused once: looking again");
+        return Err(Directive::wait(facts.remaining(since, run.policy.confirm_after), blocker));
+    }
+    let reason = "the provider no longer accepts the new key".to_owned();
+    Err(match run.can_roll_back() {
+        Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
+        Err(_) => agenda.waits_for(&Directive::Supersede { reason: String::new() }).map_or(
+            Directive::Supersede { reason },
+            |(_, left, why)| Directive::wait(left, Blocker::cause(Cause::Person, why)),
+        ),
+    })
+}
+
+/// A test of the key in use, when the last one is too old.
+pub(super) fn due_test(agenda: &mut Agenda<'_>, key: &KeyRef, known: &KeyFacts) -> Step {
+    let interval = watch_interval(agenda).min(TEST_FRESH);
+    agenda.look_within(interval);
+    if agenda.facts.is_tested(known, interval) {
+        return Ok(());
+    }
+    agenda.ask(Directive::Test(key.clone()))
+}
+
+/// "Test the new key at once": a test that is younger than the last disable.
+fn test_after_disable(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
+    let disabled = agenda.run.retirees.iter().filter_map(|r| match r.phase {
+        Phase::Disabled { since, .. } => Some(since),
+        _ => None,
+    });
+    let Some(since) = disabled.max_by_key(|since| since.ours) else { return Ok(()) };
+    let tested = agenda.facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
+        at.follows(since) && !matches!(result, TestResult::Inconclusive { .. })
+    });
+    if tested { Ok(()) } else { agenda.ask(Directive::Test(key.clone())) }
+}
+
+/// Destinations that may hold an old key and do not hold the new one yet, also those that the policy no longer has.
+/// They would make the guard refuse, and after grace nobody would write to them any more.
+fn still_held(agenda: &mut Agenda<'_>) {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let Some(key) = &run.candidate else { return };
+    let retiring = |h: &&Holding| {
+        h.may_hold() && run.retirees.iter().any(|r| !r.is_dead() && r.key.id == h.key)
     };
-    let wait = |target: &Target| {
+    let mut told: Vec<&str> = Vec::new();
+    for holding in facts.holdings.iter().filter(retiring) {
+        let target = run.policy.targets.iter().find(|t| t.address == holding.address);
+        // One that is required is waited for already.
+        let served = target.is_some_and(|t| t.required || deliver::is_reached(facts, t, key));
+        if served || told.contains(&holding.address.as_str()) {
+            continue;
+        }
+        told.push(&holding.address);
+        let name = target.map_or(&holding.destination, |t| &t.name);
         let text = format!(
-            "{}: may still hold the old key (`rekeyd runs release {} {}` when that does not matter)",
-            target.name, run.id, target.name
+            "{name}: may still hold the old key (`rekeyd runs release {} {name}` when that does not matter)",
+            run.id
         );
-        (Span::minutes(5), text)
-    };
-    run.policy.targets.iter().filter(behind).map(wait).collect()
-}
-
-fn may_hold(holding: &Holding) -> bool {
-    holding.level > Level::Pending
-}
-
-/// Destinations that are still behind go on being tried while the old key waits.
-fn optional_deliveries(run: &Run, facts: &Facts) -> Option<Directive> {
-    match deliver::step(run, facts, run.candidate.as_ref()?, &facts.candidate) {
-        Delivery::Do(directive) => Some(directive),
-        Delivery::Blocked { until, blockers, required: true } => Some(Directive::Wait { until, blockers }),
-        Delivery::Blocked { .. } | Delivery::Complete => None,
+        agenda.note(Span::minutes(5), Blocker::cause(Cause::Destination(name.clone()), text));
     }
 }
 
-/// Looks at a key on its way out. `Err` is a look or an event that is due; `Ok(Some)` what is waited for.
-fn watch(run: &Run, facts: &Facts, retiree: &Retiree) -> Result<Option<(Span, String)>, Directive> {
-    let interval = watch_interval(run);
-    let read = || Directive::Read(retiree.key.clone());
-    let seen =
-        facts.remote(&retiree.key.hash).filter(|seen| facts.now.fresh(seen.at, interval)).ok_or_else(read)?;
-    if let Some(event) = noticed(retiree, &seen.remote, seen.at) {
-        return Err(Directive::Apply(event));
+/// Old keys whose figures have moved too lately.
+fn still_used(agenda: &mut Agenda<'_>) {
+    let run = agenda.run;
+    run.retirees.iter().filter(|r| !r.urgent).for_each(|retiree| not_quiet(agenda, retiree));
+}
+
+fn not_quiet(agenda: &mut Agenda<'_>, retiree: &Retiree) {
+    let facts = agenda.facts;
+    let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return };
+    if facts.now.passed(*since, agenda.run.policy.quiet) {
+        return;
     }
-    let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return Ok(None) };
-    if !facts.now.passed(*since, run.policy.quiet) {
-        let left = facts.remaining(*since, run.policy.quiet);
-        let used = figures.last_used_at.map_or_else(|| "never".to_owned(), super::Timestamp::rfc3339);
-        let blocker = format!(
-            "the old key (generation {}) is not quiet yet: its figures last moved {} ago, last use {used}",
-            retiree.key.generation,
-            humantime::format_duration(std::time::Duration::from_secs(
-                facts.now.ours.since(since.ours).to_std().as_secs()
-            )),
-        );
-        return Ok(Some((left, blocker)));
-    }
-    Ok(None)
+    let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
+    let text = format!(
+        "the old key (generation {}) is not quiet yet: its figures last moved {} ago, last use {used}",
+        retiree.key.generation,
+        humantime::format_duration(std::time::Duration::from_secs(
+            facts.now.ours.since(since.ours).to_std().as_secs()
+        )),
+    );
+    agenda.note(facts.remaining(*since, agenda.run.policy.quiet), Blocker::policy(text));
+}
+
+/// Looks at all keys on their way out that nobody hurries.
+fn watch_all(agenda: &mut Agenda<'_>) -> Step {
+    let run = agenda.run;
+    run.retirees.iter().filter(|r| !r.urgent && !r.is_dead()).try_for_each(|r| watch(agenda, r))
+}
+
+/// Looks at a key on its way out: a look or an event that is due.
+fn watch(agenda: &mut Agenda<'_>, retiree: &Retiree) -> Step {
+    let (facts, interval) = (agenda.facts, watch_interval(agenda));
+    agenda.look_within(interval);
+    let seen = facts.remote(&retiree.key.hash).filter(|seen| facts.now.fresh(seen.at, interval));
+    let Some(seen) = seen else { return agenda.ask(Directive::Read(retiree.key.clone())) };
+    noticed(retiree, &seen.remote, seen.at).map_or(Ok(()), |event| Err(Directive::Apply(event)))
 }
 
 /// The event that a look at a key on its way out stands for, when it shows something new.
@@ -150,150 +232,160 @@ fn noticed(retiree: &Retiree, remote: &Remote, at: Stamp) -> Option<Event> {
 }
 
 /// Every required destination is looked at now, and the new key tested now, before the old one is touched.
-fn confirm_again(run: &Run, facts: &Facts) -> Option<Directive> {
-    let key = run.candidate.as_ref()?;
+fn confirm_again(agenda: &mut Agenda<'_>) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let Some(key) = &run.candidate else { return Ok(()) };
     for target in run.policy.targets.iter().filter(|t| t.required) {
         let holding = facts.holding(&target.address, &key.id);
-        let now = holding.and_then(|h| h.checked).is_some_and(|at| facts.now.fresh(at, CHECK_FRESH));
-        if now {
+        if holding.and_then(|h| h.checked).is_some_and(|at| facts.now.fresh(at, CHECK_FRESH)) {
             continue;
         }
-        let left = holding.map_or(Span::ZERO, |h| h.not_before.since(facts.now.ours));
-        if left > Span::ZERO && left < Span::hours(2) {
-            let blocker = format!("{}: could not be looked at, trying again", target.name);
-            return Some(Directive::wait(facts.now, left, blocker));
-        }
-        return Some(Directive::Check { address: target.address.clone(), key: key.clone() });
+        look_at(agenda, target, holding, key)?;
     }
-    (!facts.candidate.valid_now(facts.now)).then(|| Directive::Test(key.clone()))
+    if facts.candidate.valid_now(facts.now) { Ok(()) } else { agenda.ask(Directive::Test(key.clone())) }
 }
 
-/// The old keys are disabled one by one, watched with the new key alone in use, then deleted.
-pub(super) fn observe(run: &Run, facts: &Facts) -> Directive {
-    if let Some(directive) = facts.candidate_trouble(run) {
-        return directive;
-    }
-    let open: Vec<&Retiree> = run.retirees.iter().filter(|r| !r.is_dead()).collect();
-    if open.is_empty() {
-        return Directive::Apply(Event::Finished);
-    }
-    if let Some(live) = open.iter().find(|r| r.is_enabled()) {
-        // A kill step may have waited for days (pause, breaker, clocks, guard): does the new key still work, and is
-        // the old one still quiet?
-        if let Some(test) = candidate_health(run, facts) {
-            return test;
-        }
-        match watch(run, facts, live) {
-            Err(look) if !live.urgent => return look,
-            Ok(Some(wait)) if !live.urgent => return wait_for(run, facts, vec![wait]),
-            _ => {}
-        }
-        return kill(run, facts, live).unwrap_or(Directive::Apply(Event::Finished));
-    }
-    if let Some(directive) = test_after_disable(run, facts, &open) {
-        return directive;
-    }
-    for retiree in &open {
-        if let Err(look) = watch(run, facts, retiree) {
-            return look;
-        }
-    }
-    open.iter().find_map(|r| kill(run, facts, r)).unwrap_or(Directive::Apply(Event::Finished))
+fn look_at(agenda: &mut Agenda<'_>, target: &Target, holding: Option<&Holding>, key: &KeyRef) -> Step {
+    let cause = Cause::Destination(target.name.clone());
+    let waiting = holding.and_then(|h| Some((h.until, agenda.left(h.until)?)));
+    let Some((until, left)) = waiting else {
+        return agenda.call(Directive::Check { address: target.address.clone(), key: key.clone() }, cause);
+    };
+    agenda.tried_again(until, left, cause, format!("{}: could not be looked at, trying again", target.name));
+    Ok(())
 }
 
-/// "Test the new key at once": a test that is younger than the last disable, and not older than the interval.
-fn test_after_disable(run: &Run, facts: &Facts, open: &[&Retiree]) -> Option<Directive> {
-    let key = run.candidate.as_ref()?;
-    let disabled = open.iter().filter_map(|r| match r.phase {
-        Phase::Disabled { since, .. } => Some(since),
-        _ => None,
-    });
-    let since = disabled.max_by_key(|since| since.ours)?;
-    let tested =
-        facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
-            at.follows(since) && !matches!(result, TestResult::Inconclusive { .. })
-        });
-    if !tested {
-        return Some(Directive::Test(key.clone()));
-    }
-    facts.due_test(key, &facts.candidate, watch_interval(run).min(TEST_FRESH))
-}
-
-/// The next step of one key's way out without any waiting for quiet; `None` once it is dead.
-pub(super) fn kill(run: &Run, facts: &Facts, retiree: &Retiree) -> Option<Directive> {
+/// The next step of one key's way out without any waiting for quiet; `Ok` once it is dead, or when it waits.
+pub(super) fn kill(agenda: &mut Agenda<'_>, retiree: &Retiree, urgent: bool) -> Step {
     let key = retiree.key.clone();
-    let urgent = retiree.urgent;
-    if facts.paused && !run.trigger.is_emergency() && !retiree.is_dead() {
-        let blocker = "the rotation is paused: no key is disabled or deleted";
-        return Some(Directive::wait(facts.now, Span::minutes(1), blocker));
+    if agenda.facts.paused && !agenda.run.trigger.is_emergency() && !retiree.is_dead() {
+        let blocker = Blocker::policy("the rotation is paused: no key is disabled or deleted");
+        agenda.note(Span::minutes(1), blocker);
+        return Ok(());
     }
     match &retiree.phase {
         Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. } => {
-            Some(Directive::Disable { key, urgent })
+            agenda.ask(Directive::Disable { key, urgent })
         }
-        Phase::Disabled { since, .. } if facts.now.passed(*since, retiree.observe) => {
-            Some(Directive::Delete { key, urgent })
+        Phase::Disabled { since, .. } if agenda.facts.now.passed(*since, retiree.observe) => {
+            agenda.ask(Directive::Delete { key, urgent })
         }
         Phase::Disabled { since, .. } => {
-            let left = facts.remaining(*since, retiree.observe).min(watch_interval(run));
-            let blocker = format!("generation {} is disabled and under observation", key.generation);
-            Some(Directive::wait(facts.now, left, blocker))
+            let left = agenda.facts.remaining(*since, retiree.observe);
+            let text = format!("generation {} is disabled and under observation", key.generation);
+            agenda.note(left, Blocker::policy(text));
+            Ok(())
         }
-        Phase::Deleting => Some(Directive::Delete { key, urgent }),
-        Phase::Dead => None,
+        Phase::Deleting => agenda.ask(Directive::Delete { key, urgent }),
+        Phase::Dead => Ok(()),
     }
 }
 
-/// Rolling back: the old key must be enabled and proved before anything else.
-pub(super) fn revive(run: &Run, facts: &Facts, old: &KeyRef) -> Directive {
+/// True when a key that is taken back may go now: when somebody uses it, it must go quiet first. An emergency does not
+/// wait for that; it goes on to another key, and this one is retired with the others.
+pub(super) fn may_be_taken_back(agenda: &mut Agenda<'_>, doomed: &Retiree) -> Step<bool> {
+    if !matches!(doomed.phase, Phase::Live { .. }) {
+        return Ok(true);
+    }
+    watch(agenda, doomed)?;
+    match &doomed.phase {
+        Phase::Live { quiet: Some((figures, _)) } if !figures.is_used() => return Ok(true),
+        Phase::Live { quiet: None } => return Ok(false),
+        _ => {}
+    }
+    if agenda.run.trigger.is_emergency() {
+        let until = Until::after(agenda.facts.clock, agenda.run.pause_between_keys());
+        return Err(Directive::Apply(Event::LeftForNow { until }));
+    }
+    not_quiet(agenda, doomed);
+    Ok(!agenda.is_waiting())
+}
+
+/// Rolling back: all keys but the one that production runs with again. One that works is disabled only after it went
+/// quiet, like any other; one that is refused, or leaked, waits for nothing.
+pub(super) fn all_but(agenda: &mut Agenda<'_>, old: &KeyRef, since: Stamp) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let refused = facts.candidate.refused(run.policy.confirm_after);
+    let is_candidate = |r: &Retiree| run.candidate.as_ref().is_some_and(|key| key.id == r.key.id);
+    let others: Vec<&Retiree> = run.retirees.iter().filter(|r| r.key.id != old.id && !r.is_dead()).collect();
+    let (hurried, patient): (Vec<&Retiree>, Vec<&Retiree>) =
+        others.into_iter().partition(|r| r.urgent || (refused && is_candidate(r)));
+    for retiree in hurried {
+        kill(agenda, retiree, retiree.urgent)?;
+    }
+    for retiree in &patient {
+        watch(agenda, retiree)?;
+        not_quiet(agenda, retiree);
+    }
+    let live = patient.iter().any(|r| matches!(r.phase, Phase::Live { .. }));
+    if live && !facts.now.passed(since, run.policy.grace) {
+        let left = facts.remaining(since, run.policy.grace);
+        agenda.note(left, Blocker::policy("grace of the rollback is not over"));
+    }
+    if agenda.is_waiting() {
+        return Ok(());
+    }
+    patient.iter().try_for_each(|retiree| kill(agenda, retiree, false))
+}
+
+/// Rolling back: the old key must be enabled, and proved after that, before anything else.
+pub(super) fn revive(agenda: &mut Agenda<'_>, old: &KeyRef) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
     let fresh = facts.remote(&old.hash).filter(|seen| facts.now.fresh(seen.at, CHECK_FRESH));
-    let Some(seen) = fresh else { return Directive::Read(old.clone()) };
-    let ours = run.retirees.iter().find(|r| r.key.id == old.id).is_some_and(|r| {
-        matches!(
-            r.phase,
-            Phase::Disabled { by_us: true, .. } | Phase::Disabling | Phase::Revived { late: true }
-        )
-    });
+    let Some(seen) = fresh else { return agenda.ask(Directive::Read(old.clone())) };
+    let phase = run.retirees.iter().find(|r| r.key.id == old.id).map(|r| &r.phase);
+    let ours = matches!(
+        phase,
+        Some(Phase::Disabled { by_us: true, .. } | Phase::Disabling | Phase::Revived { late: true, .. })
+    );
+    let lost = |reason: &str| Err(Directive::Supersede { reason: reason.to_owned() });
     match &seen.remote {
-        Remote::Gone => {
-            Directive::Supersede { reason: "the previous key is gone at the provider".to_owned() }
-        }
-        Remote::Disabled if ours => Directive::Enable(old.clone()),
-        Remote::Disabled => Directive::Supersede { reason: "a person disabled the previous key".to_owned() },
+        Remote::Gone => lost("the previous key is gone at the provider"),
+        Remote::Disabled if ours => agenda.ask(Directive::Enable(old.clone())),
+        Remote::Disabled => lost("a person disabled the previous key"),
         // Nobody moves to a key that may be disabled any moment, unless the one in use is worse.
         Remote::Enabled(_)
             if facts.disable_in_doubt && !facts.candidate.refused(run.policy.confirm_after) =>
         {
-            let blocker = "the outcome of a disable of the previous key is unknown: it may still land";
-            Directive::wait(facts.now, Span::seconds(5), blocker)
+            let text = "the outcome of a disable of the previous key is unknown: it may still land";
+            agenda.note(Span::seconds(5), Blocker::policy(text));
+            Ok(())
         }
-        Remote::Enabled(_) if facts.predecessor.valid_now(facts.now) => {
-            Directive::Apply(Event::Revived { at: facts.now })
+        Remote::Enabled(_) if matches!(phase, Some(Phase::Disabled { .. } | Phase::Disabling)) => {
+            Err(Directive::Apply(Event::Enabled { hash: old.hash.clone(), at: seen.at }))
         }
-        Remote::Enabled(_) if facts.predecessor.refused(run.policy.propagation) => {
-            Directive::Supersede { reason: "the provider no longer accepts the previous key".to_owned() }
+        Remote::Enabled(_) => {
+            let since = match phase {
+                Some(Phase::Revived { since, .. }) => *since,
+                _ => None,
+            };
+            prove_revived(agenda, old, since)
         }
-        Remote::Enabled(_) => match &facts.predecessor.tested {
-            Some((TestResult::Valid, _)) | None => Directive::Test(old.clone()),
-            Some((_, at)) if facts.now.passed(*at, Span::seconds(5)) => Directive::Test(old.clone()),
-            Some(_) => Directive::wait(facts.now, Span::seconds(5), "the previous key is not accepted yet"),
-        },
     }
 }
 
-/// While rolling back, a new key that works is disabled only after it went quiet, like any other.
-pub(super) fn still_used(run: &Run, facts: &Facts, doomed: &Retiree, since: Stamp) -> Option<Directive> {
-    let works = !facts.candidate.refused(run.policy.confirm_after);
-    if !works || !matches!(doomed.phase, Phase::Live { .. }) {
-        return None;
+/// A test that was asked before the key was enabled again proves nothing about it now (R19).
+fn prove_revived(agenda: &mut Agenda<'_>, old: &KeyRef, enabled: Option<Stamp>) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    let known = &facts.predecessor;
+    let after = |at: &Stamp| enabled.is_none_or(|since| at.follows(since));
+    match &known.tested {
+        Some((TestResult::Valid, at)) if after(at) && known.valid_now(facts.now) => {
+            Err(Directive::Apply(Event::Revived { at: facts.now }))
+        }
+        Some((TestResult::Unauthorized, at)) if after(at) && known.refused(run.policy.propagation) => {
+            let reason = "the provider no longer accepts the previous key".to_owned();
+            Err(Directive::Supersede { reason })
+        }
+        Some((result, at))
+            if after(at)
+                && !matches!(result, TestResult::Valid)
+                && !facts.now.passed(*at, Span::seconds(5)) =>
+        {
+            let text = "the previous key is not accepted yet";
+            agenda.note(Span::seconds(5), Blocker::cause(Cause::Account, text));
+            Ok(())
+        }
+        _ => agenda.ask(Directive::Test(old.clone())),
     }
-    let mut waits = match watch(run, facts, doomed) {
-        Ok(wait) => wait.into_iter().collect::<Vec<_>>(),
-        Err(look) => return Some(look),
-    };
-    if !facts.now.passed(since, run.policy.grace) {
-        waits
-            .push((facts.remaining(since, run.policy.grace), "grace of the rollback is not over".to_owned()));
-    }
-    (!waits.is_empty()).then(|| wait_for(run, facts, waits))
 }

@@ -312,7 +312,7 @@ async fn look_at_adopted(
         secret: secret.clone(),
         rotation: row.rotation.clone(),
         generation,
-        destination: row.destination.clone(),
+        destination: row.fact.destination.clone(),
     };
     let deadline = session.deadline().await?;
     if let Ok(look) = place.adapter.look(&delivery, &row.evidence, deadline).await

@@ -32,8 +32,8 @@ pub async fn run_status(engine: &Engine, id: &str) -> Result<Option<RunStatus>, 
         is_open: row.is_open,
         is_timed: is_timed(&row.run.state),
         needs_a_person: row.is_open && (parked || freeze_of(engine, &row.run.rotation).await?.is_some()),
-        wake_at: row.wake_at,
-        blockers: row.blockers,
+        wake_at: row.wake.at,
+        blockers: row.blockers.into_iter().map(|blocker| blocker.text).collect(),
     }))
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::destination::Delivery;
 use crate::domain::rotation::{Level, OnDrift, State};
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Until};
 use crate::engine::publish::{address, deliver, drift, repair};
 use crate::engine::session::{Opened, Session, keys};
 use crate::engine::testing::endpoint;
@@ -24,7 +24,7 @@ use crate::store::{Change, HoldingRow, KeyRow, Lease};
 const QUEUE: &str = "queue:drift";
 
 /// Where the store remembers when each rotation is to be looked at.
-const MARKS: &str = "drift";
+const MARKS: &str = "drift waits";
 
 /// After a look that could not be made.
 const RETRY: Span = Span::minutes(1);
@@ -33,13 +33,13 @@ const RETRY: Span = Span::minutes(1);
 const SOON: Span = Span::seconds(5);
 
 /// When each rotation is to be looked at, by name.
-type Marks = BTreeMap<String, Timestamp>;
+type Marks = BTreeMap<String, Until>;
 
 /// Looks at the destinations of every rotation whose time has come.
 pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
     // After the tests, never beside them: their look at an account passes by one that is taken.
     if endpoint::pass_is_due(engine, rhythm(engine)).await?
-        || to_look_at(engine, &marks(engine).await?).is_empty()
+        || to_look_at(engine, &marks(engine).await?).await?.is_empty()
     {
         return Ok(());
     }
@@ -52,11 +52,11 @@ async fn marks(engine: &Engine) -> Result<Marks, EngineError> {
     Ok(engine.parts.store.memory(MARKS).await?)
 }
 
-/// A mark further ahead than the rhythm is one of a clock that went back.
-fn to_look_at<'e>(engine: &'e Engine, marks: &Marks) -> Vec<&'e Rotation> {
-    let now = engine.clock().now();
-    let waits = |at: &Timestamp| (1..=rhythm(engine).0).contains(&at.since(now).0);
-    engine.rotations().filter(|rotation| !marks.get(&rotation.name).is_some_and(waits)).collect()
+async fn to_look_at<'e>(engine: &'e Engine, marks: &Marks) -> Result<Vec<&'e Rotation>, EngineError> {
+    let now = engine.store().now().await?;
+    let waits = |until: &Until| until.left(now).is_some();
+    let due = engine.rotations().filter(|rotation| !marks.get(&rotation.name).is_some_and(waits));
+    Ok(due.collect())
 }
 
 fn rhythm(engine: &Engine) -> Span {
@@ -67,7 +67,7 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
     // Again, under the lease: another replica may just have looked.
     let mut marks = marks(engine).await?;
     marks.retain(|name, _| engine.parts.rotations.contains_key(name));
-    for rotation in to_look_at(engine, &marks) {
+    for rotation in to_look_at(engine, &marks).await? {
         if stop.is_cancelled() {
             break;
         }
@@ -80,7 +80,7 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
                 rhythm(engine).min(RETRY)
             }
         };
-        marks.insert(rotation.name.clone(), engine.clock().now().plus(wait));
+        marks.insert(rotation.name.clone(), Until::after(engine.store().now().await?, wait));
         let doc = json!(marks);
         let mark = Change::Remember { subject: MARKS.to_owned(), doc };
         engine.parts.store.commit(lease, &[mark]).await?;

@@ -1,29 +1,30 @@
-//! Which runs are awake.
+//! Which runs are awake, and what becomes of those that nobody can work any more.
 
 use std::collections::BTreeSet;
 
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::alert::{Kind, NewAlert, Subject};
+use crate::domain::rotation::{Event, State, apply};
+use crate::domain::time::Until;
 use crate::engine::{Engine, EngineError};
-use crate::store::RunRow;
+use crate::store::{Change, RunRow};
 
-/// No wait of a run is set further ahead.
-const LONGEST_SLEEP: Span = Span::hours(2);
-
-/// Names of accounts with a run that is awake.
+/// Names of accounts with a run that is awake. One whose rotation and account are both gone from the configuration is
+/// parked (R14).
 pub async fn accounts_awake(engine: &Engine) -> Result<BTreeSet<String>, EngineError> {
-    let now = engine.clock().now();
     let mut accounts = BTreeSet::new();
-    for row in engine.store().open_runs().await?.iter().filter(|row| is_awake(row, now)) {
-        accounts.extend(account_of(engine, row).await?);
+    for row in &engine.store().runs_awake().await? {
+        match account_of(engine, row).await? {
+            Some(account) => drop(accounts.insert(account)),
+            None => park_orphan(engine, row).await?,
+        }
     }
     Ok(accounts)
 }
 
 /// Runs of an account that are awake, the one that woke first at the front.
 pub async fn runs_awake(engine: &Engine, account: &str) -> Result<Vec<String>, EngineError> {
-    let now = engine.clock().now();
     let mut mine = Vec::new();
-    for row in engine.store().open_runs().await?.iter().filter(|row| is_awake(row, now)) {
+    for row in &engine.store().runs_awake().await? {
         if account_of(engine, row).await?.as_deref() == Some(account) {
             mine.push(row.run.id.clone());
         }
@@ -41,8 +42,33 @@ async fn account_of(engine: &Engine, row: &RunRow) -> Result<Option<String>, Eng
     Ok(entries.into_iter().find(|entry| engine.parts.accounts.contains_key(entry)))
 }
 
-/// Awake now, or asleep until a moment that only a jumped clock could have set.
-fn is_awake(row: &RunRow, now: Timestamp) -> bool {
-    let left = row.wake_at.since(now);
-    left <= Span::ZERO || left > LONGEST_SLEEP
+/// Nobody has a provisioning key for it, so nothing outside is asked or changed: its keys stay alive, and people are
+/// told.
+async fn park_orphan(engine: &Engine, row: &RunRow) -> Result<(), EngineError> {
+    let (store, run) = (&engine.parts.store, &row.run);
+    if matches!(run.state, State::Parked { .. }) {
+        return Ok(());
+    }
+    let resource = format!("account:{}", run.account);
+    let lease = store.acquire(&resource, &engine.parts.owner, engine.parts.lease).await?;
+    let Some(lease) = lease else { return Ok(()) };
+    store.claim_run(&lease, &run.id).await?;
+    let name = &run.rotation;
+    let reason = format!("the configuration has neither rotation {name} nor its account any more");
+    let after = apply(run, &Event::Parked { reason: reason.clone() })?;
+    let detail = format!(
+        "Rotation {name} needs a person: {reason}. All its keys stay alive, and nobody watches them. Put rotation and \
+         account back into the configuration, then `rekeyd runs resume {}` or `rekeyd runs abort {}`.",
+        run.id, run.id
+    );
+    let alert = NewAlert::new(Kind::RotationParked, Subject::Rotation(name.clone()), detail);
+    let entry = engine.entry("run.parked", format!("rotation {name} run {}", run.id), reason.clone());
+    let changes = [
+        Change::Run { run: Box::new(after), wake: Until::OVER, blockers: Vec::new(), error: Some(reason) },
+        Change::Alert(alert.rotation(name.clone())),
+        Change::Audit(entry),
+    ];
+    let parked = store.commit(&lease, &changes).await;
+    store.release(&lease).await?;
+    Ok(parked?)
 }

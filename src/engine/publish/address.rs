@@ -42,8 +42,7 @@ pub(crate) fn looked(
 /// A row for a key that this address has not seen.
 pub(crate) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> HoldingRow {
     HoldingRow {
-        fact: Holding::pending(address, key),
-        destination: name.to_owned(),
+        fact: Holding::pending(address, name, key),
         rotation: rotation.to_owned(),
         seq: 0,
         evidence: Value::Null,
@@ -66,16 +65,20 @@ pub(crate) fn destination_failed(
     NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
 }
 
-/// Drift that was seen before a write: the row and the alert.
+/// Drift that was seen before a write: on the row that waits, on that of the last write, and the alert. Nothing was
+/// written: what the last write proved is what the next writer compares with, too.
 pub(crate) fn noted(
     mut row: HoldingRow,
+    mut last: HoldingRow,
     how: &str,
     rotation: &str,
     place: &ConfiguredDestination,
 ) -> Vec<Change> {
     row.fact.drift = Some(how.to_owned());
+    last.fact.drift = Some(how.to_owned());
     vec![
-        Change::Holding { row: Box::new(row), fresh_write: true },
+        Change::Holding { row: Box::new(row), fresh_write: false },
+        Change::Holding { row: Box::new(last), fresh_write: false },
         Change::Alert(drift::alert(rotation, place, how)),
     ]
 }

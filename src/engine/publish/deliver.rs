@@ -9,9 +9,9 @@ use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
 use crate::domain::rotation::{Event, KeyRef, Level, Run};
 use crate::domain::secret::Secret;
-use crate::domain::time::{Span, Timestamp, backoff};
+use crate::domain::time::{Span, Stamp, Until, backoff};
 use crate::engine::publish::{address, drift};
-use crate::engine::session::commit::Performed;
+use crate::engine::session::commit::{LONGEST_WAIT, Performed};
 use crate::engine::session::{Session, commit};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
@@ -29,9 +29,9 @@ pub(crate) async fn publish(
     let (place, row, secret) = delivery_parts(session, run, address, key).await?;
     let name = place.target.name.clone();
     let known = holding(session, address, key, &name, &run.rotation).await?;
-    if let Some(drift) = drift::drift_before(session, run, &place, key).await? {
+    if let Some((last, drift)) = drift::drift_before(session, run, &place, key).await? {
         let did = format!("{name}: not written, somebody else changed it ({drift})");
-        let change = address::noted(known, &drift, &run.rotation, &place);
+        let change = address::noted(known, last, &drift, &run.rotation, &place);
         session.commit(&change).await?;
         return Ok(Performed { run: run.clone(), did });
     }
@@ -55,7 +55,7 @@ pub(crate) async fn publish(
         generation: key.generation,
         destination: name.clone(),
     };
-    let outcome = place.adapter.publish(&delivery, deadline).await;
+    let outcome = session.holding(&place, place.adapter.publish(&delivery, deadline)).await?;
     let did = match &outcome {
         Ok(_) => format!("wrote generation {} to {name}", key.generation),
         Err(failure) => {
@@ -136,10 +136,10 @@ pub(crate) fn accepted(
     row.fact.error = None;
     row.fact.permanent = false;
     // Attempts go on counting until it is proved: what says yes and stores nothing is written ever more rarely.
-    row.fact.not_before = Timestamp(0);
+    row.fact.until = Until::OVER;
     row.evidence = evidence.clone();
     let detail = format!("generation {} ({})", key.generation.unwrap_or_default(), key.mask);
-    let subject = format!("destination {}", row.destination);
+    let subject = format!("destination {}", row.fact.destination);
     vec![
         Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
         Change::Audit(session.engine.entry("destination.written", subject, detail)),
@@ -169,7 +169,7 @@ pub(crate) fn not_taken(
         changes.push(Change::Alert(address::destination_failed(
             &row.rotation,
             run,
-            &row.destination,
+            &row.fact.destination,
             failure,
         )));
     }
@@ -230,7 +230,8 @@ pub(crate) async fn roll_out(
     let effect = effect_of(session, run, EffectKind::Deploy, name, delivery.generation).await?;
     let deadline = session.deadline_for(place).await?;
     session.commit(&[Change::Intend(effect.clone())]).await?;
-    let (status, evidence, did) = match rollout.start(delivery, &row.evidence, deadline).await {
+    let started = session.holding(place, rollout.start(delivery, &row.evidence, deadline)).await?;
+    let (status, evidence, did) = match started {
         Ok(evidence) => {
             row.evidence = evidence.clone();
             (EffectStatus::Done, evidence, format!("{name} holds the key and was asked to deploy it"))
@@ -269,7 +270,7 @@ fn not_done(session: &Session<'_>, row: &mut HoldingRow, failure: &Failure, trie
     row.fact.error = Some(address::with_hint(failure));
     row.fact.permanent = failure.is_permanent();
     let wait = failure.retry_after.unwrap_or_else(|| session.engine.backoff(row.fact.attempts));
-    row.fact.not_before = session.engine.clock().now().plus(wait);
+    row.fact.until = session.until(wait.min(LONGEST_WAIT));
 }
 
 /// One look at a destination and what it makes of the row.
@@ -282,6 +283,7 @@ pub(crate) async fn look(
     run: Option<&str>,
 ) -> Result<(HoldingRow, String, Option<NewAlert>), EngineError> {
     let deadline = session.deadline().await?;
+    let asked = session.now();
     let name = &place.target.name;
     let look = match place.adapter.look(delivery, &row.evidence, deadline).await {
         Ok(look) => look,
@@ -294,17 +296,18 @@ pub(crate) async fn look(
         }
     };
     row.evidence = look.evidence;
-    let (did, alert) = stand(session, &mut row.fact, look.standing, place, rotation);
+    let (did, alert) = stand(session, &mut row.fact, look.standing, place, rotation, asked);
     Ok((row, did, alert))
 }
 
-/// What a standing means for the level.
+/// What a standing means for the level. A proof is as old as its question (R19).
 fn stand(
     session: &Session<'_>,
     fact: &mut Holding,
     standing: Standing,
     place: &ConfiguredDestination,
     rotation: &str,
+    asked: Stamp,
 ) -> (String, Option<NewAlert>) {
     let name = &place.target.name;
     let proved = match &standing {
@@ -318,29 +321,38 @@ fn stand(
         let wait = if waiting { Span::seconds(2) } else { Span::ZERO };
         *fact = Holding {
             level,
-            checked: Some(session.now()),
+            checked: Some(asked),
             drift: None,
             error: None,
             permanent: false,
             attempts: 0,
-            not_before: session.engine.clock().now().plus(wait),
+            until: session.until(wait),
             ..fact.clone()
         };
         return (format!("{name} proved that it holds the key ({})", level.word()), None);
     }
     match standing {
         Standing::Drift(how) => {
-            fact.drift = Some(how.clone());
+            drifted(session, fact, &how);
             (format!("{name} was changed by somebody else: {how}"), Some(drift::alert(rotation, place, &how)))
         }
         Standing::Missing => {
             let how = "there is nothing at this address any more".to_owned();
-            fact.drift = Some(how.clone());
+            drifted(session, fact, &how);
             (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
         }
         Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),
         _ => not_proved(session, fact, name, rotation, "it cannot be told what it holds".to_owned()),
     }
+}
+
+/// What does not stay as it was written is written ever more rarely (R16, fault 37): somebody else, or the destination
+/// itself, changes it each time.
+fn drifted(session: &Session<'_>, fact: &mut Holding, how: &str) {
+    let again = fact.attempts;
+    fact.attempts = again.saturating_add(1);
+    let wait = if again == 0 { Span::ZERO } else { backoff(Span::seconds(1), Span::minutes(15), again - 1) };
+    (fact.drift, fact.until) = (Some(how.to_owned()), session.until(wait));
 }
 
 /// People are told when a second write was in vain: a destination that says yes and stores nothing (rotation.md,
@@ -355,7 +367,7 @@ fn not_proved(
     fact.attempts += 1;
     // A second is what vendors' times are made of; then twice as long each time, up to a minute.
     let wait = backoff(Span::seconds(1), Span::minutes(1), fact.attempts - 1);
-    fact.not_before = session.engine.clock().now().plus(wait);
+    fact.until = session.until(wait);
     if fact.attempts.is_multiple_of(LOOKS_BEFORE_REWRITE) {
         fact.level = Level::Intended;
     }

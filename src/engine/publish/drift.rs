@@ -5,14 +5,16 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
 use crate::engine::session::Session;
 use crate::engine::{ConfiguredDestination, EngineError};
+use crate::store::HoldingRow;
 
-/// Looks whether somebody else changed the destination since our last proved write to it.
+/// Looks whether somebody else changed the destination since our last proved write to it: the row of that write, and
+/// how. The drift is the address's, whichever key waits for it (R20).
 pub(crate) async fn drift_before(
     session: &mut Session<'_>,
     run: &Run,
     place: &ConfiguredDestination,
     key: &KeyRef,
-) -> Result<Option<String>, EngineError> {
+) -> Result<Option<(HoldingRow, String)>, EngineError> {
     if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
         return Ok(None);
     }
@@ -33,7 +35,7 @@ pub(crate) async fn drift_before(
     let deadline = session.deadline().await?;
     let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
     Ok(match look {
-        Ok(Look { standing: Standing::Drift(how), .. }) => Some(how),
+        Ok(Look { standing: Standing::Drift(how), .. }) => Some((last, how)),
         _ => None,
     })
 }

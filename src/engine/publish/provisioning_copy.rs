@@ -6,8 +6,9 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::KeyKind;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{Level, OnDrift};
-use crate::domain::time::Timestamp;
+use crate::domain::time::Until;
 use crate::engine::publish::address;
+use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::session::Session;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 use crate::store::{Change, CopyRow};
@@ -60,8 +61,7 @@ pub(crate) async fn publish_provisioning(session: &mut Session<'_>) -> Result<()
 
 async fn copy(session: &mut Session<'_>, place: &ConfiguredDestination) -> Result<(), EngineError> {
     let mut row = copy_row(session, place).await?;
-    let wait = row.not_before.since(session.engine.clock().now());
-    if wait.0 > 0 && wait.0 < 3_600_000 {
+    if row.until.left(session.clock()).is_some() {
         return Ok(());
     }
     if let Next::Write = look_at_copy(session, place, &mut row).await? {
@@ -83,7 +83,7 @@ async fn copy_row(session: &Session<'_>, place: &ConfiguredDestination) -> Resul
         evidence: serde_json::Value::Null,
         error: None,
         attempts: 0,
-        not_before: Timestamp(0),
+        until: Until::OVER,
     }))
 }
 
@@ -197,7 +197,7 @@ async fn copy_proved(session: &Session<'_>, row: &mut CopyRow) -> Result<(), Eng
     row.level = Level::Confirmed;
     row.error = None;
     row.attempts = 0;
-    row.not_before = Timestamp(0);
+    row.until = Until::OVER;
     let subject = Subject::Destination(row.destination.clone());
     session
         .commit(&[
@@ -221,7 +221,7 @@ async fn copy_failed(session: &Session<'_>, row: &mut CopyRow, failure: &Failure
     row.error = Some(failure.to_string());
     row.attempts += 1;
     let wait = failure.retry_after.unwrap_or_else(|| session.engine.backoff(row.attempts));
-    row.not_before = session.engine.clock().now().plus(wait);
+    row.until = session.until(wait.min(LONGEST_WAIT));
     let mut changes = vec![Change::ProvisioningCopy(Box::new(row.clone()))];
     if failure.is_permanent() || row.attempts >= 3 {
         let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();

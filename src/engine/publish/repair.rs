@@ -36,7 +36,7 @@ pub(crate) async fn publish_current(
         ])
         .await?;
     let delivery = Delivery { secret, rotation: rotation.to_owned(), generation, destination: name.clone() };
-    match place.adapter.publish(&delivery, deadline).await {
+    match session.holding(place, place.adapter.publish(&delivery, deadline)).await? {
         Ok(evidence) => session.commit(&deliver::accepted(session, &effect.id, row, key, evidence)).await?,
         Err(failure) => {
             let level = before.fact.level.min(Level::Intended);

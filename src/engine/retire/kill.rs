@@ -12,7 +12,7 @@ use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
-use crate::domain::rotation::{Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
+use crate::domain::rotation::{Directive, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::publish::{address, deliver};
 use crate::engine::session::commit::Performed;
@@ -86,12 +86,13 @@ pub(crate) async fn kill(
             Event::FoundDisabled { hash, at: session.now() },
             format!("generation {} was disabled by somebody", key.generation),
         ),
-        Killed::Refused(refusal) => return kill_refused(session, &run, key, kill, &refusal).await,
+        Killed::Refused(refusal) => {
+            return kill_refused(session, &run, key, directive(key, kill, urgent), &refusal).await;
+        }
         Killed::Later(failure) => {
             let reason = format!("generation {} could not be {}d: {failure}", key.generation, kill.word());
-            let after =
-                commit::postpone(session, &run, reason.clone(), failure.retry_after, Vec::new()).await?;
-            return Ok(Performed { run: after, did: reason });
+            let call = directive(key, kill, urgent);
+            return commit::postpone(session, &run, &call, reason, failure.retry_after, Vec::new()).await;
         }
     };
     let after = commit::record(session, &run, &event, Vec::new()).await?;
@@ -99,6 +100,14 @@ pub(crate) async fn kill(
         look_after_delete(session).await?;
     }
     Ok(Performed { run: after, did })
+}
+
+fn directive(key: &KeyRef, kill: Kill, urgent: bool) -> Directive {
+    let key = key.clone();
+    match kill {
+        Kill::Disable => Directive::Disable { key, urgent },
+        Kill::Delete => Directive::Delete { key, urgent },
+    }
 }
 
 /// "After a delete: list again. Zero usable left: page the admins at once."
@@ -113,11 +122,12 @@ async fn kill_refused(
     session: &mut Session<'_>,
     run: &Run,
     key: &KeyRef,
-    kill: Kill,
+    call: Directive,
     refusal: &Refusal,
 ) -> Result<Performed, EngineError> {
-    let reason = format!("generation {} is not {}d yet: {refusal}", key.generation, kill.word());
-    let left = Event::LeftForNow { at: session.now() };
+    let what = if matches!(call, Directive::Delete { .. }) { "deleted" } else { "disabled" };
+    let reason = format!("generation {} is not {what} yet: {refusal}", key.generation);
+    let left = Event::LeftForNow { until: session.until(run.pause_between_keys()) };
     if matches!(refusal, Refusal::LastRegularKey { .. }) && apply(run, &left).is_ok() {
         // Like a stray that is the only usable key: the run goes on without waiting for it.
         return Ok(Performed { run: commit::record(session, run, &left, Vec::new()).await?, did: reason });
@@ -126,8 +136,7 @@ async fn kill_refused(
         Refusal::Breaker { .. } => breaker_waits(session, refusal).await?,
         _ => refusal_alert(session, refusal).into_iter().map(Change::Alert).collect(),
     };
-    let after = commit::postpone(session, run, reason.clone(), Some(Span::seconds(1)), changes).await?;
-    Ok(Performed { run: after, did: reason })
+    commit::postpone(session, run, &call, reason, Some(Span::seconds(1)), changes).await
 }
 
 /// R12: what the breaker holds back waits in silence for an hour; then people are told.
@@ -219,7 +228,8 @@ async fn already(
     let evidence =
         json!({ "settled_by": "looking", "seen": if remote == Remote::Gone { "gone" } else { "disabled" } });
     session.commit(&[Change::Settle { id: effect.id.clone(), status: EffectStatus::Done, evidence }]).await?;
-    session.remember(target.hash, remote.clone());
+    let listed = session.listing.as_ref().map_or_else(|| session.now(), |listing| listing.at);
+    session.remember(target.hash, remote.clone(), listed);
     Ok(Some(if ours { Killed::Done } else { Killed::Already(remote) }))
 }
 
@@ -414,9 +424,9 @@ pub(crate) async fn enable(
             status: EffectStatus::Done,
             evidence: json!({ "read_back": "enabled" }),
         });
-        session.commit(&changes).await?;
+        let event = Event::Enabled { hash: key.hash.clone(), at: session.now() };
         return Ok(Performed {
-            run: run.clone(),
+            run: commit::record(session, run, &event, changes).await?,
             did: format!("enabled generation {} again", key.generation),
         });
     }
@@ -429,8 +439,8 @@ pub(crate) async fn enable(
         evidence: json!({ "status": failure.status, "answer": failure.message }),
     };
     let reason = format!("generation {} could not be enabled: {failure}", key.generation);
-    let after = commit::postpone(session, run, reason.clone(), failure.retry_after, vec![settle]).await?;
-    Ok(Performed { run: after, did: reason })
+    let call = Directive::Enable(key.clone());
+    commit::postpone(session, run, &call, reason, failure.retry_after, vec![settle]).await
 }
 
 /// Where the store remembers since when the breaker holds kills of an account back.
@@ -451,7 +461,7 @@ fn holders(rows: &KillRows) -> Vec<Holder> {
         Some(Proof { hash: hash.clone(), checked, valid })
     };
     let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {
-        destination: row.destination.clone(),
+        destination: row.fact.destination.clone(),
         released: row.released,
         now_holds: newest.as_ref().and_then(proof),
     };

@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeyKind, KeySpec};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::rotation::{Event, Issuing, KeyRef, Run, State};
+use crate::domain::rotation::{Directive, Event, Issuing, KeyRef, Run, State};
 use crate::domain::secret::Secret;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Until};
 use crate::engine::EngineError;
 use crate::engine::publish::address;
 use crate::engine::retire::sweep;
@@ -42,8 +42,7 @@ async fn delayed(session: &Session<'_>, run: &Run, reason: String) -> Result<Per
     );
     let alert = NewAlert::new(Kind::RotationFailed, Subject::Rotation(run.rotation.clone()), detail)
         .rotation(run.rotation.clone());
-    let after = commit::postpone(session, run, reason.clone(), None, vec![Change::Alert(alert)]).await?;
-    Ok(Performed { run: after, did: format!("preflight failed: {reason}") })
+    commit::postpone(session, run, &Directive::Preflight, reason, None, vec![Change::Alert(alert)]).await
 }
 
 async fn trouble_ahead(session: &mut Session<'_>, run: &Run) -> Result<Option<String>, EngineError> {
@@ -161,21 +160,19 @@ async fn create_failed(
         evidence: json!({ "status": failure.status, "answer": failure.message }),
     };
     let reason = failure.to_string();
-    let not_before =
-        session.engine.clock().now().plus(
-            failure.retry_after.unwrap_or_else(|| session.engine.backoff(run.creates)).max(AFTER_REFUSAL),
-        );
+    let wait = failure.retry_after.unwrap_or_else(|| session.engine.backoff(run.creates));
+    let until = session.until(wait.clamp(AFTER_REFUSAL, commit::LONGEST_WAIT));
     let (event, status) = match failure.kind {
         FailureKind::Unauthorized | FailureKind::Forbidden => (
-            Event::CreateRefused { reason: reason.clone(), doubtful: true, permanent: false, not_before },
+            Event::CreateRefused { reason: reason.clone(), doubtful: true, permanent: false, until },
             EffectStatus::Failed,
         ),
         FailureKind::Refused | FailureKind::NotFound => (
-            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: true, not_before },
+            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: true, until },
             EffectStatus::Failed,
         ),
         FailureKind::RateLimited | FailureKind::NotSent => (
-            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: false, not_before },
+            Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: false, until },
             EffectStatus::Failed,
         ),
         FailureKind::Unclear => (Event::CreateUnclear { reason: reason.clone() }, EffectStatus::Unknown),
@@ -188,27 +185,26 @@ async fn create_failed(
 pub(crate) async fn look_for_strays(session: &mut Session<'_>, run: &Run) -> Result<Performed, EngineError> {
     if let Err(failure) = sweep::reconcile(session, run.trigger.is_emergency()).await? {
         let reason = format!("the account could not be listed: {failure}");
-        let after = commit::postpone(session, run, reason.clone(), failure.retry_after, Vec::new()).await?;
-        return Ok(Performed { run: after, did: reason });
+        let call = Directive::Reconcile;
+        return commit::postpone(session, run, &call, reason, failure.retry_after, Vec::new()).await;
     }
     let left = session.listing.as_ref().map_or(0, |listing| listing.strays_left);
     if left > 0 {
         let reason = format!("{left} stray key(s) could not be removed yet");
         session.listing = None;
-        let after = commit::postpone(session, run, reason.clone(), None, Vec::new()).await?;
-        return Ok(Performed { run: after, did: reason });
+        return commit::postpone(session, run, &Directive::Reconcile, reason, None, Vec::new()).await;
     }
-    let (extra, not_before) = settled_creates(session, run).await?;
-    let event = Event::Listed { at: session.now(), not_before };
+    let (extra, until) = settled_creates(session, run).await?;
+    let event = Event::Listed { at: session.now(), until };
     let after = commit::record(session, run, &event, extra).await?;
     Ok(Performed { run: after, did: "listed the account".to_owned() })
 }
 
 /// After the second look the create in doubt is settled: found and removed, or not there.
-async fn settled_creates(session: &Session<'_>, run: &Run) -> Result<(Vec<Change>, Timestamp), EngineError> {
-    let State::Issuing { issuing } = &run.state else { return Ok((Vec::new(), Timestamp(0))) };
+async fn settled_creates(session: &Session<'_>, run: &Run) -> Result<(Vec<Change>, Until), EngineError> {
+    let State::Issuing { issuing } = &run.state else { return Ok((Vec::new(), Until::OVER)) };
     match issuing {
-        Issuing::Ready { not_before } => Ok((Vec::new(), *not_before)),
+        Issuing::Ready { until } => Ok((Vec::new(), *until)),
         Issuing::Recover { looked: Some(_), .. } => {
             let effects = session.engine.parts.store.effects(&run.id).await?;
             let open = effects.into_iter().filter(|effect| {
@@ -221,9 +217,9 @@ async fn settled_creates(session: &Session<'_>, run: &Run) -> Result<(Vec<Change
                 evidence: json!({ "settled_by": "two listings", "usable": false }),
             };
             let wait = session.engine.backoff(run.creates);
-            Ok((open.map(settle).collect(), session.engine.clock().now().plus(wait)))
+            Ok((open.map(settle).collect(), session.until(wait)))
         }
-        _ => Ok((Vec::new(), Timestamp(0))),
+        _ => Ok((Vec::new(), Until::OVER)),
     }
 }
 
@@ -236,7 +232,7 @@ pub(crate) async fn check_provisioning(
     let event = match session.noting(called) {
         Ok(key) if key.kind == KeyKind::Provisioning => {
             let wait = session.engine.backoff(run.creates).max(AFTER_REFUSAL);
-            Event::ProvisioningWorks { not_before: session.engine.clock().now().plus(wait) }
+            Event::ProvisioningWorks { until: session.until(wait) }
         }
         Ok(_) => Event::Parked { reason: "the provisioning key is a regular key now".to_owned() },
         Err(failure) if failure.kind == FailureKind::Unauthorized => {
@@ -248,9 +244,8 @@ pub(crate) async fn check_provisioning(
         }
         Err(failure) => {
             let reason = format!("the provisioning key could not be checked: {failure}");
-            let after =
-                commit::postpone(session, run, reason.clone(), failure.retry_after, Vec::new()).await?;
-            return Ok(Performed { run: after, did: reason });
+            let call = Directive::CheckProvisioning;
+            return commit::postpone(session, run, &call, reason, failure.retry_after, Vec::new()).await;
         }
     };
     let after = commit::record(session, run, &event, Vec::new()).await?;

@@ -15,6 +15,16 @@ pub(crate) async fn perform(
     run: &Run,
     directive: Directive,
 ) -> Result<Performed, EngineError> {
+    let call = directive.call();
+    let done = act(session, run, directive).await?;
+    // What did not work this time waits longer than before.
+    if done.run.attempts(&call) > run.attempts(&call) {
+        return Ok(done);
+    }
+    Ok(Performed { run: commit::forget_wait(session, &done.run, &call).await?, ..done })
+}
+
+async fn act(session: &mut Session<'_>, run: &Run, directive: Directive) -> Result<Performed, EngineError> {
     match directive {
         Directive::Apply(event) => {
             let did = describe(&event);
@@ -43,9 +53,8 @@ async fn read(session: &mut Session<'_>, run: &Run, key: &KeyRef) -> Result<Perf
         Ok(_) => Ok(Performed { run: run.clone(), did: format!("looked at generation {}", key.generation) }),
         Err(failure) => {
             let reason = format!("generation {} could not be read: {failure}", key.generation);
-            let after =
-                commit::postpone(session, run, reason.clone(), failure.retry_after, Vec::new()).await?;
-            Ok(Performed { run: after, did: reason })
+            let call = Directive::Read(key.clone());
+            commit::postpone(session, run, &call, reason, failure.retry_after, Vec::new()).await
         }
     }
 }

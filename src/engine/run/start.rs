@@ -2,7 +2,7 @@
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger, apply};
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Timestamp, Until};
 use crate::engine::session::{Session, commit, consequences, keys};
 use crate::engine::{EngineError, Rotation};
 use crate::store::{Change, KeyRow, NewRun, Role, RotationRow, RunRow, new_id};
@@ -82,11 +82,10 @@ pub async fn start_emergency(
     let rotation = session.rotation_of_this_account(name)?.clone();
     let row = session.rotation_row(name).await?;
     session.not_frozen().await?;
-    let now = session.engine.clock().now();
     if trigger == Trigger::Heal {
         // After a thaw nobody but a person knows which key production uses.
         keys::wants_adopt(&row)?;
-        cooled_down(&row, rotation.heal, rotation.heal_cooldown, now)?;
+        cooled_down(&row, rotation.heal, rotation.heal_cooldown, session.clock())?;
     }
     let generations = session.engine.parts.store.generations(name).await?;
     let open = session.engine.parts.store.open_run(name).await?;
@@ -102,7 +101,7 @@ pub async fn start_emergency(
     )));
     changes.push(emergency_alert(&run, target, reason));
     if trigger == Trigger::Heal {
-        changes.push(Change::Healed { rotation: name.to_owned(), at: now });
+        changes.push(Change::Healed { rotation: name.to_owned(), at: session.until(Span::ZERO).set_at });
     }
     session.commit(&changes).await?;
     Ok(run)
@@ -180,7 +179,7 @@ fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
     run.id = id;
     run.trigger = trigger;
     run.state = open.state.underlying().clone();
-    run.patience = crate::domain::rotation::Patience::NONE;
+    run.waits.clear();
     if !run.retirees.iter().any(|retiree| retiree.key.id == target.id) {
         run.retirees.extend(key_ref(target).map(|key| Retiree::new(key, true, Span::ZERO)));
     }
@@ -232,8 +231,8 @@ fn cooled_down(row: &RotationRow, heal: bool, cooldown: Span, now: Timestamp) ->
             "on_invalid = \"alert\": a person must start the next run".to_owned(),
         ));
     }
-    let recent = row.healed_at.is_some_and(|at| now.since(at).0.abs() < cooldown.0);
-    if recent {
+    let recent = row.healed_at.and_then(|at| Until::after(at, cooldown).left(now));
+    if recent.is_some() {
         return Err(EngineError::Refused("it was healed already within heal_cooldown".to_owned()));
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! One directive at a time: load → facts → [`next`] → perform → commit.
 
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
-use crate::domain::rotation::{Directive, KeyRef, Run, Target, next};
-use crate::domain::time::Timestamp;
+use crate::domain::rotation::{Blocker, Directive, KeyRef, Run, Target, next};
+use crate::domain::time::{Span, Timestamp};
 use crate::engine::run::perform;
+use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit};
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, EffectKind, HoldingRow, RunRow};
@@ -47,31 +48,49 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         Directive::Finished => {
             Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
         }
-        Directive::Wait { until, blockers } => wait(session, &row, until, blockers).await,
+        Directive::Wait { span, blockers } => wait(session, &row, span, blockers).await,
         acting => {
-            let done = perform::perform(session, &row.run, acting).await?;
+            let done = performed(session, &row.run, acting).await?;
             let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
             Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
         }
     }
 }
 
+/// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).
+async fn performed(
+    session: &mut Session<'_>,
+    run: &Run,
+    acting: Directive,
+) -> Result<Performed, EngineError> {
+    let call = acting.clone();
+    match perform::perform(session, run, acting).await {
+        Err(error @ EngineError::Store(_)) => Err(error),
+        Err(error) => {
+            tracing::warn!(run = %run.id, call = call.call(), %error, "step");
+            let run = session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
+            commit::postpone(session, &run, &call, error.to_string(), None, Vec::new()).await
+        }
+        done => done,
+    }
+}
+
 async fn wait(
     session: &Session<'_>,
     row: &RunRow,
-    until: Timestamp,
-    blockers: Vec<String>,
+    span: Span,
+    blockers: Vec<Blocker>,
 ) -> Result<Report, EngineError> {
-    if row.wake_at != until || row.blockers != blockers {
-        let change = Change::Run {
-            run: Box::new(row.run.clone()),
-            wake_at: until,
-            blockers: blockers.clone(),
-            error: row.error.clone(),
-        };
-        session.commit(&[change]).await?;
-    }
-    Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, blockers) })
+    let texts = blockers.iter().map(|blocker| blocker.text.clone()).collect();
+    let until = session.engine.clock().now().plus(span);
+    let change = Change::Run {
+        run: Box::new(row.run.clone()),
+        wake: session.until(span),
+        blockers,
+        error: row.error.clone(),
+    };
+    session.commit(&[change]).await?;
+    Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, texts) })
 }
 
 /// Everything that the decision may look at, as this session knows it.
@@ -82,6 +101,7 @@ async fn facts(session: &Session<'_>, run: &Run) -> Result<Facts, EngineError> {
     let holdings = store.holdings(&run.rotation).await?;
     Ok(Facts {
         now: session.now(),
+        clock: session.clock(),
         frozen: store.freeze_of(&session.identity).await?.is_some(),
         paused: rotation.is_some_and(|rotation| rotation.paused),
         detached: session.another_account(&run.account).or_else(|| detached(session.engine, run)),

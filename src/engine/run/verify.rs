@@ -1,7 +1,7 @@
 //! Tests of our own keys, with the bytes read back from the store: accepted, of the right kind, as asked for.
 
 use crate::domain::rotation::facts::TestResult;
-use crate::domain::rotation::{Event, KeyRef, Run, State};
+use crate::domain::rotation::{Directive, Event, KeyRef, Run, State};
 use crate::engine::EngineError;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit, test_key};
@@ -27,13 +27,18 @@ pub(crate) async fn test(
     let nothing_follows = match &result {
         TestResult::Inconclusive { reason } => Some(reason),
         // Only verifying knows what to do with it; elsewhere the same test would be asked for again at once.
-        TestResult::Unlike { reason } if !verifying => Some(reason),
+        TestResult::WrongKind { reason }
+        | TestResult::Unlike { reason }
+        | TestResult::ProbeRefused { reason }
+            if !verifying =>
+        {
+            Some(reason)
+        }
         _ => None,
     };
     if let Some(reason) = nothing_follows {
         let reason = format!("generation {} could not be tested: {reason}", key.generation);
-        let after = commit::postpone(session, run, reason.clone(), None, Vec::new()).await?;
-        return Ok(Performed { run: after, did: reason });
+        return commit::postpone(session, run, &Directive::Test(key.clone()), reason, None, Vec::new()).await;
     }
     Ok(Performed {
         run: run.clone(),
@@ -45,6 +50,9 @@ fn said(result: &TestResult) -> String {
     match result {
         TestResult::Valid => "valid".to_owned(),
         TestResult::Unauthorized => "the provider answered 401".to_owned(),
-        TestResult::Unlike { reason } | TestResult::Inconclusive { reason } => reason.clone(),
+        TestResult::WrongKind { reason }
+        | TestResult::Unlike { reason }
+        | TestResult::ProbeRefused { reason }
+        | TestResult::Inconclusive { reason } => reason.clone(),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::domain::rotation::{ASKED, Directive, Event, Run, State, Trigger, apply};
 use crate::domain::schedule::Schedule;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Until};
 use crate::engine::session::{Session, consequences};
 use crate::engine::{EngineError, Rotation};
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus};
@@ -14,6 +14,9 @@ pub(crate) struct Performed {
     pub(crate) run: Run,
     pub(crate) did: String,
 }
+
+/// A vendor may ask for no more (R18).
+pub(crate) const LONGEST_WAIT: Span = Span::hours(25);
 
 /// Failures in a row that lengthen the wait before the next try.
 const COUNTED_FAILURES: i64 = 10;
@@ -101,22 +104,33 @@ pub(crate) async fn closing(session: &Session<'_>, run: &str) -> Result<Vec<Chan
     Ok(open.map(settle).collect())
 }
 
-/// "Not now": the run waits with backoff and says why.
+/// "Not now": this call is tried again with backoff, and the run says why.
 pub(crate) async fn postpone(
     session: &Session<'_>,
     run: &Run,
+    call: &Directive,
     reason: String,
     at_least: Option<Span>,
     extra: Vec<Change>,
-) -> Result<Run, EngineError> {
-    let wait = session.engine.backoff(run.patience.attempts).max(at_least.unwrap_or(Span::ZERO));
-    let not_before = session.engine.clock().now().plus(wait);
-    record(session, run, &Event::Postponed { reason, not_before }, extra).await
+) -> Result<Performed, EngineError> {
+    let call = call.call();
+    let wait = session.engine.backoff(run.attempts(&call)).max(at_least.unwrap_or(Span::ZERO));
+    let event = Event::Postponed { call, reason: reason.clone(), until: session.until(wait.min(LONGEST_WAIT)) };
+    Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
+}
+
+/// A call worked: the next failure of it is a first one again.
+pub(crate) async fn forget_wait(session: &Session<'_>, run: &Run, call: &str) -> Result<Run, EngineError> {
+    let mut after = run.clone();
+    if !run.state.is_terminal() && after.waits.remove(call).is_some() {
+        session.commit(&[run_change(&after, None)]).await?;
+    }
+    Ok(after)
 }
 
 /// The run as it is now, awake.
 pub(crate) fn run_change(run: &Run, error: Option<String>) -> Change {
-    Change::Run { run: Box::new(run.clone()), wake_at: Timestamp(0), blockers: Vec::new(), error }
+    Change::Run { run: Box::new(run.clone()), wake: Until::OVER, blockers: Vec::new(), error }
 }
 
 fn event_name(event: &Event) -> String {

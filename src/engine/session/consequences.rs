@@ -17,6 +17,7 @@ pub(crate) fn consequences(session: &Session<'_>, before: &Run, event: &Event, a
         let subject = Subject::Account(session.account.name.clone());
         changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
     }
+    changes.extend(noted(session, before, event));
     if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
         let detail = after.state.reason().unwrap_or_default().to_owned();
         let subject = format!("rotation {} run {}", after.rotation, after.id);
@@ -29,6 +30,22 @@ pub(crate) fn consequences(session: &Session<'_>, before: &Run, event: &Event, a
     changes
 }
 
+/// I12: whatever becomes of a key is in the trail.
+fn noted(session: &Session<'_>, run: &Run, event: &Event) -> Option<Change> {
+    let (hash, action) = match event {
+        Event::Disabled { hash, .. } => (hash, "key.disabled"),
+        Event::Deleted { hash } => (hash, "key.deleted"),
+        Event::Enabled { hash, .. } => (hash, "key.enabled"),
+        Event::FoundGone { hash } => (hash, "key.found_gone"),
+        Event::FoundDisabled { hash, .. } => (hash, "key.found_disabled"),
+        Event::FoundEnabled { hash, .. } => (hash, "key.found_enabled"),
+        _ => return None,
+    };
+    let generation = retiree(run, hash).map_or(0, |key| key.generation);
+    let subject = format!("rotation {} generation {generation}", run.rotation);
+    Some(Change::Audit(session.engine.entry(action, subject, format!("run {}", run.id))))
+}
+
 fn retiree<'r>(run: &'r Run, hash: &str) -> Option<&'r KeyRef> {
     run.retirees.iter().map(|r: &Retiree| &r.key).find(|key| key.hash == hash)
 }
@@ -39,13 +56,21 @@ fn roles(run: &Run, event: &Event) -> Vec<Change> {
         key.iter().map(|key| Change::Promote { rotation: run.rotation.clone(), id: key.id.clone() }).collect()
     };
     match event {
-        Event::Verified { .. } => promote(&run.candidate),
+        // "Current" moves with the first publish intent, not before.
+        Event::PublishIntended | Event::PublishedEverywhere { .. } if !run.published && !is_going_back(run) => {
+            promote(&run.candidate)
+        }
+        Event::AbortAsked { .. } if run.published => promote(&run.predecessor),
         Event::Revived { .. } => promote(&run.predecessor),
         Event::Deleted { hash } | Event::FoundGone { hash } => {
             retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }).into_iter().collect()
         }
         _ => Vec::new(),
     }
+}
+
+fn is_going_back(run: &Run) -> bool {
+    matches!(run.state, State::RollingBack { .. })
 }
 
 /// What a person's request came to.
@@ -87,6 +112,10 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
                 "The new key of rotation {} was not published: {reason}. The old key was never touched.",
                 run.rotation
             ),
+        )],
+        Event::LimitsWaived { reason } | Event::ProbeWaived { reason } => vec![open(
+            Kind::RotationFailed,
+            format!("The emergency of rotation {} goes on all the same: {reason}.", run.rotation),
         )],
         Event::CandidateFailed { reason } => vec![open(
             Kind::RotationFailed,

@@ -14,7 +14,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
@@ -37,7 +37,7 @@ pub struct Session<'e> {
     /// R8.
     pub(crate) identity: String,
     pub(crate) lease: Lease,
-    granted_at: Span,
+    granted: Granted,
     theirs: Option<(Timestamp, Span)>,
     /// The last listing of the account.
     pub(crate) listing: Option<Listing>,
@@ -45,6 +45,20 @@ pub struct Session<'e> {
     pub(crate) remote: Vec<RemoteFacts>,
     /// Runs that this session has claimed.
     pub(crate) claimed: Vec<String>,
+}
+
+/// When the lease was granted: on the database's clock, and between which two moments of the monotonic one.
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    at: Timestamp,
+    asked: Span,
+    answered: Span,
+}
+
+impl Granted {
+    fn new(lease: &Lease, asked: Span, answered: Span) -> Self {
+        Self { at: lease.expires_at.plus(Span(-lease.granted.0)), asked, answered }
+    }
 }
 
 /// A complete listing of the account.
@@ -99,8 +113,8 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
         engine,
         account,
         identity,
+        granted: Granted::new(&lease, asked_at, engine.clock().monotonic()),
         lease,
-        granted_at: asked_at,
         theirs: None,
         listing: None,
         remote: Vec::new(),
@@ -118,6 +132,18 @@ impl Session<'_> {
         let monotonic = self.engine.clock().monotonic();
         let theirs = self.theirs.map(|(date, noted)| date.plus(Span(monotonic.0 - noted.0)));
         Stamp { ours: self.engine.clock().now(), theirs }
+    }
+
+    /// The present moment on the database's clock (R18), or a little later: never before it, so that no wait looks as if
+    /// it had been set in the future.
+    pub(crate) fn clock(&self) -> Timestamp {
+        self.granted.at.plus(Span(self.engine.clock().monotonic().0 - self.granted.asked.0))
+    }
+
+    /// A wait from now on, see [`Session::clock`].
+    pub(crate) fn until(&self, span: Span) -> Until {
+        let passed = Span(self.engine.clock().monotonic().0 - self.granted.answered.0);
+        Until::after(self.granted.at.plus(passed), span)
     }
 
     /// Why nothing may be destroyed by what the clocks say (R11).
@@ -171,21 +197,52 @@ impl Session<'_> {
     pub(crate) async fn deadline(&mut self) -> Result<Deadline, EngineError> {
         let needed = Span(self.engine.parts.call_timeout.0 + MARGIN.0);
         if self.lease_left().0 < needed.0.max(self.engine.parts.lease.0 / 2) {
-            let asked_at = self.engine.clock().monotonic();
-            self.lease = self.engine.parts.store.renew(&self.lease, self.engine.parts.lease).await?;
-            self.granted_at = asked_at;
+            self.renew().await?;
         }
         let safe = Span(self.lease_left().0 - MARGIN.0);
         Ok(Deadline::after(self.engine.parts.call_timeout.min(safe).to_std()))
     }
 
-    /// The deadline of a call that may take longer than an ordinary one: the lease is taken for as long.
-    pub(crate) async fn long_deadline(&mut self, patience: Span) -> Result<Deadline, EngineError> {
-        let span = Span(patience.0 + MARGIN.0 + 1000).max(self.engine.parts.lease);
-        let asked_at = self.engine.clock().monotonic();
-        self.lease = self.engine.parts.store.renew(&self.lease, span).await?;
-        self.granted_at = asked_at;
+    async fn renew(&mut self) -> Result<(), EngineError> {
+        let asked = self.engine.clock().monotonic();
+        self.lease = self.engine.parts.store.renew(&self.lease, self.engine.parts.lease).await?;
+        self.granted = Granted::new(&self.lease, asked, self.engine.clock().monotonic());
+        Ok(())
+    }
+
+    /// The deadline of a call to a destination, which may need longer than an ordinary one.
+    pub(crate) async fn deadline_for(
+        &mut self,
+        place: &ConfiguredDestination,
+    ) -> Result<Deadline, EngineError> {
+        let Some(patience) = place.adapter.patience() else { return self.deadline().await };
+        self.renew().await?;
         Ok(Deadline::after(patience.to_std()))
+    }
+
+    /// Waits for that call. A long one is broken off when the lease, which is renewed meanwhile, is lost (R4).
+    pub(crate) async fn holding<T>(
+        &mut self,
+        place: &ConfiguredDestination,
+        call: impl Future<Output = T>,
+    ) -> Result<T, EngineError> {
+        if place.adapter.patience().is_none() {
+            return Ok(call.await);
+        }
+        tokio::select! {
+            answer = call => Ok(answer),
+            lost = self.keep() => Err(lost),
+        }
+    }
+
+    /// Renews the lease until it is lost.
+    async fn keep(&mut self) -> EngineError {
+        loop {
+            self.engine.clock().sleep(Span(self.engine.parts.lease.0 / 3)).await;
+            if let Err(error) = self.renew().await {
+                return error;
+            }
+        }
     }
 
     /// Who the account is (R8).
@@ -194,7 +251,7 @@ impl Session<'_> {
     }
 
     fn lease_left(&self) -> Span {
-        Span(self.granted_at.0 + self.lease.granted.0 - self.engine.clock().monotonic().0)
+        Span(self.granted.asked.0 + self.lease.granted.0 - self.engine.clock().monotonic().0)
     }
 
     /// Commits under the lease.
@@ -248,17 +305,6 @@ impl Session<'_> {
         alert.account = Some(self.account.name.clone());
         alert
     }
-
-    /// The deadline of one publish: a destination may need longer than an ordinary call.
-    pub(crate) async fn deadline_for(
-        &mut self,
-        place: &ConfiguredDestination,
-    ) -> Result<Deadline, EngineError> {
-        match place.adapter.patience() {
-            None => self.deadline().await,
-            Some(patience) => self.long_deadline(patience).await,
-        }
-    }
 }
 
 /// A session, waiting up to `patience` for another process to let go of the account.
@@ -283,6 +329,7 @@ impl Session<'_> {
     /// `GET /keys/{hash}`, remembered for this session.
     pub(crate) async fn read_remote(&mut self, hash: &str) -> Result<Result<Remote, Failure>, EngineError> {
         let deadline = self.deadline().await?;
+        let asked = self.now();
         let called = self.account.issuer.read(hash, deadline).await;
         let remote = match self.noting(called) {
             Ok(None) => Remote::Gone,
@@ -294,13 +341,13 @@ impl Session<'_> {
             }),
             Err(failure) => return Ok(Err(failure)),
         };
-        self.remember(hash, remote.clone());
+        self.remember(hash, remote.clone(), asked);
         Ok(Ok(remote))
     }
 
-    pub(crate) fn remember(&mut self, hash: &str, remote: Remote) {
+    /// What the provider shows of a key, as asked at this moment (R19).
+    pub(crate) fn remember(&mut self, hash: &str, remote: Remote, at: Stamp) {
         self.remote.retain(|known| known.hash != hash);
-        let at = self.now();
         self.remote.push(RemoteFacts { hash: hash.to_owned(), remote, at });
     }
 

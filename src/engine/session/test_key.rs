@@ -19,6 +19,7 @@ pub(crate) async fn test_key(
     asked: Option<&KeySpec>,
     chat: Option<&str>,
 ) -> Result<TestResult, EngineError> {
+    let asked_at = session.now();
     let look = match session.engine.open(row)? {
         None => {
             let seen = Observation::new(Judgement::UNEXPECTED, "nobody has its secret");
@@ -27,7 +28,8 @@ pub(crate) async fn test_key(
         Some(secret) => probe(session, row, &secret, asked, chat).await?,
     };
     let result = look.result.clone().unwrap_or_else(|| record::meaning(&look.seen));
-    let (engine, now) = (session.engine, session.now());
+    // A proof is as old as its question (R19).
+    let (engine, now) = (session.engine, asked_at);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().map(|row| record::fold(engine, row, &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
@@ -55,7 +57,7 @@ async fn probe(
     if let (true, None, Some(model)) = (valid, &look.result, chat) {
         let deadline = session.deadline().await?;
         let called = session.account.issuer.chat(secret, model, deadline).await;
-        look.result = session.noting(called).err().map(|failure| failed_probe(&failure));
+        look.result = session.noting(called).err().map(|failure| refused_probe(&failure));
     }
     Ok(look)
 }
@@ -69,7 +71,7 @@ async fn compare(
     let deadline = session.deadline().await?;
     let called = session.account.issuer.whoami(secret, deadline).await;
     Ok(match session.noting(called) {
-        Ok(key) => unlike(&key, secret, asked).map(|reason| TestResult::Unlike { reason }),
+        Ok(key) => unlike(&key, secret, asked),
         Err(failure) => Some(failed_probe(&failure)),
     })
 }
@@ -81,20 +83,33 @@ fn failed_probe(failure: &Failure) -> TestResult {
     }
 }
 
-/// Why a working key is not what it should be: wrong kind, wrong label, other limits than asked for.
-fn unlike(key: &CurrentKey, secret: &Secret, asked: &KeySpec) -> Option<String> {
+/// The billed completion: refused in the provider's own form it will be refused again, however often it is asked for.
+fn refused_probe(failure: &Failure) -> TestResult {
+    match failure.kind {
+        FailureKind::Refused | FailureKind::NotFound | FailureKind::Forbidden => {
+            TestResult::ProbeRefused { reason: format!("the billed probe is refused: {}", failure.message) }
+        }
+        _ => failed_probe(failure),
+    }
+}
+
+/// What is wrong with a working key: its kind, its label, other limits than asked for.
+fn unlike(key: &CurrentKey, secret: &Secret, asked: &KeySpec) -> Option<TestResult> {
+    let wrong = |reason: &str| Some(TestResult::WrongKind { reason: reason.to_owned() });
+    let other = |reason: &str| Some(TestResult::Unlike { reason: reason.to_owned() });
     if key.kind == KeyKind::Provisioning {
-        return Some(
-            "it is a provisioning key: it cannot call models and must never reach production".to_owned(),
-        );
+        return wrong("it is a provisioning key: it cannot call models and must never reach production");
     }
     if !label_fits(&key.label, secret) {
-        return Some("the provider shows another key's label for it".to_owned());
+        return wrong("the provider shows another key's label for it");
     }
     if key.limit != asked.limit {
-        return Some("its spending limit is not the one that was asked for".to_owned());
+        return other("its spending limit is not the one that was asked for");
     }
-    (key.limit_reset != asked.limit_reset).then(|| "its limit resets otherwise than was asked for".to_owned())
+    if key.limit_reset != asked.limit_reset {
+        return other("its limit resets otherwise than was asked for");
+    }
+    None
 }
 
 /// The provider's label of a key: first 12 and last 3 characters (wire-facts.md).

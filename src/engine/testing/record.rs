@@ -33,7 +33,7 @@ pub(crate) fn meaning(seen: &Observation) -> TestResult {
     match (seen.outcome(), seen.reason()) {
         (Outcome::Valid, _) => TestResult::Valid,
         (Outcome::Invalid, _) => TestResult::Unauthorized,
-        (Outcome::Restricted, Some(Reason::WrongKind)) => TestResult::Unlike {
+        (Outcome::Restricted, Some(Reason::WrongKind)) => TestResult::WrongKind {
             reason: "it is a provisioning key: it cannot call models and must never reach production"
                 .to_owned(),
         },

@@ -3,7 +3,7 @@
 
 use rekeyd::domain::rotation::facts::{Holding, Request};
 use rekeyd::domain::rotation::{Event, Level};
-use rekeyd::domain::time::Timestamp;
+use rekeyd::domain::time::Until;
 
 use super::Story;
 use super::shell::call_out;
@@ -43,7 +43,7 @@ impl Story {
             // A refusal proves that nothing was written.
             let at = row_at(w, place, key);
             let row = &mut w.store.holdings[at].0;
-            (row.level, row.error, row.not_before) = (refused, Some("down".into()), SOON);
+            (row.level, row.error, row.until) = (refused, Some("down".into()), SOON);
             return;
         }
         call_out(w, p, Call::Publish { place, key }, false);
@@ -58,10 +58,10 @@ impl Story {
         let truth = w.places[place].clone();
         let row = &mut w.store.holdings[at].0;
         match (truth.down, truth.holds == key) {
-            (true, _) => (row.error, row.not_before) = (Some("down".into()), SOON),
+            (true, _) => (row.error, row.until) = (Some("down".into()), SOON),
             (_, true) => {
                 (row.level, row.checked) = (Level::Confirmed, Some(NOW));
-                (row.drift, row.error, row.not_before) = (None, None, Timestamp(0));
+                (row.drift, row.error, row.until) = (None, None, Until::OVER);
             }
             _ => row.drift = Some("x".into()),
         }
@@ -74,9 +74,9 @@ impl Story {
         let at = row_at(w, place, key);
         let row = &mut w.store.holdings[at].0;
         if ok {
-            (row.level, row.error, row.not_before) = (Level::Accepted, None, Timestamp(0));
+            (row.level, row.error, row.until) = (Level::Accepted, None, Until::OVER);
         } else {
-            (row.error, row.not_before) = (Some("x".into()), SOON);
+            (row.error, row.until) = (Some("x".into()), SOON);
         }
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn row_at(w: &mut World, place: usize, key: usize) -> usize {
 }
 
 pub(super) fn holding(place: usize, key: usize, level: Level) -> Holding {
-    Holding { level, ..Holding::pending(address(place), key_ref(key).id) }
+    Holding { level, ..Holding::pending(address(place), address(place), key_ref(key).id) }
 }
 
 /// A destination of the policy is named by its address.

@@ -1,10 +1,12 @@
 //! Disable and delete, as the engine's `kill` does them: proofs, listing, the real guard and the intent in one
 //! transaction, the call, and only what a look shows afterwards. And the emergency that inherits the keys.
 
+use std::collections::BTreeMap;
+
 use rekeyd::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use rekeyd::domain::key::RemoteKey;
 use rekeyd::domain::rotation::facts::{Remote, TestResult};
-use rekeyd::domain::rotation::{Event, Level, Patience, Phase, Retiree, Run, State, Trigger, apply};
+use rekeyd::domain::rotation::{Directive, Event, Level, Phase, Retiree, Run, State, Trigger, apply};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
 
 use super::Story;
@@ -119,14 +121,16 @@ impl Story {
     }
 
     fn refused(&self, w: &mut World, p: usize, doomed: &Doomed, refusal: &Refusal) {
-        let left = Event::LeftForNow { at: NOW };
+        let left = Event::LeftForNow { until: SOON };
         if matches!(refusal, Refusal::LastRegularKey { .. })
             && apply(&w.store.run, &left).is_ok()
             && doomed.run
         {
             self.record(w, p, &left);
-        } else if doomed.run || doomed.stray {
-            self.postpone(w, p);
+        } else if doomed.stray {
+            self.postpone(w, p, &Directive::Reconcile);
+        } else if doomed.run {
+            self.postpone(w, p, &step_of(doomed.key, doomed.kill, doomed.urgent));
         } else {
             Self::close(w, p);
         }
@@ -207,7 +211,8 @@ impl Story {
         };
         match (proved, run) {
             (true, true) => self.record(w, p, &event),
-            (false, _) => self.postpone(w, p),
+            (false, true) => self.postpone(w, p, &step_of(key, kill, false)),
+            (false, false) => self.postpone(w, p, &Directive::Reconcile),
             (true, false) => {}
         }
     }
@@ -258,6 +263,15 @@ impl Story {
     }
 }
 
+/// The step of a run that a kill is.
+fn step_of(key: usize, kill: Kill, urgent: bool) -> Directive {
+    let key = key_ref(key);
+    match kill {
+        Kill::Disable => Directive::Disable { key, urgent },
+        Kill::Delete => Directive::Delete { key, urgent },
+    }
+}
+
 fn carries_on(run: &Run) -> bool {
     let state = run.state.underlying();
     run.candidate.is_some() && matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
@@ -265,7 +279,7 @@ fn carries_on(run: &Run) -> bool {
 
 fn escalate(open: Run, id: String, trigger: Trigger, target: usize) -> Run {
     let state = open.state.underlying().clone();
-    let mut run = Run { id, trigger, state, patience: Patience::NONE, ..open };
+    let mut run = Run { id, trigger, state, waits: BTreeMap::new(), ..open };
     if !run.retirees.iter().any(|retiree| index(&retiree.key.id) == target) {
         run.retirees.push(Retiree::new(key_ref(target), true, Span::ZERO));
     }

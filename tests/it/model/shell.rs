@@ -6,8 +6,8 @@ use rekeyd::domain::key::{KeySpec, MicroUsd};
 use rekeyd::domain::rotation::facts::{
     Facts, Holding, KeyFacts, Remote, RemoteFacts, TestResult, proved_now,
 };
-use rekeyd::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, Patience, State, Trigger, apply};
-use rekeyd::domain::time::{Span, Timestamp};
+use rekeyd::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, State, Trigger, apply};
+use rekeyd::domain::time::{Span, Until};
 
 use super::Story;
 use super::outside::take_lease;
@@ -64,7 +64,10 @@ impl Story {
             return false;
         };
         // Counters and sentences would make the space infinite, and decide nothing.
-        after.patience = Patience { attempts: 0, reason: None, ..after.patience };
+        for wait in after.waits.values_mut() {
+            (wait.attempts, wait.reason) = (0, String::new());
+        }
+        (after.unclear, after.failures) = (0, 0);
         Self::follow(w, event);
         w.store.run = after;
         true
@@ -79,7 +82,15 @@ impl Story {
         let candidate = w.store.run.candidate.as_ref().map(|key| index(&key.id));
         let predecessor = w.store.run.predecessor.as_ref().map(|key| index(&key.id));
         match event {
-            Event::Verified { .. } => promote(w, candidate),
+            Event::PublishIntended | Event::PublishedEverywhere { .. }
+                if !w.store.run.published && !matches!(w.store.run.state, State::RollingBack { .. }) =>
+            {
+                promote(w, candidate);
+                if let Event::PublishedEverywhere { .. } = event {
+                    w.store.everywhere = Some(NOW);
+                }
+            }
+            Event::AbortAsked { .. } if w.store.run.published => promote(w, predecessor),
             Event::Revived { .. } => promote(w, predecessor),
             Event::Deleted { hash } | Event::FoundGone { hash } => {
                 let key = index(hash);
@@ -90,7 +101,7 @@ impl Story {
                 w.store.everywhere = Some(NOW);
             }
             Event::Resumed { .. } => w.store.holdings.iter_mut().for_each(|(row, _)| {
-                (row.permanent, row.error, row.not_before) = (false, None, Timestamp(0));
+                (row.permanent, row.error, row.until) = (false, None, Until::OVER);
             }),
             Event::Released { destination, .. } => {
                 let place = place_of(destination);
@@ -111,8 +122,8 @@ impl Story {
         }
     }
 
-    pub(super) fn postpone(&self, w: &mut World, p: usize) {
-        let event = Event::Postponed { reason: "later".into(), not_before: SOON };
+    pub(super) fn postpone(&self, w: &mut World, p: usize, call: &Directive) {
+        let event = Event::Postponed { call: call.call(), reason: "later".into(), until: SOON };
         self.record(w, p, &event);
     }
 
@@ -140,6 +151,7 @@ impl Story {
         let dropped = |place: &usize| run.policy.targets.iter().any(|t| t.address == address(*place));
         Facts {
             now: NOW,
+            clock: T0,
             frozen: w.store.frozen,
             paused: w.store.paused,
             detached: w.store.dropped.filter(dropped).map(|_| "dropped".to_owned()),
@@ -166,7 +178,7 @@ impl Story {
             Directive::Create => self.create(w, p),
             Directive::Reconcile => self.reconcile(w, p),
             Directive::CheckProvisioning => {
-                self.record(w, p, &Event::ProvisioningWorks { not_before: SOON });
+                self.record(w, p, &Event::ProvisioningWorks { until: SOON });
             }
             Directive::Test(key) => self.test(w, p, index(&key.id)),
             Directive::Publish { address, key } => self.publish(w, p, place_of(&address), index(&key.id)),
@@ -193,7 +205,7 @@ impl Story {
         let emergency = w.store.run.trigger.is_emergency();
         let down = w.places[MUST].down && !emergency;
         let event = match w.store.frozen || w.ahead || down {
-            true if emergency => return self.postpone(w, p),
+            true if emergency => return self.postpone(w, p, &Directive::Preflight),
             true => Event::PreflightFailed { reason: "x".into() },
             false => Event::PreflightPassed,
         };
@@ -249,11 +261,11 @@ impl Story {
             }
             return self.doom(w, p, (key, kill), urgent, true);
         }
-        let not_before = match &w.store.run.state {
-            State::Issuing { issuing: Issuing::Ready { not_before } } => *not_before,
+        let until = match &w.store.run.state {
+            State::Issuing { issuing: Issuing::Ready { until } } => *until,
             _ => SOON,
         };
-        if self.recorded(w, p, &Event::Listed { at: NOW, not_before }) {
+        if self.recorded(w, p, &Event::Listed { at: NOW, until }) {
             w.replicas[p].as_mut().unwrap().strays = Some(0);
         }
     }
@@ -337,8 +349,9 @@ impl Story {
         }
         if matches!(Self::read(w, p, key), Remote::Enabled(_)) {
             w.store.toggles.retain(|toggle| toggle.key != key || toggle.kill == Some(Kill::Delete));
+            self.record(w, p, &Event::Enabled { hash: hash(key), at: NOW });
         } else {
-            self.postpone(w, p);
+            self.postpone(w, p, &Directive::Enable(key_ref(key)));
         }
     }
 

@@ -7,13 +7,13 @@
 use rekeyd::domain::guard::Kill;
 use rekeyd::domain::rotation::facts::{Holding, KeyFacts, RemoteFacts, Request};
 use rekeyd::domain::rotation::{Issuing, KeyRef, Phase, Rollback, Run, State};
-use rekeyd::domain::time::{Span, Stamp, Timestamp};
+use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
 
 /// The present moment on both clocks.
 pub(super) const T0: Timestamp = Timestamp(1_800_000_000_000);
 pub(super) const NOW: Stamp = Stamp { ours: T0, theirs: Some(T0) };
 /// Every backoff ends here, until time passes.
-pub(super) const SOON: Timestamp = Timestamp(T0.0 + 5000);
+pub(super) const SOON: Until = Until { set_at: T0, at: Timestamp(T0.0 + 5000) };
 pub(super) const SHORT: Span = Span::minutes(11);
 pub(super) const LONG: Span = Span::hours(25);
 pub(super) const YEAR: Span = Span::hours(24 * 365);
@@ -311,11 +311,11 @@ impl World {
     /// Every backoff is over.
     fn waits(&mut self) {
         let run = &mut self.store.run;
-        run.patience.not_before = Timestamp(0);
-        if let State::Issuing { issuing: Issuing::Ready { not_before } } = &mut run.state {
-            *not_before = Timestamp(0);
+        run.waits.clear();
+        if let State::Issuing { issuing: Issuing::Ready { until } } = &mut run.state {
+            *until = Until::OVER;
         }
-        self.store.holdings.iter_mut().for_each(|(row, _)| row.not_before = Timestamp(0));
+        self.store.holdings.iter_mut().for_each(|(row, _)| row.until = Until::OVER);
     }
 
     fn stamps(&mut self, f: &mut dyn FnMut(&mut Stamp)) {
@@ -346,7 +346,9 @@ pub(super) fn run_stamps(run: &mut Run, f: &mut dyn FnMut(&mut Stamp)) {
     state_stamps(&mut run.state, f);
     for retiree in &mut run.retirees {
         match &mut retiree.phase {
-            Phase::Live { quiet: Some((_, at)) } | Phase::Disabled { since: at, .. } => f(at),
+            Phase::Live { quiet: Some((_, at)) }
+            | Phase::Disabled { since: at, .. }
+            | Phase::Revived { since: Some(at), .. } => f(at),
             _ => {}
         }
     }

@@ -3,8 +3,8 @@
 use rekeyd::domain::alert::{Kind, NewAlert, Severity, Subject};
 use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use rekeyd::domain::rotation::facts::Request;
-use rekeyd::domain::rotation::{Figures, Issuing, Level, Patience, Phase, Retiree, Rollback, Run, State};
-use rekeyd::domain::time::{Span, Stamp, Timestamp};
+use rekeyd::domain::rotation::{Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Wait};
+use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
 use rekeyd::store::{Change, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn full(run: Run) -> Run {
     let phases = [
         Phase::Live { quiet: Some((figures, STAMP)) },
         Phase::Disabling,
-        Phase::Revived { late: true },
+        Phase::Revived { late: true, since: Some(STAMP) },
         Phase::Disabled { since: STAMP, by_us: false },
         Phase::Deleting,
         Phase::Dead,
@@ -39,13 +39,35 @@ fn full(run: Run) -> Run {
         creates: 2,
         published: true,
         abort_asked: true,
-        patience: Patience {
-            attempts: 3,
-            not_before: Timestamp(9),
-            reason: Some("GitHub said „no“".to_owned()),
-        },
+        unclear: 1,
+        failures: 4,
+        waits: [(
+            "read generation 6".to_owned(),
+            Wait {
+                attempts: 3,
+                until: Until::after(Timestamp(9), Span(2)),
+                reason: "GitHub said „no“".to_owned(),
+            },
+        )]
+        .into(),
         ..run
     }
+}
+
+/// A wait that is over when the database's clock goes back behind 1970.
+const ASLEEP: Until = Until { set_at: Timestamp(0), at: Timestamp(i64::MAX) };
+
+fn blockers() -> Vec<Blocker> {
+    let cause = Cause::Destination("github-production".to_owned());
+    vec![
+        Blocker { text: "the old key is in use".to_owned(), cause: None, left: None },
+        Blocker { text: "„quoted“ \"text\"".to_owned(), cause: Some(cause), left: Some(Span(5)) },
+    ]
+}
+
+async fn awake(shelf: &Shelf) -> Vec<String> {
+    let rows = shelf.store.runs_awake().await.unwrap();
+    rows.into_iter().map(|row| row.run.id).collect()
 }
 
 /// One of each.
@@ -53,7 +75,7 @@ fn states() -> Vec<State> {
     let name = "rekeyd/i/production/7-nonce".to_owned();
     let reason = "because".to_owned();
     vec![
-        State::Issuing { issuing: Issuing::Ready { not_before: Timestamp(3) } },
+        State::Issuing { issuing: Issuing::Ready { until: Until::after(Timestamp(3), Span(4)) } },
         State::Issuing { issuing: Issuing::Sent { name: name.clone() } },
         State::Issuing { issuing: Issuing::Recover { name, looked: Some(STAMP) } },
         State::Issuing { issuing: Issuing::Doubt { reason: reason.clone(), refused_since: Some(STAMP) } },
@@ -78,15 +100,15 @@ on_both_databases! {
             let run = Run { state, ..run.clone() };
             let change = Change::Run {
                 run: Box::new(run.clone()),
-                wake_at: Timestamp(77),
-                blockers: vec!["the old key is in use".to_owned(), "„quoted“ \"text\"".to_owned()],
+                wake: Until::after(Timestamp(70), Span(7)),
+                blockers: blockers(),
                 error: Some("502".to_owned()),
             };
             shelf.store.commit(&lease, &[change]).await.unwrap();
             let row = shelf.another().await.run("r").await.unwrap().unwrap();
             assert_eq!(row.run, run);
-            assert_eq!((row.wake_at, row.generation, row.blockers.len()), (Timestamp(77), Some(7), 2));
-            assert_eq!((row.blockers[1].as_str(), row.error.as_deref()), ("„quoted“ \"text\"", Some("502")));
+            assert_eq!((row.wake, row.generation), (Until::after(Timestamp(70), Span(7)), Some(7)));
+            assert_eq!((row.blockers, row.error.as_deref()), (blockers(), Some("502")));
             assert_eq!(row.is_open, !run.state.is_terminal());
             assert_eq!(row.finished_at.is_some(), run.state.is_terminal());
         }
@@ -116,7 +138,7 @@ on_both_databases! {
         let (run, lease) = shelf.open_run("r").await;
         let asleep = Change::Run {
             run: Box::new(run),
-            wake_at: Timestamp(i64::MAX),
+            wake: ASLEEP,
             blockers: Vec::new(),
             error: None,
         };
@@ -124,7 +146,7 @@ on_both_databases! {
         let release = Request::Release { destination: "github-production".to_owned() };
         let first = shelf.store.ask("r", &release, "ada", &entry("run.asked")).await.unwrap();
         let second = shelf.store.ask("r", &Request::Abort, "bob", &entry("run.asked")).await.unwrap();
-        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(0));
+        assert_eq!(awake(&shelf).await, ["r"]);
         assert_eq!(shelf.store.open_request("r").await.unwrap(), Some((first.clone(), release)));
         assert_eq!(shelf.store.request_answer(&first).await.unwrap(), None);
         let answer = Change::Answer { request: first.clone(), answer: "released".to_owned() };
@@ -176,7 +198,7 @@ on_both_databases! {
         row.fact.level = Level::Effective;
         row.fact.checked = Some(STAMP);
         row.fact.drift = Some("changed by hand".to_owned());
-        (row.fact.attempts, row.fact.not_before) = (4, Timestamp(99));
+        (row.fact.attempts, row.fact.until) = (4, Until::after(Timestamp(90), Span(9)));
         row.evidence = json!({ "updated_at": "2026-01-01T00:00:00Z" });
         shelf.commit(&[hold(&holding("github:a", 2), true), hold(&row, true)]).await.unwrap();
         let order = |rows: &[HoldingRow]| rows.iter().map(|r| (r.fact.key.clone(), r.seq)).collect::<Vec<_>>();
@@ -228,15 +250,13 @@ on_both_databases! {
         let shelf = Shelf::new(db).await;
         shelf.generation(1, Role::Current).await;
         let (run, lease) = shelf.open_run("r").await;
-        let blockers = vec!["github-production: changed by someone else".to_owned()];
-        let asleep =
-            Change::Run { run: Box::new(run), wake_at: Timestamp(i64::MAX), blockers, error: None };
+        let asleep = Change::Run { run: Box::new(run), wake: ASLEEP, blockers: blockers(), error: None };
         shelf.store.commit(&lease, &[asleep]).await.unwrap();
         let elsewhere = HoldingRow { rotation: "staging".to_owned(), ..holding("github:b", 1) };
         shelf.store.commit(&lease, &[hold(&elsewhere, true)]).await.unwrap();
-        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(i64::MAX));
+        assert!(awake(&shelf).await.is_empty());
         shelf.store.commit(&lease, &[hold(&holding("github:a", 1), false)]).await.unwrap();
-        assert_eq!(shelf.store.run("r").await.unwrap().unwrap().wake_at, Timestamp(0));
+        assert_eq!(awake(&shelf).await, ["r"]);
     }
 }
 
@@ -247,13 +267,13 @@ on_both_databases! {
         shelf.generation(2, Role::Current).await;
         let mut failed = holding("github:a", 1);
         (failed.fact.permanent, failed.fact.error) = (true, Some("404".to_owned()));
-        failed.fact.not_before = Timestamp(i64::MAX);
+        failed.fact.until = ASLEEP;
         let mut other = holding("file:/b", 1);
-        other.destination.replace_range(.., "agent-env");
+        other.fact.destination.replace_range(.., "agent-env");
         shelf.commit(&[hold(&failed, true), hold(&other, true), hold(&holding("github:b", 2), true)]).await.unwrap();
         shelf.commit(&[Change::RetryNow { rotation: ROTATION.to_owned() }]).await.unwrap();
         let row = shelf.store.holdings_at("github:a").await.unwrap().remove(0);
-        assert_eq!((row.fact.permanent, row.fact.error, row.fact.not_before), (false, None, Timestamp(0)));
+        assert_eq!((row.fact.permanent, row.fact.error, row.fact.until.at), (false, None, Timestamp(0)));
         let release =
             Change::Release { rotation: ROTATION.to_owned(), destination: "github-production".to_owned() };
         shelf.commit(&[release]).await.unwrap();

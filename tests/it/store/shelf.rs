@@ -2,7 +2,7 @@
 
 use rekeyd::domain::rotation::facts::Holding;
 use rekeyd::domain::rotation::{KeyRef, Level, Policy, Run, SpecPolicy, State, Trigger};
-use rekeyd::domain::time::{Span, Timestamp};
+use rekeyd::domain::time::{Span, Timestamp, Until};
 use rekeyd::store::{
     AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider, NewRun,
     Origin, Role, Store,
@@ -161,7 +161,7 @@ pub fn new_run(id: &str, due_at: Option<Timestamp>) -> NewRun {
 }
 
 pub fn run_change(run: &Run) -> Change {
-    Change::Run { run: Box::new(run.clone()), wake_at: Timestamp(0), blockers: Vec::new(), error: None }
+    Change::Run { run: Box::new(run.clone()), wake: Until::OVER, blockers: Vec::new(), error: None }
 }
 
 pub fn provider() -> NewProvider {
@@ -230,8 +230,7 @@ pub fn settle(id: &str, status: rekeyd::store::EffectStatus) -> Change {
 /// The address holds generation `number`.
 pub fn holding(address: &str, number: i64) -> HoldingRow {
     HoldingRow {
-        fact: Holding { level: Level::Confirmed, ..Holding::pending(address, format!("g{number}")) },
-        destination: "github-production".to_owned(),
+        fact: Holding { level: Level::Confirmed, ..Holding::pending(address, "github-production", format!("g{number}")) },
         rotation: ROTATION.to_owned(),
         seq: 0,
         evidence: json!(null),

@@ -27,7 +27,7 @@ fn phase() -> BoxedStrategy<Phase> {
         Just(Phase::Live { quiet: None }),
         stamp().prop_map(|since| Phase::Live { quiet: Some((figures(7), since)) }),
         Just(Phase::Disabling),
-        any::<bool>().prop_map(|late| Phase::Revived { late }),
+        (any::<bool>(), proptest::option::of(stamp())).prop_map(|(late, since)| Phase::Revived { late, since }),
         (stamp(), any::<bool>()).prop_map(|(since, by_us)| Phase::Disabled { since, by_us }),
         Just(Phase::Deleting),
         Just(Phase::Dead),
@@ -38,7 +38,7 @@ fn phase() -> BoxedStrategy<Phase> {
 fn issuing() -> BoxedStrategy<Issuing> {
     let name = || "n".to_owned();
     prop_oneof![
-        stamp().prop_map(|at| Issuing::Ready { not_before: at.ours }),
+        stamp().prop_map(|at| Issuing::Ready { until: wait_until(at) }),
         Just(Issuing::Sent { name: name() }),
         proptest::option::of(stamp()).prop_map(move |looked| Issuing::Recover { name: name(), looked }),
         proptest::option::of(stamp())
@@ -94,11 +94,24 @@ pub(super) fn run() -> BoxedStrategy<Run> {
                 run.retirees =
                     (1..).zip(retirees).map(|(n, (phase, urgent))| retiree(n, urgent, phase)).collect();
                 (run.creates, run.published, run.abort_asked) = (creates, flags[0], flags[1]);
-                run.patience.not_before = patience.ours;
+                let wait = Wait { attempts: 1, until: wait_until(patience), reason: "x".into() };
+                run.waits = calls().into_iter().map(|call| (call, wait.clone())).collect();
                 run
             },
         )
         .boxed()
+}
+
+/// Some calls of a run.
+fn calls() -> Vec<String> {
+    let (address, key) = ("at:must".to_owned(), key(2));
+    let calls = [
+        Directive::Reconcile,
+        Directive::Test(key.clone()),
+        Directive::Read(super::key(1)),
+        Directive::Publish { address, key },
+    ];
+    calls.iter().map(Directive::call).collect()
 }
 
 fn retiree(generation: i64, urgent: bool, phase: Phase) -> Retiree {
@@ -110,6 +123,8 @@ fn result() -> BoxedStrategy<TestResult> {
         3 => Just(TestResult::Valid),
         2 => Just(TestResult::Unauthorized),
         1 => Just(TestResult::Unlike { reason: "x".into() }),
+        1 => Just(TestResult::WrongKind { reason: "x".into() }),
+        1 => Just(TestResult::ProbeRefused { reason: "x".into() }),
         1 => Just(TestResult::Inconclusive { reason: "x".into() }),
     ]
     .boxed()
@@ -161,7 +176,7 @@ fn holdings() -> BoxedStrategy<Vec<Holding>> {
                     checked,
                     permanent,
                     drift,
-                    not_before: wait.ours,
+                    until: wait_until(wait),
                     ..holding(name, &key(n), level)
                 })
             };
@@ -190,6 +205,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
             |(frozen, paused, detached, asked, strays, (candidate, predecessor, remote, holdings), dated)| {
                 Facts {
                     now: Stamp { theirs: now().theirs.filter(|_| dated), ..now() },
+                    clock: now().ours,
                     frozen,
                     paused,
                     detached: detached.then(|| "x".to_owned()),
@@ -215,11 +231,13 @@ pub(super) fn events() -> Vec<Event> {
         Event::PreflightFailed { reason: reason() },
         Event::CreateIntended { name: "n".into(), spec: KeySpec::default() },
         Event::Created { key: key(2), at },
-        Event::CreateRefused { reason: reason(), doubtful: false, permanent: false, not_before: at.ours },
+        Event::CreateRefused { reason: reason(), doubtful: false, permanent: false, until: Until::OVER },
         Event::CreateUnclear { reason: reason() },
-        Event::Listed { at, not_before: at.ours },
-        Event::ProvisioningWorks { not_before: at.ours },
+        Event::Listed { at, until: Until::OVER },
+        Event::ProvisioningWorks { until: Until::OVER },
         Event::ProvisioningRefused { at, confirmed: true },
+        Event::LimitsWaived { reason: reason() },
+        Event::ProbeWaived { reason: reason() },
         Event::Verified { at },
         Event::VerifyFailed { reason: reason() },
         Event::PublishIntended,
@@ -237,9 +255,10 @@ pub(super) fn events() -> Vec<Event> {
         Event::CandidateFailed { reason: reason() },
         Event::AbortAsked { id: id() },
         Event::AbortReady { reason: reason() },
-        Event::AbortFinished { at },
-        Event::LeftForNow { at },
+        Event::AbortFinished { until: Until::OVER },
+        Event::LeftForNow { until: Until::OVER },
         Event::RollbackAsked { id: id() },
+        Event::Enabled { hash: hash(), at },
         Event::Revived { at },
         Event::ReviveAgain,
         Event::RepublishedEverywhere { at },
@@ -248,7 +267,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::Released { id: id(), destination: "may".into() },
         Event::RequestRefused { id: id(), reason: reason() },
         Event::Parked { reason: reason() },
-        Event::Postponed { reason: reason(), not_before: at.ours },
+        Event::Postponed { call: "list".into(), reason: reason(), until: Until::OVER },
         Event::Superseded { by: reason() },
         Event::Finished,
     ]

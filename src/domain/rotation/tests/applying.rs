@@ -45,7 +45,7 @@ fn each_state_accepts_its_own_events_and_no_others() {
     let table: &[(State, &[&str])] = &[
         (State::Planned, &["Parked", "AbortAsked", "PreflightPassed", "PreflightFailed"]),
         (
-            issuing(Issuing::Ready { not_before: Timestamp(0) }),
+            issuing(Issuing::Ready { until: Until::OVER }),
             &["Parked", "AbortAsked", "AbortReady", "CreateIntended", "Listed"],
         ),
         (
@@ -57,15 +57,30 @@ fn each_state_accepts_its_own_events_and_no_others() {
         (State::Verifying { since: now() }, &["Parked", "AbortAsked", "Verified", "VerifyFailed"]),
         (
             State::Publishing,
-            &["Parked", "RollbackAsked", "PublishIntended", "PublishedEverywhere", "CandidateFailed"],
+            &[
+                "Parked",
+                "AbortAsked",
+                "RollbackAsked",
+                "PublishIntended",
+                "PublishedEverywhere",
+                "CandidateFailed",
+            ],
         ),
         (
             grace_since(now()),
-            &["Parked", "RollbackAsked", "PublishIntended", "OverlapTold", "GraceOver", "CandidateFailed"],
+            &[
+                "Parked",
+                "AbortAsked",
+                "RollbackAsked",
+                "PublishIntended",
+                "OverlapTold",
+                "GraceOver",
+                "CandidateFailed",
+            ],
         ),
-        (State::Observing, &["Parked", "RollbackAsked", "CandidateFailed"]),
+        (State::Observing, &["Parked", "RollbackAsked", "PublishIntended", "CandidateFailed"]),
         (aborting(), &["Parked", "AbortAsked", "LeftForNow"]),
-        (rolling(Rollback::Reviving), &["Parked", "RollbackAsked", "Revived", "ReviveAgain"]),
+        (rolling(Rollback::Reviving), &["Parked", "RollbackAsked", "Enabled", "Revived", "ReviveAgain"]),
         (
             rolling(Rollback::Republishing),
             &["Parked", "RollbackAsked", "PublishIntended", "RepublishedEverywhere", "ReviveAgain"],
@@ -83,11 +98,11 @@ fn each_state_accepts_its_own_events_and_no_others() {
 
 #[test]
 fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
-    let parked = ["Parked", "RollbackAsked", "CandidateFailed"];
-    let no_way_back = ["Parked"];
+    let parked = ["Parked", "RollbackAsked", "PublishIntended", "CandidateFailed"];
+    let no_way_back = ["Parked", "PublishIntended"];
     let table: &[(Phase, &[&str], &[&str])] = &[
         (Phase::Disabling, &["FoundGone", "DisableIntended", "Disabled"], &parked),
-        (Phase::Revived { late: false }, &["FoundGone", "FoundDisabled", "DisableIntended"], &parked),
+        (Phase::Revived { late: false, since: None }, &["FoundGone", "FoundDisabled", "DisableIntended"], &parked),
         (
             Phase::Disabled { since: now(), by_us: true },
             &["FoundGone", "FoundEnabled", "DeleteIntended"],
@@ -104,11 +119,17 @@ fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
 }
 
 #[test]
-fn a_kill_intent_is_no_progress_and_its_outcome_is() {
+fn a_kill_intent_is_no_progress() {
     let mut waiting = run(State::Observing);
-    waiting.patience.attempts = 5;
-    let intended = apply(&waiting, &Event::DisableIntended { hash: "h1".into() }).unwrap();
-    assert_eq!(intended.patience.attempts, 5, "backoff goes on growing");
-    let done = apply(&intended, &Event::Disabled { hash: "h1".into(), at: now() }).unwrap();
-    assert_eq!(done.patience, Patience::NONE);
+    let call = Directive::Disable { key: key(1), urgent: false }.call();
+    let later = Event::Postponed { call: call.clone(), reason: "502".into(), until: Until::OVER };
+    for attempts in 1..4 {
+        waiting = apply(&waiting, &later).unwrap();
+        assert_eq!(waiting.attempts(&call), attempts);
+        waiting = apply(&waiting, &Event::DisableIntended { hash: "h1".into() }).unwrap();
+        assert_eq!(waiting.attempts(&call), attempts, "backoff goes on growing");
+    }
+    assert_eq!(waiting.attempts("list"), 0, "a wait belongs to its call");
+    let resumed = apply(&waiting, &Event::Resumed { id: "q".into() }).unwrap();
+    assert!(resumed.waits.is_empty(), "a person said: now");
 }

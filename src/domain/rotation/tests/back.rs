@@ -50,7 +50,7 @@ fn there_is_no_way_back_without_a_secret_to_a_leaked_key_or_before_publishing() 
     leaked.retirees[0].urgent = true;
     let mut first = run(grace_since(now()));
     first.predecessor = None;
-    for run in [no_secret, leaked, first, run(State::Verifying { since: now() })] {
+    for run in [no_secret, leaked, first] {
         assert!(apply(&run, &Event::RollbackAsked { id: "q".into() }).is_err());
         let facts = Facts { request: Some(("q".into(), Request::Rollback)), ..all_well() };
         assert!(matches!(next(&run, &facts), Directive::Apply(Event::RequestRefused { .. })));
@@ -77,10 +77,44 @@ fn a_disable_in_doubt_is_settled_before_turning_round_unless_the_new_key_is_dead
     let turning = old_phase(Rollback::Reviving, Phase::Disabling);
     let works = seen(Remote::Enabled(figures(1)), tested(TestResult::Valid, now()));
     let doubt = Facts { disable_in_doubt: true, ..works.clone() };
-    let revived = |facts: &Facts| matches!(next(&turning, facts), Directive::Apply(Event::Revived { .. }));
+    let revived = |facts: &Facts| matches!(next(&turning, facts), Directive::Apply(Event::Enabled { .. }));
     assert!(revived(&works));
     assert!(is_wait(&next(&turning, &doubt)), "{:?}", next(&turning, &doubt));
     assert!(revived(&Facts { candidate: refused_twice(), ..doubt }), "production cannot wait for it");
+}
+
+/// R19, fault 44 and 51: what was asked before the key was enabled again proves nothing.
+#[test]
+fn a_revived_key_is_tested_after_it_was_enabled() {
+    let enabled = Event::Enabled { hash: "h1".into(), at: now() };
+    let disabled = Phase::Disabled { since: ago(Span::minutes(1)), by_us: true };
+    let reviving = apply(&old_phase(Rollback::Reviving, disabled), &enabled).unwrap();
+    let asked = |when| next(&reviving, &seen(Remote::Enabled(figures(1)), tested(TestResult::Valid, when)));
+    assert_eq!(asked(ago(Span::minutes(2))), Directive::Test(key(1)));
+    assert!(matches!(asked(now()), Directive::Apply(Event::Revived { .. })));
+    let refused = KeyFacts { tested: Some((TestResult::Unauthorized, ago(Span::seconds(9)))), ..refused_twice() };
+    let directive = next(&reviving, &seen(Remote::Enabled(figures(1)), refused));
+    assert_eq!(directive, Directive::Test(key(1)), "nor does a refusal from before");
+}
+
+/// Faults of the reviews: a leaked older generation outlived the rollback.
+#[test]
+fn a_rollback_ends_when_every_other_key_is_dead() {
+    let mut rolling = run(rolling(Rollback::Retiring { since: ago(Span::hours(24)) }));
+    rolling.retirees[1].phase = Phase::Dead;
+    rolling.retirees.push(Retiree::new(key(3), true, Span::ZERO));
+    let facts = Facts {
+        predecessor: tested(TestResult::Valid, now()),
+        holdings: vec![
+            holding("must", &key(1), Level::Confirmed),
+            holding("may", &key(1), Level::Confirmed),
+        ],
+        ..all_well()
+    };
+    assert!(matches!(next(&rolling, &facts), Directive::Disable { key: k, urgent: true } if k == key(3)));
+    assert!(apply(&rolling, &Event::RollbackFinished).is_err());
+    rolling.retirees[2].phase = Phase::Dead;
+    assert_eq!(next(&rolling, &facts), Directive::Apply(Event::RollbackFinished));
 }
 
 #[test]
@@ -90,9 +124,9 @@ fn reviving_enables_what_we_disabled_and_never_what_a_person_disabled() {
     for (phase, enables) in [
         (disabled(true), true),
         (Phase::Disabling, true),
-        (Phase::Revived { late: true }, true),
+        (Phase::Revived { late: true, since: None }, true),
         (disabled(false), false),
-        (Phase::Revived { late: false }, false),
+        (Phase::Revived { late: false, since: None }, false),
         (Phase::Live { quiet: None }, false),
     ] {
         let directive = next(&old_phase(Rollback::Reviving, phase.clone()), &facts);
@@ -141,11 +175,11 @@ fn an_old_proof_counts_while_nothing_was_written_after_it() {
 fn a_late_disable_of_the_old_key_is_undone_in_every_stage() {
     let valid = tested(TestResult::Valid, now());
     for stage in [Rollback::Republishing, Rollback::Retiring { since: now() }] {
-        let run = old_phase(stage, Phase::Revived { late: true });
+        let run = old_phase(stage, Phase::Revived { late: true, since: None });
         let refused = Facts { predecessor: tested(TestResult::Unauthorized, now()), ..all_well() };
         assert_eq!(next(&run, &refused), Directive::Apply(Event::ReviveAgain));
     }
-    let retiring = old_phase(Rollback::Retiring { since: now() }, Phase::Revived { late: true });
+    let retiring = old_phase(Rollback::Retiring { since: now() }, Phase::Revived { late: true, since: None });
     let stale = Facts { predecessor: tested(TestResult::Valid, ago(Span::minutes(6))), ..all_well() };
     assert_eq!(next(&retiring, &stale), Directive::Test(key(1)), "the key that production uses is watched");
     assert!(!matches!(next(&retiring, &Facts { predecessor: valid, ..all_well() }), Directive::Test(_)));

@@ -37,7 +37,7 @@ fn a_failing_optional_destination_blocks_nothing_and_a_required_one_does() {
 fn drift_holds_overwrites_by_policy_and_is_overwritten_in_an_emergency() {
     let mut facts = all_well();
     facts.holdings[0].drift = Some("somebody".into());
-    let mut publishing = run(State::Publishing);
+    let mut publishing = quiet_since(run(State::Publishing), now());
     assert!(is_wait(&next(&publishing, &facts)));
     publishing.trigger = Trigger::Leak;
     assert!(matches!(next(&publishing, &facts), Directive::Publish { .. }));
@@ -76,7 +76,86 @@ fn an_optional_destination_that_may_hold_the_old_key_keeps_grace() {
     facts.holdings.push(Holding { permanent: true, ..holding("may", &key(2), Level::Intended) });
     assert!(is_wait(&next(&over(), &facts)));
     let released = apply(&over(), &Event::Released { id: "q".into(), destination: "may".into() }).unwrap();
+    facts.holdings.retain(|row| row.address != "at:may");
     assert_eq!(next(&released, &facts), Directive::Apply(Event::GraceOver), "a person accepts it");
+}
+
+/// A destination that left the configuration while no run was open (fault 35).
+#[test]
+fn an_address_that_the_policy_no_longer_has_keeps_grace_until_it_is_released() {
+    let mut facts = all_well();
+    facts.holdings.push(holding("gone", &key(1), Level::Confirmed));
+    let Directive::Wait { blockers, .. } = next(&over(), &facts) else { panic!("it may hold the old key") };
+    assert!(blockers[0].text.contains("rekeyd runs release r gone"), "{blockers:?}");
+    for name in ["gone", "at:gone"] {
+        let destination = name.to_owned();
+        let asked = Facts { request: Some(("q".into(), Request::Release { destination })), ..facts.clone() };
+        assert!(matches!(next(&over(), &asked), Directive::Apply(Event::Released { .. })), "{name}");
+    }
+}
+
+/// A vendor's wait of a day (fault 36) and one of a year (fault 50).
+#[test]
+fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
+    let day = Until::after(now().ours, Span::hours(24));
+    let mut facts = all_well();
+    facts.holdings[0] =
+        Holding { until: day, error: Some("429".into()), ..holding("must", &key(2), Level::Accepted) };
+    let publishing = quiet_since(run(State::Publishing), now());
+    let asks = |facts: &Facts| matches!(next(&publishing, facts), Directive::Check { .. });
+    assert!(!asks(&facts));
+    assert!(!asks(&Facts { clock: at(Span(DAY.0 - 1)).ours, ..facts.clone() }), "a day is no jump of a clock");
+    assert!(asks(&Facts { clock: at(DAY).ours, ..facts.clone() }));
+    assert!(asks(&Facts { clock: ago(Span(1)).ours, ..facts.clone() }), "set in the future: a clock went back");
+    let hurried = leaked(State::Publishing);
+    let later = |clock| next(&hurried, &Facts { clock, ..facts.clone() });
+    assert!(is_wait(&later(at(Span::minutes(14)).ours)), "{:?}", later(at(Span::minutes(14)).ours));
+    assert!(matches!(later(at(Span::minutes(15)).ours), Directive::Check { .. }));
+}
+
+/// Of a wait of one call nothing else hears (R18).
+#[test]
+fn a_call_that_waits_holds_up_nothing_else() {
+    let mut waiting = over();
+    let until = Until::after(now().ours, Span::hours(1));
+    let wait = Wait { attempts: 1, until, reason: "429".into() };
+    waiting.waits.insert(Directive::Read(key(1)).call(), wait);
+    let mut facts = Facts { remote: Vec::new(), ..all_well() };
+    facts.candidate = tested(TestResult::Valid, ago(Span::hours(1)));
+    assert_eq!(next(&waiting, &facts), Directive::Test(key(2)), "the key in use is tested");
+    facts.candidate = tested(TestResult::Valid, now());
+    facts.holdings[0].level = Level::Intended;
+    assert!(matches!(next(&waiting, &facts), Directive::Publish { .. }), "and delivered");
+    facts.holdings[0].level = Level::Confirmed;
+    assert!(is_wait(&next(&waiting, &facts)), "but nothing is taken away unseen");
+}
+
+/// Deliveries go on while the old key is observed (A5 of the reviews: production ran with a dead key).
+#[test]
+fn what_changes_while_the_old_key_is_observed_is_mended() {
+    let mut observing = run(State::Observing);
+    observing.retirees[0].phase = Phase::Disabled { since: ago(Span::minutes(1)), by_us: true };
+    observing.policy.targets[0].on_drift = OnDrift::Overwrite;
+    let mut facts = all_well();
+    facts.holdings[0].drift = Some("the old key was put back".into());
+    assert!(matches!(next(&observing, &facts), Directive::Publish { .. }));
+}
+
+/// A policy of no waiting at all asks the provider no more often than any other.
+#[test]
+fn no_span_of_zero_makes_looks_more_frequent() {
+    let span_of = |quiet, grace| {
+        let mut run = run(grace_since(now()));
+        (run.policy.quiet, run.policy.grace, run.policy.observe) = (quiet, grace, Span::ZERO);
+        let run = quiet_since(run, now());
+        match next(&run, &all_well()) {
+            Directive::Wait { span, .. } => span,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(span_of(Span::ZERO, DAY), Span::minutes(5), "tested within five minutes");
+    assert_eq!(span_of(Span::minutes(2), DAY), Span::minutes(1));
+    assert_eq!(span_of(Span::seconds(8), DAY), Span::seconds(1));
 }
 
 #[test]
@@ -202,9 +281,9 @@ fn a_leaked_key_dies_as_soon_as_required_destinations_confirm_and_not_before() {
 #[test]
 fn an_emergency_goes_on_delivering_what_its_guard_waits_for() {
     let mut facts = all_well();
-    facts.holdings[1] = Holding { not_before: now().ours, ..holding("may", &key(2), Level::Intended) };
+    facts.holdings[1] = Holding { until: Until::OVER, ..holding("may", &key(2), Level::Intended) };
     assert!(matches!(next(&leaked(grace_since(now())), &facts), Directive::Publish { .. }));
-    facts.holdings[1].not_before = at(Span::minutes(1)).ours;
+    facts.holdings[1].until = Until::after(now().ours, Span::minutes(1));
     assert!(matches!(next(&leaked(grace_since(now())), &facts), Directive::Disable { .. }));
 }
 
@@ -222,7 +301,7 @@ fn an_emergency_whose_new_key_dies_is_replaced_instead_of_asking_the_guard_for_e
 fn frozen_holds_everything_and_detached_parks() {
     let states = [
         State::Planned,
-        State::Issuing { issuing: Issuing::Ready { not_before: Timestamp(0) } },
+        State::Issuing { issuing: Issuing::Ready { until: Until::OVER } },
         State::Verifying { since: now() },
         State::Publishing,
         grace_since(ago(DAY)),
@@ -244,7 +323,7 @@ fn frozen_holds_everything_and_detached_parks() {
 #[test]
 fn an_abort_ends_a_run_whose_rotation_is_gone() {
     let detached = |request| Facts { detached: Some("gone".into()), request, ..all_well() };
-    let mut current = run(State::Issuing { issuing: Issuing::Ready { not_before: Timestamp(0) } });
+    let mut current = run(State::Issuing { issuing: Issuing::Ready { until: Until::OVER } });
     let mut request = Some(("q".to_owned(), super::super::facts::Request::Abort));
     for _ in 0..5 {
         if let Directive::Apply(event) = next(&current, &detached(request.take())) {

@@ -9,7 +9,7 @@ fn issuing(issuing: Issuing) -> Run {
 }
 
 fn ready() -> Issuing {
-    Issuing::Ready { not_before: Timestamp(0) }
+    Issuing::Ready { until: Until::OVER }
 }
 
 fn sent() -> Issuing {
@@ -17,7 +17,7 @@ fn sent() -> Issuing {
 }
 
 fn refused(doubtful: bool, permanent: bool) -> Event {
-    Event::CreateRefused { reason: "no".into(), doubtful, permanent, not_before: at(Span::seconds(9)).ours }
+    Event::CreateRefused { reason: "no".into(), doubtful, permanent, until: wait_until(at(Span::seconds(9))) }
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn the_second_look_comes_after_settle_on_both_clocks() {
     assert_eq!(next(&looked(ago(Span::seconds(15))), &blank()), Directive::Reconcile);
     let only_ours = Stamp { ours: ago(Span::hours(1)).ours, theirs: now().theirs };
     assert!(is_wait(&next(&looked(only_ours), &blank())), "a jump of our clock is no time");
-    let first = apply(&looked(now()), &Event::Listed { at: now(), not_before: now().ours }).unwrap();
+    let first = apply(&looked(now()), &Event::Listed { at: now(), until: Until::OVER }).unwrap();
     assert!(matches!(first.state, State::Issuing { issuing: Issuing::Ready { .. } }));
 }
 
@@ -89,9 +89,11 @@ fn a_lone_401_of_the_provisioning_key_parks_nothing() {
 }
 
 #[test]
-fn after_max_creates_a_person_is_asked_and_resume_starts_counting_anew() {
+fn after_creates_of_unknown_outcome_a_person_is_asked_and_resume_starts_counting_anew() {
     let mut run = issuing(ready());
-    run.creates = MAX_CREATES;
+    run.creates = 100;
+    assert_eq!(next(&run, &all_well()), Directive::Create, "refusals are never counted");
+    run.unclear = MAX_UNCLEAR;
     let Directive::Apply(event) = next(&run, &all_well()) else { panic!("must park") };
     let parked = apply(&run, &event).unwrap();
     assert!(matches!(parked.state, State::Parked { .. }));
@@ -100,36 +102,36 @@ fn after_max_creates_a_person_is_asked_and_resume_starts_counting_anew() {
 }
 
 #[test]
-fn an_emergency_whose_keys_never_work_stops_at_max_creates() {
+fn an_emergency_never_stops_and_waits_longer_after_each_key_that_does_not_work() {
     let mut run = issuing(ready());
     run.trigger = Trigger::Heal;
+    run.unclear = MAX_UNCLEAR;
+    let mut pauses = Vec::new();
     for generation in 0..10 {
-        if !matches!(run.state, State::Issuing { .. }) {
-            break;
-        }
-        if let Directive::Apply(event) = next(&run, &Facts { now: at(Span::hours(1)), ..all_well() }) {
-            run = apply(&run, &event).unwrap();
-            break;
-        }
+        assert_eq!(next(&run, &Facts { clock: at(Span::hours(1)).ours, ..all_well() }), Directive::Create);
         let hash = format!("h{}", generation + 2);
         for event in [
             Event::CreateIntended { name: format!("n{generation}"), spec: KeySpec::default() },
             Event::Created { key: key(generation + 2), at: now() },
             Event::VerifyFailed { reason: "401".into() },
             Event::FoundGone { hash },
-            Event::AbortFinished { at: now() },
         ] {
             run = apply(&run, &event).unwrap();
         }
+        let Directive::Apply(over) = next(&run, &all_well()) else { panic!("the key is gone") };
+        run = apply(&run, &over).unwrap();
+        let Directive::Wait { span, .. } = next(&run, &all_well()) else { panic!("it waits") };
+        pauses.push(span.0 / 1000);
     }
-    assert!(matches!(run.state, State::Parked { .. }), "{:?}", run.state);
+    assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600, 600], "looked at every ten minutes");
+    assert_eq!(run.pause_between_keys(), Span::minutes(15));
 }
 
 #[test]
 fn an_emergency_goes_on_without_its_only_usable_but_failed_key() {
     let mut run = run(aborting());
     run.trigger = Trigger::Leak;
-    let after = apply(&run, &Event::LeftForNow { at: now() }).unwrap();
+    let after = apply(&run, &Event::LeftForNow { until: Until::OVER }).unwrap();
     assert!(matches!(after.state, State::Issuing { .. }) && after.candidate.is_none());
     assert!(after.retirees.iter().any(|r| r.key == key(2) && !r.is_dead()), "it is retired later");
 }
@@ -162,22 +164,68 @@ fn a_401_fails_only_after_propagation_on_both_clocks_and_two_looks() {
 }
 
 #[test]
-fn abort_is_possible_only_before_a_publish_intent() {
-    let asked = |run: &Run| {
-        let request = Some(("q".to_owned(), Request::Abort));
-        next(run, &Facts { request, ..all_well() })
+fn abort_is_possible_while_no_address_may_hold_the_new_key() {
+    let with = |run: &Run, request: Request, level: Level| {
+        let holdings = vec![holding("must", &key(2), level)];
+        next(run, &Facts { request: Some(("q".to_owned(), request)), holdings, ..all_well() })
     };
+    let asked = |run: &Run| with(run, Request::Abort, Level::Pending);
     let doubtful = issuing(Issuing::Recover { name: "n".into(), looked: None });
     for before in [run(State::Planned), issuing(ready()), doubtful, run(State::Verifying { since: now() })] {
         assert!(matches!(asked(&before), Directive::Apply(Event::AbortAsked { .. })), "{:?}", before.state);
     }
-    let mut verified = run(State::Publishing);
-    verified.published = false;
-    let intended = apply(&verified, &Event::PublishIntended).unwrap();
-    for after in [intended, run(grace_since(now())), run(State::Observing)] {
-        assert!(matches!(asked(&after), Directive::Apply(Event::RequestRefused { .. })), "{:?}", after.state);
-        assert!(apply(&after, &Event::AbortAsked { id: "q".into() }).is_err());
+    // A write that was proved to have failed left nothing behind; an intent may have.
+    for state in [State::Publishing, grace_since(now())] {
+        let run = run(state);
+        for request in [Request::Abort, Request::Rollback] {
+            let directive = with(&run, request.clone(), Level::Pending);
+            assert!(matches!(directive, Directive::Apply(Event::AbortAsked { .. })), "{request:?} {directive:?}");
+            let directive = with(&run, request.clone(), Level::Intended);
+            let back = matches!(directive, Directive::Apply(Event::RollbackAsked { .. }));
+            assert_eq!(back, request == Request::Rollback, "{directive:?}");
+        }
     }
+    let mut observing = run(State::Observing);
+    observing.retirees[0].phase = Phase::Disabled { since: now(), by_us: true };
+    assert!(matches!(asked(&observing), Directive::Apply(Event::RequestRefused { .. })), "the old key is off");
+    assert!(apply(&observing, &Event::AbortAsked { id: "q".into() }).is_err());
+}
+
+/// One of the two is always possible where the other is not, and neither names the other as the way.
+#[test]
+fn abort_and_rollback_never_point_at_each_other() {
+    for state in [State::Planned, State::Publishing, grace_since(now()), State::Observing] {
+        for level in [Level::Pending, Level::Intended, Level::Confirmed] {
+            let holdings = vec![holding("must", &key(2), level)];
+            let made = !matches!(state, State::Planned);
+            let goes = |request| {
+                let facts = Facts {
+                    request: Some(("q".into(), request)),
+                    holdings: if made { holdings.clone() } else { Vec::new() },
+                    ..all_well()
+                };
+                !matches!(next(&run(state.clone()), &facts), Directive::Apply(Event::RequestRefused { .. }))
+            };
+            assert!(goes(Request::Rollback), "{state:?} {level:?}");
+            let _ = goes(Request::Abort);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_was_used_is_aborted_through_quiet_and_observing() {
+    let mut used = run(aborting());
+    let seen = |usage| {
+        let shown = Remote::Enabled(figures(usage));
+        Facts { remote: vec![RemoteFacts { hash: "h2".into(), remote: shown, at: now() }], ..all_well() }
+    };
+    let Directive::Apply(moved) = next(&used, &seen(3)) else { panic!("figures are noted") };
+    used = apply(&used, &moved).unwrap();
+    assert!(is_wait(&next(&used, &seen(3))), "somebody uses it");
+    assert_eq!(used.retirees[1].observe, used.policy.observe);
+    used.trigger = Trigger::Leak;
+    let directive = next(&used, &seen(3));
+    assert!(matches!(directive, Directive::Apply(Event::LeftForNow { .. })), "an emergency goes on: {directive:?}");
 }
 
 #[test]
@@ -186,15 +234,19 @@ fn an_abort_waits_until_the_create_in_doubt_is_settled() {
     let asked = apply(&doubtful, &Event::AbortAsked { id: "q".into() }).unwrap();
     assert_eq!(next(&asked, &blank()), Directive::Reconcile);
     let looked =
-        apply(&asked, &Event::Listed { at: ago(Span::minutes(1)), not_before: Timestamp(0) }).unwrap();
-    let settled = apply(&looked, &Event::Listed { at: now(), not_before: Timestamp(0) }).unwrap();
+        apply(&asked, &Event::Listed { at: ago(Span::minutes(1)), until: Until::OVER }).unwrap();
+    let settled = apply(&looked, &Event::Listed { at: now(), until: Until::OVER }).unwrap();
     assert!(matches!(next(&settled, &all_well()), Directive::Apply(Event::AbortReady { .. })), "no create");
 }
 
 #[test]
 fn an_aborted_candidate_is_disabled_then_deleted_and_the_old_key_is_not_touched() {
     let mut run = run(aborting());
-    assert!(matches!(next(&run, &blank()), Directive::Disable { key: k, .. } if k == key(2)));
+    assert_eq!(next(&run, &blank()), Directive::Read(key(2)), "is it used?");
+    run.retirees[1].phase = Phase::Live { quiet: Some((figures(0), now())) };
+    let shown = Remote::Enabled(figures(0));
+    let unused = Facts { remote: vec![RemoteFacts { hash: "h2".into(), remote: shown, at: now() }], ..blank() };
+    assert!(matches!(next(&run, &unused), Directive::Disable { key: k, .. } if k == key(2)));
     run.retirees[1].phase = Phase::Disabled { since: now(), by_us: true };
     assert!(matches!(next(&run, &blank()), Directive::Delete { key: k, .. } if k == key(2)));
     run.retirees[1].phase = Phase::Dead;

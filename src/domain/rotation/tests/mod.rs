@@ -24,6 +24,11 @@ pub(super) fn now() -> Stamp {
     at(Span::ZERO)
 }
 
+/// A wait that was set an hour ago and ends then.
+pub(super) fn wait_until(end: Stamp) -> Until {
+    Until { set_at: Timestamp(T0).plus(Span::hours(-1)), at: end.ours }
+}
+
 pub(super) fn ago(span: Span) -> Stamp {
     at(Span(-span.0))
 }
@@ -97,6 +102,7 @@ pub(super) fn tested(result: TestResult, when: Stamp) -> KeyFacts {
 pub(super) fn blank() -> Facts {
     Facts {
         now: now(),
+        clock: now().ours,
         frozen: false,
         paused: false,
         detached: None,
@@ -113,7 +119,7 @@ pub(super) fn blank() -> Facts {
 
 pub(super) fn holding(target: &str, key: &KeyRef, level: Level) -> Holding {
     let checked = (level >= Level::Confirmed).then(now);
-    Holding { level, checked, ..Holding::pending(format!("at:{target}"), &key.id) }
+    Holding { level, checked, ..Holding::pending(format!("at:{target}"), target, &key.id) }
 }
 
 /// Everything holds: both destinations hold the new key, which was tested just now; the old one was just read.

@@ -64,6 +64,7 @@ impl World {
     fn pass(&mut self, span: Span) {
         let now = self.facts.now;
         self.facts.now = Stamp { ours: now.ours.plus(span), theirs: now.theirs.map(|at| at.plus(span)) };
+        self.facts.clock = self.facts.clock.plus(span);
     }
 
     fn record(&mut self, event: &Event) {
@@ -77,16 +78,21 @@ impl World {
         match next(&self.run, &self.facts) {
             Directive::Apply(event) => {
                 self.facts.request = None;
+                if let Event::Released { destination, .. } = &event {
+                    let old = self.run.predecessor.as_ref().map(|key| key.id.clone());
+                    let gone = format!("at:{destination}");
+                    self.rows.retain(|(_, row)| row.address != gone || Some(&row.key) != old.as_ref());
+                }
                 self.record(&event);
             }
             Directive::Preflight => self.record(&Event::PreflightPassed),
             Directive::Create => self.create(luck),
             Directive::Reconcile => {
                 self.facts.strays = Some(0);
-                self.record(&Event::Listed { at: self.facts.now, not_before: self.facts.now.ours });
+                self.record(&Event::Listed { at: self.facts.now, until: Until::OVER });
             }
             Directive::CheckProvisioning => {
-                self.record(&Event::ProvisioningWorks { not_before: self.facts.now.ours });
+                self.record(&Event::ProvisioningWorks { until: Until::OVER });
             }
             Directive::Test(key) => self.test(&key),
             Directive::Publish { address, key } => self.publish(&address, &key, luck),
@@ -95,16 +101,14 @@ impl World {
             Directive::Enable(key) => {
                 if luck != Luck::NeverSent && luck != Luck::Refused {
                     self.keys.insert(key.hash.clone(), true);
+                    self.record(&Event::Enabled { hash: key.hash.clone(), at: self.facts.now });
                 }
                 self.read(&key.hash);
             }
             Directive::Disable { key, urgent } => self.kill(&key, Kill::Disable, urgent, luck),
             Directive::Delete { key, urgent } => self.kill(&key, Kill::Delete, urgent, luck),
             Directive::Supersede { .. } => self.superseded = true,
-            Directive::Wait { until, .. } => {
-                let left = until.since(self.facts.now.ours);
-                self.pass(left.max(Span(200)));
-            }
+            Directive::Wait { span, .. } => self.pass(span),
             Directive::Finished => {}
         }
         self.pass(Span(300));
@@ -128,7 +132,7 @@ impl World {
                 reason: "429".into(),
                 doubtful: false,
                 permanent: false,
-                not_before: self.facts.now.ours,
+                until: Until::OVER,
             }),
             // The next process finds the intent.
             Luck::AnswerLost | Luck::NeverSent => {}
@@ -163,12 +167,12 @@ impl World {
         if matches!(luck, Luck::Done | Luck::AnswerLost) {
             self.held.insert(address.to_owned(), key.id.clone());
         }
-        let soon = self.facts.now.ours.plus(Span::seconds(5));
+        let soon = Until::after(self.facts.clock, Span::seconds(5));
         let row = self.row(address, key);
         match luck {
             Luck::Done => row.1.level = Level::Accepted,
-            Luck::Refused => (row.1.level, row.1.not_before) = (before, soon),
-            Luck::AnswerLost | Luck::NeverSent => row.1.not_before = soon,
+            Luck::Refused => (row.1.level, row.1.until) = (before, soon),
+            Luck::AnswerLost | Luck::NeverSent => row.1.until = soon,
         }
     }
 
@@ -209,8 +213,12 @@ impl World {
             _ => {}
         }
         if !self.permitted(key, kill, urgent) {
-            let not_before = at.ours.plus(Span::seconds(5));
-            return self.record(&Event::Postponed { reason: "guard".into(), not_before });
+            let call = match kill {
+                Kill::Disable => Directive::Disable { key: key.clone(), urgent },
+                Kill::Delete => Directive::Delete { key: key.clone(), urgent },
+            };
+            let until = Until::after(self.facts.clock, Span::seconds(5));
+            return self.record(&Event::Postponed { call: call.call(), reason: "guard".into(), until });
         }
         self.assert_may_die(key, kill, urgent);
         let intent = match kill {

@@ -99,6 +99,6 @@ pub async fn run_view(engine: &Engine, id: &str) -> Result<RunView, EngineError>
         outcome: (!row.is_open).then(|| row.run.state.word()),
         error: row.error.clone().or_else(|| row.run.state.reason().map(str::to_owned)),
         effects: effects.into_iter().map(effect_view).collect(),
-        blockers: row.blockers,
+        blockers: row.blockers.into_iter().map(|blocker| blocker.text).collect(),
     })
 }

@@ -34,9 +34,10 @@ pub async fn why(engine: &Engine, name: &str) -> Result<WhyView, EngineError> {
         proved.push(said_of_destination(&target.name, target.required, newest, &generations));
     }
     let mut blockers = holds(engine, name).await?;
-    blockers.extend(open.iter().flat_map(|open| open.blockers.clone()));
+    blockers.extend(open.iter().flat_map(|open| open.blockers.iter().map(|blocker| blocker.text.clone())));
     if let Some(open) = &open {
-        blockers.extend(open.run.patience.reason.clone().filter(|reason| !blockers.contains(reason)));
+        let waits = open.run.waits.values().map(|wait| wait.reason.clone());
+        blockers.extend(waits.filter(|reason| !blockers.contains(reason)).collect::<Vec<_>>());
         blockers.extend(
             open.run
                 .state
@@ -75,7 +76,13 @@ fn said_of_key(key: &KeyRow) -> String {
     let tested = match &key.facts.tested {
         Some((TestResult::Valid, at)) => format!("tested valid at {}", at.ours.rfc3339()),
         Some((TestResult::Unauthorized, at)) => format!("refused by the provider at {}", at.ours.rfc3339()),
-        Some((TestResult::Unlike { reason } | TestResult::Inconclusive { reason }, at)) => {
+        Some((
+            TestResult::WrongKind { reason }
+            | TestResult::Unlike { reason }
+            | TestResult::ProbeRefused { reason }
+            | TestResult::Inconclusive { reason },
+            at,
+        )) => {
             format!("{reason}, at {}", at.ours.rfc3339())
         }
         None => "not tested".to_owned(),

@@ -24,9 +24,10 @@ use crate::destination::{Ledger, LedgerEntry};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::OnDrift;
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::domain::verdict::Occasion;
 use crate::engine::publish::address;
+use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::session::keys;
 use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
@@ -46,7 +47,8 @@ pub(crate) struct Memory {
     /// Fingerprints that we may have written, by number: what else stands there is somebody else's.
     ours: BTreeMap<i64, BTreeSet<String>>,
     pub(crate) attempts: u32,
-    not_before: Option<Timestamp>,
+    #[serde(default)]
+    until: Until,
     /// Why the last look did not bring everything there.
     pub(crate) error: Option<String>,
 }
@@ -94,7 +96,7 @@ async fn mirror_if_due(
     let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     let wish = wish(engine, place, ledger).await?;
     let idle = wish.keys.is_empty() && wish.statuses.is_empty() && memory.ours.is_empty();
-    if idle || !memory.is_due(&wish, engine.clock().now()) {
+    if idle || !memory.is_due(&wish, engine.store().now().await?) {
         return Ok(());
     }
     let held = engine.parts.store.acquire(&subject(place), &engine.parts.owner, engine.parts.lease).await?;
@@ -111,7 +113,8 @@ pub(crate) async fn mirror_now(
     mut memory: Memory,
     lease: &Lease,
 ) -> Result<(), EngineError> {
-    memory.looked_at = Some(engine.clock().now());
+    let now = engine.store().now().await?;
+    memory.looked_at = Some(now);
     let outcome = match ledger.entries(engine.deadline()).await {
         Err(failure) => Err(failure),
         Ok(entries) => {
@@ -123,7 +126,7 @@ pub(crate) async fn mirror_now(
             carry_out(engine, place, ledger, &mut memory, plan, lease).await?
         }
     };
-    let changes = looked(engine, place, &mut memory, outcome);
+    let changes = looked(engine, place, &mut memory, outcome, now);
     Ok(engine.parts.store.commit(lease, &changes).await?)
 }
 
@@ -227,6 +230,7 @@ fn looked(
     place: &ConfiguredDestination,
     memory: &mut Memory,
     outcome: Result<Vec<i64>, Failure>,
+    now: Timestamp,
 ) -> Vec<Change> {
     let (name, about) = (&place.target.name, Subject::Mirror(place.target.name.clone()));
     let over = |kind| Change::Resolve { kind, subject: about.clone() };
@@ -234,7 +238,7 @@ fn looked(
     let mut changes = Vec::new();
     match outcome {
         Ok(foreign) => {
-            (memory.attempts, memory.not_before) = (0, None);
+            (memory.attempts, memory.until) = (0, Until::OVER);
             memory.error = (!foreign.is_empty()).then(|| drifted(&foreign));
             let drift = memory.error.as_ref().map(|how| format!("Destination {name}: {how}"));
             changes.push(over(Kind::DestinationFailed));
@@ -244,7 +248,7 @@ fn looked(
         Err(failure) => {
             memory.attempts += 1;
             let wait = failure.retry_after.unwrap_or_else(|| engine.backoff(memory.attempts));
-            memory.not_before = Some(engine.clock().now().plus(wait));
+            memory.until = Until::after(now, wait.min(LONGEST_WAIT));
             let error = address::with_hint(&failure);
             if failure.is_permanent() || memory.attempts >= 3 {
                 let what = "does not follow the store, so its application may be handed a dead key";
@@ -304,8 +308,7 @@ pub(crate) fn subject(place: &ConfiguredDestination) -> String {
 
 impl Memory {
     fn is_due(&self, wish: &Wish, now: Timestamp) -> bool {
-        let soon = self.not_before.map_or(Span::ZERO, |at| at.since(now));
-        if soon.0 > 0 && soon.0 < Span::hours(1).0 {
+        if self.until.left(now).is_some() {
             return false;
         }
         let age = self.looked_at.map(|at| now.since(at));
@@ -351,7 +354,7 @@ mod tests {
         assert!(!memory.is_due(&all, now.plus(Span::minutes(4))));
         assert!(memory.is_due(&all, now.plus(ANYWAY)));
         assert!(memory.is_due(&wish(true), now));
-        memory.not_before = Some(now.plus(Span::minutes(1)));
+        memory.until = Until::after(now, Span::minutes(1));
         assert!(!memory.is_due(&wish(true), now));
     }
 }

@@ -4,11 +4,8 @@ use crate::domain::time::Span;
 use crate::engine::{Engine, EngineError};
 use crate::store::Due;
 
-/// A message is put off for at most this long; what waits longer does so because a clock went back.
-const LONGEST_WAIT: Span = Span::hours(2);
-
 pub(crate) async fn due_messages(engine: &Engine) -> Result<Vec<Due>, EngineError> {
-    let due = engine.parts.store.due_messages(engine.clock().now(), LONGEST_WAIT).await?;
+    let due = engine.parts.store.due_messages().await?;
     Ok(due.into_iter().filter(|due| engine.parts.notifier.has(due.message.channel)).collect())
 }
 

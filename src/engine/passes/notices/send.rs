@@ -130,7 +130,7 @@ async fn note(
     let attempts = to.iter().map(|(_, attempts)| *attempts).max().unwrap_or(0);
     let wait = if refused { REFUSED_AGAIN } else { engine.backoff(attempts) };
     let outcome = (error.reason.as_str(), refused);
-    engine.parts.store.undelivered(id, &recipients, outcome, now.plus(wait)).await?;
+    engine.parts.store.undelivered(id, &recipients, outcome, wait).await?;
     report.failed += recipients.len();
     tracing::warn!(message = %due.message.message_id, ?recipients, %error, again_in_ms = wait.0, "not told");
     Ok(error.obstacle != Obstacle::Away)
@@ -138,7 +138,6 @@ async fn note(
 
 /// The server is away: whatever else is due would only find the same out, one deadline after the other.
 async fn put_off_others(engine: &Engine, channel: Channel, tried: &Due) -> Result<(), EngineError> {
-    let now = engine.clock().now();
     for due in limits::due_messages(engine).await? {
         if due.message.channel != channel || due.message.id == tried.message.id {
             continue;
@@ -146,7 +145,7 @@ async fn put_off_others(engine: &Engine, channel: Channel, tried: &Due) -> Resul
         let attempts = due.waiting.iter().map(|(_, attempts)| *attempts).max().unwrap_or(0);
         let recipients: Vec<String> = due.waiting.into_iter().map(|(recipient, _)| recipient).collect();
         let outcome = ("the server is away", false);
-        let again = now.plus(engine.backoff(attempts));
+        let again = engine.backoff(attempts);
         engine.parts.store.undelivered(&due.message.id, &recipients, outcome, again).await?;
     }
     Ok(())
