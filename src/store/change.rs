@@ -14,8 +14,8 @@ use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
-use crate::domain::rotation::{Blocker, Level, Run};
 use crate::domain::rotation::facts::KeyFacts;
+use crate::domain::rotation::{Blocker, Level, Run};
 use crate::domain::time::{Span, Timestamp, Until};
 use crate::domain::verdict::{Health, Observation};
 use sqlx::Row;
@@ -180,7 +180,8 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
-        let written = |other: &HoldingRow| other.fact.level > Level::Pending && other.rotation == row.rotation;
+        let written =
+            |other: &HoldingRow| other.fact.level > Level::Pending && other.rotation == row.rotation;
         let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
         holders.push((row, newest));
     }

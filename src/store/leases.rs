@@ -75,8 +75,7 @@ impl Store {
         let mut tx = self.pools.begin().await?;
         self.still_known(&mut tx).await?;
         let expires_at = tx.now.plus(span);
-        let renewed =
-            "UPDATE leases SET expires_at = $1, granted_at = $2 WHERE resource = $3 AND fence = $4";
+        let renewed = "UPDATE leases SET expires_at = $1, granted_at = $2 WHERE resource = $3 AND fence = $4";
         let done = sqlx::query(renewed)
             .bind(expires_at.0)
             .bind(tx.now.0)

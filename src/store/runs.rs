@@ -7,8 +7,8 @@ use super::audit::{self, AuditEntry};
 use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
-use crate::domain::rotation::{Blocker, Run};
 use crate::domain::rotation::facts::Request;
+use crate::domain::rotation::{Blocker, Run};
 use crate::domain::time::{Timestamp, Until};
 
 /// A run to insert.

@@ -23,7 +23,7 @@ on_both_databases! {
             office.open(Kind::RotationParked, rotation).await;
             let report = office.deliver_later().await;
             assert_eq!((report.built, report.sent), (1, 0));
-            office.pass_time(Span::minutes(3));
+            office.pass_time(Span::minutes(3)).await;
             office.deliver().await;
         }
         office.resolve(Kind::RotationParked, "b").await;
@@ -69,7 +69,7 @@ async fn a_silent_server_holds_up_one_pass_only_until_the_deadline() {
     office.open(Kind::KeyInvalid, "production").await;
     for stage in [Stage::Greeting, Stage::Recipient, Stage::Data, Stage::Message] {
         office.mailbox.fail_next(Mishap::Hang(stage));
-        office.pass_time(Span::minutes(16));
+        office.pass_time(Span::minutes(16)).await;
         let pass = tokio::time::timeout(Duration::from_secs(30), office.deliver());
         assert_eq!(pass.await.unwrap_or_else(|_| panic!("{stage:?}: no deadline")).failed, 1);
     }
@@ -84,7 +84,7 @@ async fn not_now_is_tried_again_under_the_same_id() {
     office.open(Kind::KeyInvalid, "production").await;
     for stage in [Stage::Greeting, Stage::Recipient, Stage::Data, Stage::Message] {
         office.mailbox.fail_next(Mishap::Refuse(stage, 451));
-        office.pass_time(Span::minutes(16));
+        office.pass_time(Span::minutes(16)).await;
         assert_eq!(office.deliver().await.failed, 1, "{stage:?}");
     }
     let before = office.engine.store().outbox(9).await.unwrap().remove(0);
@@ -118,7 +118,7 @@ on_both_databases! {
         let others = [office.another().await, office.another().await, office.another().await];
         for rotation in ["a", "b", "c"] {
             office.open(Kind::RotationParked, rotation).await;
-            office.pass_time(Span::seconds(31));
+            office.pass_time(Span::seconds(31)).await;
             let go_on = CancellationToken::new();
             let (a, b, c, d) = tokio::join!(
                 passes::deliver_notices(&office.engine, &go_on),
@@ -171,11 +171,11 @@ on_both_databases! {
         office.open(Kind::KeyInvalid, "production").await;
         office.open(Kind::KeyHealed, "production").await;
         office.deliver_later().await;
-        office.pass_time(Span::hours(23));
+        office.pass_time(Span::hours(23)).await;
         assert_eq!(office.deliver_later().await.reminded, 0);
-        office.pass_time(Span::hours(1));
+        office.pass_time(Span::hours(1)).await;
         assert_eq!(office.deliver().await.reminded, 1, "news is not repeated");
-        office.pass_time(Span::hours(25));
+        office.pass_time(Span::hours(25)).await;
         assert_eq!(office.deliver().await.reminded, 1);
         office.deliver_later().await;
         let open = office.engine.store().alerts(false).await.unwrap();
@@ -183,7 +183,7 @@ on_both_databases! {
         let acked = commands::acknowledge(&office.engine, &alert.id).await.unwrap();
         assert_eq!(acked.acked_by.as_deref(), Some("test"));
         assert_eq!(office.engine.store().audit(9).await.unwrap()[0].action, "alert.acknowledged");
-        office.pass_time(Span::hours(50));
+        office.pass_time(Span::hours(50)).await;
         assert_eq!(office.deliver_later().await.reminded, 0, "somebody has seen it");
         office.resolve(Kind::KeyInvalid, "production").await;
         office.deliver_later().await;
@@ -287,9 +287,9 @@ async fn a_dead_mailbox_keeps_nobody_waiting() {
     let states: Vec<&str> = rows.iter().map(|row| row.state.as_str()).collect();
     assert_eq!(states, ["refused", "sent"]);
     assert_eq!(office.engine.store().alerts(false).await.unwrap().len(), 1, "the alert stays");
-    office.pass_time(Span::minutes(30));
+    office.pass_time(Span::minutes(30)).await;
     assert_eq!(office.deliver().await.failed, 0, "refused is tried again at a long interval");
-    office.pass_time(Span::minutes(31));
+    office.pass_time(Span::minutes(31)).await;
     assert_eq!(office.deliver().await.sent, 1);
     let mails = office.mailbox.mails();
     assert_eq!(
@@ -315,11 +315,11 @@ on_both_databases! {
     async fn the_digest_comes_on_schedule_when_something_is_open(db: Db) {
         let office = Office::with(db, "digest = \"0 0 * * * *\"").await;
         office.deliver().await;
-        office.pass_time(Span::hours(3));
+        office.pass_time(Span::hours(3)).await;
         assert_eq!(office.deliver().await.built, 0, "nothing is open");
         office.open(Kind::KeyInvalid, "production").await;
         office.deliver_later().await;
-        office.pass_time(Span::hours(3));
+        office.pass_time(Span::hours(3)).await;
         assert_eq!(office.deliver().await.built, 1, "missed ones come once");
         assert_eq!(office.deliver().await.built, 0);
         assert_eq!(office.subjects(), [INVALID, "[rekeyd] DIGEST 1 open alert"]);

@@ -102,7 +102,8 @@ fn held(run: &Run, facts: &Facts) -> Option<Directive> {
         return Some(Agenda::park(reason));
     }
     facts.frozen.then(|| {
-        let why = "the account is frozen: the provider shows keys of this instance that the journal does not know";
+        let why =
+            "the account is frozen: the provider shows keys of this instance that the journal does not know";
         Directive::wait(Span::minutes(5), Blocker::cause(Cause::Person, why))
     })
 }

@@ -22,12 +22,14 @@ pub(super) fn watch_interval(agenda: &Agenda<'_>) -> Span {
     Span((shortest.0 / 8).clamp(least.0, SELDOM.0))
 }
 
-/// The waits of the policy that are not over yet.
+/// The waits of the policy that are not over yet, in states in which somebody waits for them.
 fn pending(run: &Run, facts: &Facts) -> Vec<Span> {
     let since = match &run.state {
-        State::Grace { since, .. }
-        | State::RollingBack { stage: Rollback::Retiring { since }, .. } => Some(*since),
-        _ => None,
+        State::Grace { since, .. } | State::RollingBack { stage: Rollback::Retiring { since }, .. } => {
+            Some(*since)
+        }
+        State::Observing | State::Aborting { .. } => None,
+        _ => return Vec::new(),
     };
     let grace = since.filter(|since| !facts.now.passed(*since, run.policy.grace)).map(|_| run.policy.grace);
     let of_keys = run.retirees.iter().filter_map(|retiree| match &retiree.phase {
@@ -117,10 +119,11 @@ pub(super) fn candidate_health(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
     let reason = "the provider no longer accepts the new key".to_owned();
     Err(match run.can_roll_back() {
         Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
-        Err(_) => agenda.waits_for(&Directive::Supersede { reason: String::new() }).map_or(
-            Directive::Supersede { reason },
-            |(_, left, why)| Directive::wait(left, Blocker::cause(Cause::Person, why)),
-        ),
+        Err(_) => agenda
+            .waits_for(&Directive::Supersede { reason: String::new() })
+            .map_or(Directive::Supersede { reason }, |(_, left, why)| {
+                Directive::wait(left, Blocker::cause(Cause::Person, why))
+            }),
     })
 }
 
@@ -141,9 +144,10 @@ fn test_after_disable(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
         _ => None,
     });
     let Some(since) = disabled.max_by_key(|since| since.ours) else { return Ok(()) };
-    let tested = agenda.facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
-        at.follows(since) && !matches!(result, TestResult::Inconclusive { .. })
-    });
+    let tested =
+        agenda.facts.candidate.tested.as_ref().is_some_and(|(result, at)| {
+            at.follows(since) && !matches!(result, TestResult::Inconclusive { .. })
+        });
     if tested { Ok(()) } else { agenda.ask(Directive::Test(key.clone())) }
 }
 
@@ -152,9 +156,8 @@ fn test_after_disable(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
 fn still_held(agenda: &mut Agenda<'_>) {
     let (run, facts) = (agenda.run, agenda.facts);
     let Some(key) = &run.candidate else { return };
-    let retiring = |h: &&Holding| {
-        h.may_hold() && run.retirees.iter().any(|r| !r.is_dead() && r.key.id == h.key)
-    };
+    let retiring =
+        |h: &&Holding| h.may_hold() && run.retirees.iter().any(|r| !r.is_dead() && r.key.id == h.key);
     let mut told: Vec<&str> = Vec::new();
     for holding in facts.holdings.iter().filter(retiring) {
         let target = run.policy.targets.iter().find(|t| t.address == holding.address);

@@ -8,8 +8,8 @@ use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{Level, OnDrift};
 use crate::domain::time::Until;
 use crate::engine::publish::address;
-use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::session::Session;
+use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 use crate::store::{Change, CopyRow};
 

@@ -68,7 +68,8 @@ async fn performed(
         Err(error @ EngineError::Store(_)) => Err(error),
         Err(error) => {
             tracing::warn!(run = %run.id, call = call.call(), %error, "step");
-            let run = session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
+            let run =
+                session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
             commit::postpone(session, &run, &call, error.to_string(), None, Vec::new()).await
         }
         done => done,

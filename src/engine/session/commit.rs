@@ -115,7 +115,8 @@ pub(crate) async fn postpone(
 ) -> Result<Performed, EngineError> {
     let call = call.call();
     let wait = session.engine.backoff(run.attempts(&call)).max(at_least.unwrap_or(Span::ZERO));
-    let event = Event::Postponed { call, reason: reason.clone(), until: session.until(wait.min(LONGEST_WAIT)) };
+    let event =
+        Event::Postponed { call, reason: reason.clone(), until: session.until(wait.min(LONGEST_WAIT)) };
     Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
 }
 

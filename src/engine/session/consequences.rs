@@ -57,7 +57,9 @@ fn roles(run: &Run, event: &Event) -> Vec<Change> {
     };
     match event {
         // "Current" moves with the first publish intent, not before.
-        Event::PublishIntended | Event::PublishedEverywhere { .. } if !run.published && !is_going_back(run) => {
+        Event::PublishIntended | Event::PublishedEverywhere { .. }
+            if !run.published && !is_going_back(run) =>
+        {
             promote(&run.candidate)
         }
         Event::AbortAsked { .. } if run.published => promote(&run.predecessor),

@@ -155,13 +155,13 @@ async fn a_key_is_tested_again_before_it_is_mirrored() {
     };
     assert_eq!(commands::add_key(&office.engine, add).await.unwrap().key.verdict, "valid");
     // It was valid six minutes ago (R13), and is not any more.
-    office.pass_time(Span::minutes(6));
+    office.pass_time(Span::minutes(6)).await;
     let hash = Secret::new(key.clone()).sha256_hex();
     openrouter.edit_key(&hash, |row| row.disabled = true);
     passes::mirror(&office.engine, &CancellationToken::new()).await.unwrap();
     assert_eq!(app.everything().await, None, "a key that does not work is not published");
     openrouter.edit_key(&hash, |row| row.disabled = false);
-    office.pass_time(Span::minutes(6));
+    office.pass_time(Span::minutes(6)).await;
     passes::mirror(&office.engine, &CancellationToken::new()).await.unwrap();
     assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&key));
 }

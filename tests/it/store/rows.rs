@@ -3,7 +3,9 @@
 use rekeyd::domain::alert::{Kind, NewAlert, Severity, Subject};
 use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use rekeyd::domain::rotation::facts::Request;
-use rekeyd::domain::rotation::{Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Wait};
+use rekeyd::domain::rotation::{
+    Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Wait,
+};
 use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
 use rekeyd::store::{Change, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
 use serde_json::json;

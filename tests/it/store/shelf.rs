@@ -230,7 +230,10 @@ pub fn settle(id: &str, status: rekeyd::store::EffectStatus) -> Change {
 /// The address holds generation `number`.
 pub fn holding(address: &str, number: i64) -> HoldingRow {
     HoldingRow {
-        fact: Holding { level: Level::Confirmed, ..Holding::pending(address, "github-production", format!("g{number}")) },
+        fact: Holding {
+            level: Level::Confirmed,
+            ..Holding::pending(address, "github-production", format!("g{number}"))
+        },
         rotation: ROTATION.to_owned(),
         seq: 0,
         evidence: json!(null),

@@ -62,8 +62,13 @@ pub struct Ledger {
 
 /// A connection of the test's own.
 pub async fn connect(world: &World) -> AnyConnection {
+    connect_to(&world.database.url).await
+}
+
+/// The same, by the database's URL.
+pub async fn connect_to(url: &str) -> AnyConnection {
     install_default_drivers();
-    AnyConnection::connect(&world.database.url).await.unwrap()
+    AnyConnection::connect(url).await.unwrap()
 }
 
 /// All rows of a query.

@@ -12,9 +12,10 @@ use rekeyd::engine::passes::NoticeReport;
 use rekeyd::engine::{Engine, commands, passes};
 use rekeyd::sim::smtp::{Mail, Mailbox};
 use rekeyd::store::{Backlog, Change};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Db};
+use super::{Database, Db, ledger};
 
 /// The machine's clock and an offset. Jitter is always the longest.
 pub struct Ahead {
@@ -130,9 +131,31 @@ impl Office {
         start(&path, &self.clock).await
     }
 
-    /// Time passes.
-    pub fn pass_time(&self, span: Span) {
+    /// Time passes, on the clock of the engines; the database's own cannot be pushed, so what waits on it was set that
+    /// much earlier.
+    pub async fn pass_time(&self, span: Span) {
         self.clock.offset.fetch_add(span.0, Ordering::SeqCst);
+        let url = std::fs::read_to_string(self.folder.path().join("database-url")).unwrap();
+        let mut connection = ledger::connect_to(&url).await;
+        let deliveries = "UPDATE deliveries SET not_before = not_before - $1, wait_set_at = wait_set_at - $1";
+        sqlx::query(deliveries).bind(span.0).execute(&mut connection).await.unwrap();
+        let rows =
+            sqlx::query("SELECT subject, doc FROM provider_health").fetch_all(&mut connection).await.unwrap();
+        for row in rows {
+            let (subject, doc): (String, String) = (row.get(0), row.get(1));
+            let mut doc: serde_json::Value = serde_json::from_str(&doc).unwrap();
+            for moment in ["/until/at", "/until/set_at", "/looked_at"] {
+                if let Some(at) = doc.pointer_mut(moment).filter(|at| at.is_i64()) {
+                    *at = (at.as_i64().unwrap() - span.0).into();
+                }
+            }
+            sqlx::query("UPDATE provider_health SET doc = $1 WHERE subject = $2")
+                .bind(doc.to_string())
+                .bind(subject)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
     }
 
     /// Commits changes as the engine does.
@@ -168,14 +191,14 @@ impl Office {
 
     /// A pass after the time in which alerts are grouped.
     pub async fn deliver_later(&self) -> NoticeReport {
-        self.pass_time(Span::seconds(31));
+        self.pass_time(Span::seconds(31)).await;
         self.deliver().await
     }
 
     /// Passes, each a longest backoff after the other, until nothing is left to tell.
     pub async fn deliver_all(&self) {
         for _ in 0..10 {
-            self.pass_time(Span::minutes(16));
+            self.pass_time(Span::minutes(16)).await;
             self.deliver().await;
             if self.backlog().await.pending == 0 {
                 return;

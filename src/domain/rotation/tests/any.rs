@@ -27,7 +27,8 @@ fn phase() -> BoxedStrategy<Phase> {
         Just(Phase::Live { quiet: None }),
         stamp().prop_map(|since| Phase::Live { quiet: Some((figures(7), since)) }),
         Just(Phase::Disabling),
-        (any::<bool>(), proptest::option::of(stamp())).prop_map(|(late, since)| Phase::Revived { late, since }),
+        (any::<bool>(), proptest::option::of(stamp()))
+            .prop_map(|(late, since)| Phase::Revived { late, since }),
         (stamp(), any::<bool>()).prop_map(|(since, by_us)| Phase::Disabled { since, by_us }),
         Just(Phase::Deleting),
         Just(Phase::Dead),

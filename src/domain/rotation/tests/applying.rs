@@ -102,7 +102,11 @@ fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
     let no_way_back = ["Parked", "PublishIntended"];
     let table: &[(Phase, &[&str], &[&str])] = &[
         (Phase::Disabling, &["FoundGone", "DisableIntended", "Disabled"], &parked),
-        (Phase::Revived { late: false, since: None }, &["FoundGone", "FoundDisabled", "DisableIntended"], &parked),
+        (
+            Phase::Revived { late: false, since: None },
+            &["FoundGone", "FoundDisabled", "DisableIntended"],
+            &parked,
+        ),
         (
             Phase::Disabled { since: now(), by_us: true },
             &["FoundGone", "FoundEnabled", "DeleteIntended"],

@@ -92,7 +92,8 @@ fn a_revived_key_is_tested_after_it_was_enabled() {
     let asked = |when| next(&reviving, &seen(Remote::Enabled(figures(1)), tested(TestResult::Valid, when)));
     assert_eq!(asked(ago(Span::minutes(2))), Directive::Test(key(1)));
     assert!(matches!(asked(now()), Directive::Apply(Event::Revived { .. })));
-    let refused = KeyFacts { tested: Some((TestResult::Unauthorized, ago(Span::seconds(9)))), ..refused_twice() };
+    let refused =
+        KeyFacts { tested: Some((TestResult::Unauthorized, ago(Span::seconds(9)))), ..refused_twice() };
     let directive = next(&reviving, &seen(Remote::Enabled(figures(1)), refused));
     assert_eq!(directive, Directive::Test(key(1)), "nor does a refusal from before");
 }
@@ -105,10 +106,7 @@ fn a_rollback_ends_when_every_other_key_is_dead() {
     rolling.retirees.push(Retiree::new(key(3), true, Span::ZERO));
     let facts = Facts {
         predecessor: tested(TestResult::Valid, now()),
-        holdings: vec![
-            holding("must", &key(1), Level::Confirmed),
-            holding("may", &key(1), Level::Confirmed),
-        ],
+        holdings: vec![holding("must", &key(1), Level::Confirmed), holding("may", &key(1), Level::Confirmed)],
         ..all_well()
     };
     assert!(matches!(next(&rolling, &facts), Directive::Disable { key: k, urgent: true } if k == key(3)));

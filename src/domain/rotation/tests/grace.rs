@@ -104,9 +104,15 @@ fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
     let publishing = quiet_since(run(State::Publishing), now());
     let asks = |facts: &Facts| matches!(next(&publishing, facts), Directive::Check { .. });
     assert!(!asks(&facts));
-    assert!(!asks(&Facts { clock: at(Span(DAY.0 - 1)).ours, ..facts.clone() }), "a day is no jump of a clock");
+    assert!(
+        !asks(&Facts { clock: at(Span(DAY.0 - 1)).ours, ..facts.clone() }),
+        "a day is no jump of a clock"
+    );
     assert!(asks(&Facts { clock: at(DAY).ours, ..facts.clone() }));
-    assert!(asks(&Facts { clock: ago(Span(1)).ours, ..facts.clone() }), "set in the future: a clock went back");
+    assert!(
+        asks(&Facts { clock: ago(Span(1)).ours, ..facts.clone() }),
+        "set in the future: a clock went back"
+    );
     let hurried = leaked(State::Publishing);
     let later = |clock| next(&hurried, &Facts { clock, ..facts.clone() });
     assert!(is_wait(&later(at(Span::minutes(14)).ours)), "{:?}", later(at(Span::minutes(14)).ours));

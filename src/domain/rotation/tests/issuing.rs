@@ -179,7 +179,10 @@ fn abort_is_possible_while_no_address_may_hold_the_new_key() {
         let run = run(state);
         for request in [Request::Abort, Request::Rollback] {
             let directive = with(&run, request.clone(), Level::Pending);
-            assert!(matches!(directive, Directive::Apply(Event::AbortAsked { .. })), "{request:?} {directive:?}");
+            assert!(
+                matches!(directive, Directive::Apply(Event::AbortAsked { .. })),
+                "{request:?} {directive:?}"
+            );
             let directive = with(&run, request.clone(), Level::Intended);
             let back = matches!(directive, Directive::Apply(Event::RollbackAsked { .. }));
             assert_eq!(back, request == Request::Rollback, "{directive:?}");
@@ -187,7 +190,10 @@ fn abort_is_possible_while_no_address_may_hold_the_new_key() {
     }
     let mut observing = run(State::Observing);
     observing.retirees[0].phase = Phase::Disabled { since: now(), by_us: true };
-    assert!(matches!(asked(&observing), Directive::Apply(Event::RequestRefused { .. })), "the old key is off");
+    assert!(
+        matches!(asked(&observing), Directive::Apply(Event::RequestRefused { .. })),
+        "the old key is off"
+    );
     assert!(apply(&observing, &Event::AbortAsked { id: "q".into() }).is_err());
 }
 
@@ -225,7 +231,10 @@ fn a_key_that_was_used_is_aborted_through_quiet_and_observing() {
     assert_eq!(used.retirees[1].observe, used.policy.observe);
     used.trigger = Trigger::Leak;
     let directive = next(&used, &seen(3));
-    assert!(matches!(directive, Directive::Apply(Event::LeftForNow { .. })), "an emergency goes on: {directive:?}");
+    assert!(
+        matches!(directive, Directive::Apply(Event::LeftForNow { .. })),
+        "an emergency goes on: {directive:?}"
+    );
 }
 
 #[test]
@@ -233,8 +242,7 @@ fn an_abort_waits_until_the_create_in_doubt_is_settled() {
     let doubtful = issuing(Issuing::Recover { name: "n".into(), looked: None });
     let asked = apply(&doubtful, &Event::AbortAsked { id: "q".into() }).unwrap();
     assert_eq!(next(&asked, &blank()), Directive::Reconcile);
-    let looked =
-        apply(&asked, &Event::Listed { at: ago(Span::minutes(1)), until: Until::OVER }).unwrap();
+    let looked = apply(&asked, &Event::Listed { at: ago(Span::minutes(1)), until: Until::OVER }).unwrap();
     let settled = apply(&looked, &Event::Listed { at: now(), until: Until::OVER }).unwrap();
     assert!(matches!(next(&settled, &all_well()), Directive::Apply(Event::AbortReady { .. })), "no create");
 }
@@ -245,7 +253,8 @@ fn an_aborted_candidate_is_disabled_then_deleted_and_the_old_key_is_not_touched(
     assert_eq!(next(&run, &blank()), Directive::Read(key(2)), "is it used?");
     run.retirees[1].phase = Phase::Live { quiet: Some((figures(0), now())) };
     let shown = Remote::Enabled(figures(0));
-    let unused = Facts { remote: vec![RemoteFacts { hash: "h2".into(), remote: shown, at: now() }], ..blank() };
+    let unused =
+        Facts { remote: vec![RemoteFacts { hash: "h2".into(), remote: shown, at: now() }], ..blank() };
     assert!(matches!(next(&run, &unused), Directive::Disable { key: k, .. } if k == key(2)));
     run.retirees[1].phase = Phase::Disabled { since: now(), by_us: true };
     assert!(matches!(next(&run, &blank()), Directive::Delete { key: k, .. } if k == key(2)));
