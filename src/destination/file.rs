@@ -1,7 +1,7 @@
 //! A file that other programs read the key from: an env file, a JSON file, or a file with nothing else in it.
 //!
 //! Map: this file says what a publish and a look are; `env` and `json` edit content without touching what is
-//! not ours; `disk` finds the real file and replaces it whole.
+//! not ours; `disk` finds the real file and replaces it whole; `lock` lets one write at a time.
 //!
 //! Choices:
 //! - *raw* holds exactly the bytes of the key: no final newline, because programs that read such files
@@ -15,6 +15,7 @@
 mod disk;
 mod env;
 mod json;
+mod lock;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -100,7 +101,7 @@ impl Destination for File {
 
     async fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
         let (spec, delivery) = (self.spec.clone(), delivery.clone());
-        blocking(deadline, move || spec.publish(&delivery)).await
+        blocking(deadline, move || spec.publish(&delivery, deadline)).await
     }
 
     async fn look(&self, delivery: &Delivery, evidence: &Value, deadline: Deadline) -> Result<Look, Failure> {
@@ -232,13 +233,18 @@ impl FileSpec {
         Ok(format!("{} {holds}, mode {mode:04o}, owner {uid}:{gid}", path.display()))
     }
 
-    fn publish(&self, delivery: &Delivery) -> Result<Value, Failure> {
+    /// Other variables of the file are other destinations: nobody else writes between the read and the rename.
+    fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
         self.format.check_name()?;
         let path = disk::resolve(&self.path)?;
+        let lock = lock::lock(&path, deadline)?;
         let found = disk::read(&path)?;
         let old: &[u8] = found.as_ref().map_or(&[], |found| &found.bytes);
         let new = self.format.edit(old, &delivery.secret).map_err(|failure| about(&path, failure))?;
-        disk::replace(&path, &new, self.attributes(found.as_ref())?)?;
+        if deadline.passed() {
+            return Err(refused("the deadline of the write passed before anything was written"));
+        }
+        disk::replace(&path, &new, self.attributes(found.as_ref())?, &lock)?;
         let now = disk::read(&path)?.map(|found| marker(delivery, &found));
         Ok(now.unwrap_or_else(|| json!({ "generation": delivery.generation })))
     }

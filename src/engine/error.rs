@@ -31,6 +31,14 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
+    /// What was asked for is not there, so that nothing was done.
+    #[error("{text}")]
+    Absent {
+        /// What, and that nothing was done.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
     /// Another process works on this account.
     #[error("another rekeyd process is working on account {0}")]
     Busy(String),
@@ -82,7 +90,7 @@ impl EngineError {
     /// The reader's next move.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Absent { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),

@@ -22,6 +22,9 @@ use crate::net::Deadline;
 /// Most tokens of the completion that proves a new key, where a policy asks for one.
 pub const CHAT_TOKENS: u32 = 5;
 
+/// No account has so many pages of keys; a server that always has another one would be read for ever.
+pub const MAX_PAGES: usize = 500;
+
 /// A key that was just issued: the only moment its secret is ever shown.
 #[derive(Debug)]
 pub struct IssuedKey {
@@ -40,6 +43,31 @@ pub struct Credits {
     pub used: MicroUsd,
 }
 
+/// Where a page of a listing begins, in the provider's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// What the provider understands.
+    pub fn new(place: impl Into<String>) -> Self {
+        Self(place.into())
+    }
+
+    /// The same again.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A part of the account's keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub keys: Vec<RemoteKey>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
 /// A provider account whose keys can be managed by API. One value holds one provisioning key.
 ///
 /// No method retries. A [`crate::domain::outcome::Failure`] says what the answer proves: only a vendor's own
@@ -55,9 +83,9 @@ pub trait Issuer: Send + Sync {
     /// Hash of the provisioning key itself, so that nobody takes it for a regular key of the account.
     fn provisioning_hash(&self) -> String;
 
-    /// Every key of the workspace, all pages, disabled and expired ones included, each hash once. Pages that
-    /// shift while they are read are read again until two passes agree on the set of hashes, or it fails.
-    async fn list(&self, deadline: Deadline) -> Called<Vec<RemoteKey>>;
+    /// One page of the keys of the workspace, newest first, disabled and expired ones included; `None` is the first.
+    /// Pages are cut from a list that others change meanwhile: one may repeat rows of the page before, or skip some.
+    async fn list(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Page>;
 
     /// One key by hash; `None` when the provider says 404 in its own form.
     async fn read(&self, hash: &str, deadline: Deadline) -> Called<Option<RemoteKey>>;

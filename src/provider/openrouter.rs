@@ -1,8 +1,7 @@
 //! OpenRouter as an issuer of keys (wire-facts.md, "OpenRouter").
 //!
 //! Map: this file makes the calls, one a method; `wire` is what bodies look like and how they become our
-//! values; `refusal` decides what an answer that is no success proves; `listing` reads all pages until two
-//! passes agree.
+//! values; `refusal` decides what an answer that is no success proves; `listing` reads one page of the keys.
 //!
 //! The rule of the room: an answer counts as a success, or as proof that nothing was done, only when it is in
 //! OpenRouter's own form. A proxy's page, a half-written body, a 200 that holds an error: `Unclear`.
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::refusal::{Asked, refusal};
-use super::{CHAT_TOKENS, Credits, IssuedKey, Issuer};
+use super::{CHAT_TOKENS, Credits, Cursor, IssuedKey, Issuer, Page};
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::{Called, Failure, FailureKind, Reply};
 use crate::domain::secret::Secret;
@@ -191,8 +190,8 @@ impl Issuer for OpenRouter {
         self.provisioning_key.sha256_hex()
     }
 
-    async fn list(&self, deadline: Deadline) -> Called<Vec<RemoteKey>> {
-        self.list_settled(deadline).await
+    async fn list(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Page> {
+        self.page(at, deadline).await
     }
 
     async fn read(&self, hash: &str, deadline: Deadline) -> Called<Option<RemoteKey>> {

@@ -96,12 +96,14 @@ pub(super) async fn freeze(tx: &mut Tx, identity: &str, reason: &str) -> Result<
 }
 
 /// A person looked: the unknown keys are foreign, counters rise above every name seen, and each rotation of
-/// the account wants an adopt before its next run.
+/// the account wants an adopt before its next run. `rotations` are those of the configuration: one that is younger
+/// than the backup has no row, or one without an account.
 pub(super) async fn thaw(
     tx: &mut Tx,
     identity: &str,
     foreign: &[RemoteKey],
     counters: &[(String, i64)],
+    rotations: &[String],
 ) -> Result<(), StoreError> {
     for key in foreign {
         sqlx::query(
@@ -115,12 +117,29 @@ pub(super) async fn thaw(
         .execute(&mut *tx.inner)
         .await?;
     }
+    for rotation in rotations {
+        sqlx::query(
+            "INSERT INTO rotations (name, account, needs_adopt, updated_at) VALUES ($1, $2, 1, $3)
+             ON CONFLICT (name) DO UPDATE SET needs_adopt = 1, updated_at = excluded.updated_at",
+        )
+        .bind(rotation)
+        .bind(identity)
+        .bind(tx.now.0)
+        .execute(&mut *tx.inner)
+        .await?;
+    }
     for (rotation, seen) in counters {
-        sqlx::query("UPDATE rotations SET last_generation = $1 WHERE name = $2 AND last_generation < $1")
-            .bind(*seen)
-            .bind(rotation)
-            .execute(&mut *tx.inner)
-            .await?;
+        // One that is not in the configuration may come back to it.
+        sqlx::query(
+            "INSERT INTO rotations (name, last_generation, needs_adopt, updated_at) VALUES ($1, $2, 1, $3)
+             ON CONFLICT (name) DO UPDATE SET last_generation = excluded.last_generation
+             WHERE rotations.last_generation < excluded.last_generation",
+        )
+        .bind(rotation)
+        .bind(*seen)
+        .bind(tx.now.0)
+        .execute(&mut *tx.inner)
+        .await?;
     }
     sqlx::query("UPDATE rotations SET needs_adopt = 1, updated_at = $1 WHERE account = $2")
         .bind(tx.now.0)

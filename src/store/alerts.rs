@@ -44,12 +44,12 @@ pub struct AlertRow {
 impl Store {
     /// Alerts, newest first; resolved ones only when asked for.
     pub async fn alerts(&self, with_resolved: bool) -> Result<Vec<AlertRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM alerts WHERE resolved_at IS NULL OR $1 = 1 ORDER BY opened_at DESC, id DESC",
-        )
-        .bind(i64::from(with_resolved))
-        .fetch_all(self.pools.reader())
-        .await?;
+        let sql = if with_resolved {
+            "SELECT * FROM alerts ORDER BY opened_at DESC, id DESC"
+        } else {
+            "SELECT * FROM alerts WHERE resolved_at IS NULL ORDER BY opened_at DESC, id DESC"
+        };
+        let rows = sqlx::query(sql).fetch_all(self.pools.reader()).await?;
         let time = |at: Option<i64>| at.map(|at| Timestamp(at).rfc3339());
         rows.iter()
             .map(|row| {

@@ -3,10 +3,12 @@
 //! One list instead of one method a case, because what belongs together is the engine's knowledge: the outcome
 //! of a call, the run after it, the audit row and the alerts are one fact (I12).
 
+use std::collections::BTreeSet;
+
 use super::audit::{self, AuditEntry};
 use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
-use super::keys::{self, KeyRow, NewKey, NewProvider};
+use super::keys::{self, KeyRow, NewKey, NewProvider, Role};
 use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
@@ -59,7 +61,7 @@ pub enum Change {
     /// R9.
     Freeze { account: String, reason: String },
     /// A person looked at a frozen account.
-    Thaw { account: String, foreign: Vec<RemoteKey>, counters: Vec<(String, i64)> },
+    Thaw { account: String, foreign: Vec<RemoteKey>, counters: Vec<(String, i64)>, rotations: Vec<String> },
     /// The rotation has a key of its own again.
     Adopted { rotation: String },
     /// A healing run started.
@@ -87,7 +89,7 @@ pub struct KillRows {
     pub ours: bool,
     /// Destructive acts within the last hour, the target's own aside.
     pub recent_kills: u32,
-    /// Hash and last valid test of our keys on this account.
+    /// Id, hash and last valid test of the keys that those addresses show now.
     pub tested: Vec<(String, String, KeyFacts)>,
 }
 
@@ -185,28 +187,37 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
         let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
         holders.push((row, newest));
     }
-    let hour_ago = tx.now.plus(Span::hours(-1));
-    let recent = sqlx::query(
-        "SELECT target, kind, status, started_at FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')",
+    let open_kills = open_kills(tx, account).await?;
+    let recent_kills = recent_kills(tx, account, target).await?;
+    let (frozen, ours) = standing(tx, account, target).await?;
+    let tested = tested(tx, account, &holders).await?;
+    Ok(KillRows { open_kills, holders, frozen, ours, recent_kills, tested })
+}
+
+async fn open_kills(tx: &mut Tx, account: &str) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT target FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')
+         AND status IN ('intended', 'unknown')",
     )
     .bind(account)
     .fetch_all(&mut *tx.inner)
     .await?;
-    let mut open_kills = Vec::new();
-    let mut recent_kills = 0;
-    for row in &recent {
-        let status: String = row.try_get("status")?;
-        let hash: String = row.try_get("target")?;
-        let at: i64 = row.try_get("started_at")?;
-        if hash != target && status != "failed" && at > hour_ago.0 {
-            recent_kills += 1;
-        }
-        if matches!(status.as_str(), "intended" | "unknown") {
-            open_kills.push(hash);
-        }
-    }
-    let (frozen, ours) = standing(tx, account, target).await?;
-    Ok(KillRows { open_kills, holders, frozen, ours, recent_kills, tested: tested(tx, account).await? })
+    rows.iter().map(|row| Ok(row.try_get("target")?)).collect()
+}
+
+/// R12: destructive acts within the last hour, the target's own aside.
+async fn recent_kills(tx: &mut Tx, account: &str, target: &str) -> Result<u32, StoreError> {
+    let hour_ago = tx.now.plus(Span::hours(-1));
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS n FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')
+         AND started_at > $2 AND target <> $3 AND status <> 'failed'",
+    )
+    .bind(account)
+    .bind(hour_ago.0)
+    .bind(target)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok(u32::try_from(row.try_get::<i64, _>("n")?).unwrap_or(u32::MAX))
 }
 
 /// Is the account frozen; is the target ours: a key that was created or adopted, or a journalled name's stray.
@@ -226,15 +237,19 @@ async fn standing(tx: &mut Tx, account: &str, target: &str) -> Result<(bool, boo
     Ok((frozen, row.try_get::<i64, _>("n")? > 0))
 }
 
-async fn tested(tx: &mut Tx, account: &str) -> Result<Vec<(String, String, KeyFacts)>, StoreError> {
-    let rows = sqlx::query("SELECT id FROM keys WHERE account = $1 AND hash IS NOT NULL AND role <> 'dead'")
-        .bind(account)
-        .fetch_all(&mut *tx.inner)
-        .await?;
+/// The keys that the holders of the target show now, as far as they are living keys of this account.
+async fn tested(
+    tx: &mut Tx,
+    account: &str,
+    holders: &[(HoldingRow, Option<HoldingRow>)],
+) -> Result<Vec<(String, String, KeyFacts)>, StoreError> {
+    let shown: BTreeSet<&String> =
+        holders.iter().filter_map(|(_, newest)| Some(&newest.as_ref()?.fact.key)).collect();
     let mut all = Vec::new();
-    for row in &rows {
-        let id: String = row.try_get("id")?;
-        if let Some(key) = keys::read(tx, &id).await?
+    for id in shown {
+        let key = keys::read(tx, id).await?;
+        let key = key.filter(|key| key.account.as_deref() == Some(account) && key.role != Role::Dead);
+        if let Some(key) = key
             && let Some(hash) = key.hash
         {
             all.push((key.id, hash, key.facts));
@@ -269,7 +284,9 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,
         Change::Answer { request, answer } => runs::answer(tx, request, answer).await,
         Change::Freeze { account, reason } => accounts::freeze(tx, account, reason).await,
-        Change::Thaw { account, foreign, counters } => accounts::thaw(tx, account, foreign, counters).await,
+        Change::Thaw { account, foreign, counters, rotations } => {
+            accounts::thaw(tx, account, foreign, counters, rotations).await
+        }
         Change::Adopted { rotation } => rotations::adopted(tx, rotation).await,
         Change::Healed { rotation, at } => rotations::healed(tx, rotation, *at).await,
         Change::Due { rotation, at } => rotations::due_in(tx, rotation, *at).await,

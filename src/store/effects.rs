@@ -151,17 +151,9 @@ impl Store {
         rows.iter().map(effect_row).collect()
     }
 
-    /// Every name that this store ever intended to create (R6, I3).
-    pub async fn created_names(&self) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("SELECT target FROM effects WHERE kind = 'create'")
-            .fetch_all(self.pools.reader())
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get("target")?)).collect()
-    }
-
     /// How many effects have no settled outcome, over all accounts.
     pub async fn unknown_effects(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM effects WHERE status IN ('unknown', 'intended')")
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM effects WHERE status IN ('intended', 'unknown')")
             .fetch_one(self.pools.reader())
             .await?;
         Ok(row.try_get("n")?)

@@ -178,7 +178,7 @@ pub(super) struct TestColumn {
     pub(super) refused_since: Option<Stamp>,
 }
 
-fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
+pub(super) fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
     let test: Option<String> = row.try_get("test")?;
     let facts = match test {
         Some(json) => {

@@ -2,9 +2,11 @@
 //! says so, written over. And one rotation to eight of them, two of which fail for a while.
 //!
 //! - `disk`: files on a disk that refuses
+//! - `one_file`: several variables of one file, written at once
 //! - `repairs`: what a person publishes again; the step after a write, when it fails
 
 mod disk;
+mod one_file;
 mod repairs;
 
 use std::collections::BTreeMap;

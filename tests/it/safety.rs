@@ -1,4 +1,14 @@
 //! What must never happen, by the real binary: the guard, the two kinds of key, bad days, leaks.
+//!
+//! - `busy`: the database is busy at the commit after a 201
+//! - `large`: an account of 10,000 keys
+//! - `nowhere`: a confirmation never acts on what is not there
+//! - `thaw`: what a thaw asks of rotations that the restored store hardly knows
+
+mod busy;
+mod large;
+mod nowhere;
+mod thaw;
 
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::{Permissions, Scope};

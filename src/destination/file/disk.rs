@@ -1,8 +1,9 @@
 //! The folder under the file: which file is really meant, who owns it, and how it is replaced whole.
 //!
 //! The new content goes to a temporary file beside the old one, created with mode 0600, so that at no
-//! instant a reader sees half a file or another user an open one. Its name is fixed (`.NAME.rekeyd-new`),
-//! so that what a killed process left behind is removed by the next write instead of lying there for ever.
+//! instant a reader sees half a file or another user an open one. Its name is nobody else's
+//! (`.NAME.rekeyd-new-…`); what a killed process left behind is removed by the next write instead of lying there
+//! for ever.
 //!
 //! Known limits of replacing by rename: hard links keep the old content; access control lists and extended
 //! attributes of the old file are not carried over; a single file mounted into a container cannot be
@@ -17,6 +18,7 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::{AccessFlags, Group, Uid, User, eaccess, getegid, getgroups};
 use zeroize::Zeroizing;
 
+use super::lock::Lock;
 use crate::domain::outcome::{Failure, FailureKind};
 
 /// No file with a key in it is larger than this; what is, is not touched.
@@ -70,7 +72,7 @@ fn follow(link: &Path, folder: &Path, meta: &Metadata) -> Result<PathBuf, Failur
     Err(refused(text).hint(format!("write `path = \"{}\"` if that is the file you mean", target.display())))
 }
 
-fn parts(path: &Path) -> Result<(&Path, &std::ffi::OsStr), Failure> {
+pub(super) fn parts(path: &Path) -> Result<(&Path, &std::ffi::OsStr), Failure> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) if path.is_absolute() => Ok((folder, name)),
         _ => Err(refused(format!("{} is not the absolute path of a file", path.display()))),
@@ -112,16 +114,29 @@ impl Drop for Temporary {
     }
 }
 
-/// Replaces the file at a resolved path whole, or leaves it as it was.
-pub(super) fn replace(path: &Path, bytes: &[u8], wanted: Attributes) -> Result<(), Failure> {
-    let (folder, name) = parts(path)?;
-    let temporary = folder.join(format!(".{}.rekeyd-new", name.to_string_lossy()));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(explain("cannot remove the left-over", &temporary, &error));
+/// Removes what a killed process left: under the lock nobody else is writing.
+fn remove_left_overs(folder: &Path, stem: &str) -> Result<(), Failure> {
+    let entries = fs::read_dir(folder).map_err(|error| explain("cannot list", folder, &error))?;
+    for entry in entries.filter_map(Result::ok) {
+        if !entry.file_name().to_string_lossy().starts_with(stem) {
+            continue;
         }
-        _ => {}
+        match fs::remove_file(entry.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(explain("cannot remove the left-over", &entry.path(), &error));
+            }
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// Replaces the file at a resolved path whole, or leaves it as it was. The lock is that of its folder.
+pub(super) fn replace(path: &Path, bytes: &[u8], wanted: Attributes, _lock: &Lock) -> Result<(), Failure> {
+    let (folder, name) = parts(path)?;
+    let stem = format!(".{}.rekeyd-new", name.to_string_lossy());
+    remove_left_overs(folder, &stem)?;
+    let temporary = folder.join(format!("{stem}-{:016x}", rand::random::<u64>()));
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
     let mut file = opened.map_err(|error| explain("cannot write", path, &error))?;
     let mut guard = Temporary { path: temporary, renamed: false };
@@ -198,10 +213,10 @@ fn own_name() -> String {
     User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Whether a rename into the folder could work, without trying one.
+/// Whether a rename into the folder could work, without trying one. To lock it, it is opened.
 pub(super) fn check_folder(path: &Path) -> Result<PathBuf, Failure> {
     let (folder, _) = parts(path)?;
-    let reachable = eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK);
+    let reachable = eaccess(folder, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK);
     reachable.map_err(|error| explain("cannot write", path, &error.into()))?;
     Ok(folder.to_path_buf())
 }
@@ -227,7 +242,7 @@ fn may_chown() -> bool {
 }
 
 /// What the system said, as a sentence with the next move.
-fn explain(what: &str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn explain(what: &str, path: &Path, error: &io::Error) -> Failure {
     let failure = refused(format!("{what} {}: {}", path.display(), reason(error)));
     match hint(path, error) {
         Some(hint) => failure.hint(hint),
@@ -288,8 +303,11 @@ pub(super) fn refused(text: impl Into<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{chown, symlink};
+    use std::time::Duration;
 
+    use super::super::lock::lock;
     use super::*;
+    use crate::net::Deadline;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
@@ -298,14 +316,20 @@ mod tests {
         names
     }
 
+    fn locked(path: &Path) -> Lock {
+        lock(path, Deadline::after(Duration::from_secs(30))).unwrap()
+    }
+
     #[test]
     fn a_file_is_replaced_whole_with_its_attributes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agents.env");
         fs::write(&path, "old").unwrap();
         let before = fs::metadata(&path).unwrap().ino();
-        fs::write(folder.path().join(".agents.env.rekeyd-new"), "left by a killed process").unwrap();
-        replace(&path, b"new", Attributes { mode: 0o640, uid: None, gid: None }).unwrap();
+        for left in [".agents.env.rekeyd-new", ".agents.env.rekeyd-new-0123456789abcdef"] {
+            fs::write(folder.path().join(left), "left by a killed process").unwrap();
+        }
+        replace(&path, b"new", Attributes { mode: 0o640, uid: None, gid: None }, &locked(&path)).unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((fs::read(&path).unwrap(), meta.mode() & 0o7777), (b"new".to_vec(), 0o640));
         assert_ne!(meta.ino(), before, "a new file, not a rewritten one");
@@ -317,8 +341,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agents.env");
         fs::create_dir(&path).unwrap();
-        let failure =
-            replace(&path, b"new", Attributes { mode: 0o600, ..Attributes::default() }).unwrap_err();
+        let wanted = Attributes { mode: 0o600, ..Attributes::default() };
+        let failure = replace(&path, b"new", wanted, &locked(&path)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::NotSent);
         assert!(failure.message.contains("cannot replace"), "{failure:?}");
         assert_eq!(names(folder.path()), ["agents.env"]);

@@ -160,3 +160,19 @@ async fn a_wrecked_json_file_is_drift_once_it_was_ours() {
     );
     assert!(file.look(&delivery('a', 1), &Value::Null, soon()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_writer_that_waits_too_long_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agents.env");
+    fs::write(&path, "OPENROUTER_API_KEY=old\n").unwrap();
+    let other = fs::File::open(folder.path()).unwrap();
+    other.lock().unwrap();
+    let soon = Deadline::after(Duration::from_millis(300));
+    let failure = env_file(&path).publish(&delivery('a', 1), soon).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotSent, "{failure:?}");
+    assert!(failure.message.contains("another process is writing"), "{failure:?}");
+    other.unlock().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "OPENROUTER_API_KEY=old\n");
+    env_file(&path).publish(&delivery('a', 1), Deadline::after(Duration::from_secs(30))).await.unwrap();
+}

@@ -78,10 +78,8 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     }
     let provider = provider_of(engine, &add.provider).await?;
     let fingerprint = engine.parts.fingerprints.of(&add.secret);
-    let known = engine.parts.store.keys().await?;
-    if let Some(known) =
-        known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead)
-    {
+    let known = engine.parts.store.keys_with_fingerprint(&fingerprint).await?;
+    if let Some(known) = known.iter().find(|key| key.role != Role::Dead) {
         return Err(EngineError::Usage {
             text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
             hint: None,

@@ -201,9 +201,8 @@ async fn known(
 
 /// Keys that a person stored, with their priorities.
 async fn stored(session: &Session<'_>) -> Result<Vec<(i64, Secret)>, EngineError> {
-    let rows = session.engine.parts.store.keys().await?;
-    let manual =
-        rows.iter().filter(|row| row.provider == session.account.provider && row.role == Role::Manual);
+    let rows = session.engine.parts.store.living_keys(&session.account.provider).await?;
+    let manual = rows.iter().filter(|row| row.role == Role::Manual);
     let open = |row: &KeyRow| Ok(session.engine.open(row)?.map(|secret| (row.priority, secret)));
     manual.filter_map(|row| open(row).transpose()).collect()
 }

@@ -9,14 +9,15 @@ use crate::domain::rotation::facts::Remote;
 use crate::engine::commands::view::ResealedView;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
-use crate::engine::session::{Session, keys, listing};
-use crate::engine::{Engine, EngineError, session};
+use crate::engine::session::{Session, again, keys, listing};
+use crate::engine::{Engine, EngineError, error, session};
 use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, new_id};
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
 /// # Errors
-/// Refused for a generation of a rotation (R15) and for the last usable regular key of a configured account.
+/// Refused for a generation of a rotation (R15) and for the last usable regular key of a configured account. With
+/// `at_provider` absent when no account of the configuration lists the key: then nothing is removed.
 pub async fn delete_key(
     engine: &Engine,
     provider: &str,
@@ -30,8 +31,20 @@ pub async fn delete_key(
             key.generation.unwrap_or_default()
         )));
     }
+    let mut listed = false;
     for account in engine.parts.accounts.values().filter(|account| account.provider == provider) {
-        not_the_last(engine, account.name.as_str(), &key, at_provider).await?;
+        listed |= not_the_last(engine, account.name.as_str(), &key, at_provider).await?;
+    }
+    if at_provider && !listed {
+        return Err(EngineError::Absent {
+            text:
+                "no account of the configuration lists this key, so rekeyd cannot delete it at the provider: \
+                   nothing was removed"
+                    .to_owned(),
+            hint: Some(format!(
+                "delete it in the provider's dashboard; `rekeyd keys delete {provider} {number}` removes it from the store"
+            )),
+        });
     }
     let entry = engine.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
     engine.parts.store.remove_key(&key.id, &entry).await?;
@@ -66,14 +79,14 @@ pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<Ke
     })
 }
 
-/// Refuses to let go of a key that the account could not do without.
+/// Refuses to let go of a key that the account could not do without. False when the account does not list it.
 async fn not_the_last(
     engine: &Engine,
     account: &str,
     key: &KeyRow,
     at_provider: bool,
-) -> Result<(), EngineError> {
-    let Some(hash) = &key.hash else { return Ok(()) };
+) -> Result<bool, EngineError> {
+    let Some(hash) = &key.hash else { return Ok(false) };
     let mut session =
         session::wait_for_session(engine, account, crate::domain::time::Span::seconds(30)).await?;
     let outcome = let_go(&mut session, hash, at_provider).await;
@@ -81,17 +94,17 @@ async fn not_the_last(
     outcome
 }
 
-/// Refuses for the last usable key; with `at_provider` disables and deletes it there, through the guard.
-async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Result<(), EngineError> {
-    listing::list(session)
-        .await?
-        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+/// Refuses for the last usable key; with `at_provider` disables and deletes it there, through the guard. False when
+/// the account does not list it.
+async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Result<bool, EngineError> {
+    listed(session).await?;
     let Some(target) = session.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
-        return Ok(());
+        return Ok(false);
     };
     if at_provider {
         kill_by_hand(session, &target.hash, Kill::Disable).await?;
-        return kill_by_hand(session, &target.hash, Kill::Delete).await;
+        kill_by_hand(session, &target.hash, Kill::Delete).await?;
+        return Ok(true);
     }
     let others = count_usable_but(session, hash);
     if target.is_live(session.now().ours) && others == 0 {
@@ -102,7 +115,35 @@ async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Res
         }
         .into());
     }
-    Ok(())
+    Ok(true)
+}
+
+async fn listed(session: &mut Session<'_>) -> Result<(), EngineError> {
+    let listed = listing::list(session).await?;
+    listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))
+}
+
+/// Nothing is journalled for a key that is not there. A stored key that is gone may still be buried.
+async fn is_there(session: &mut Session<'_>, hash: &str, kill: Option<Kill>) -> Result<(), EngineError> {
+    if session.listing.is_none() {
+        listed(session).await?;
+    }
+    let keys = || session.listing.iter().flat_map(|listing| &listing.keys);
+    if keys().any(|key| key.hash == hash) {
+        return Ok(());
+    }
+    if kill == Some(Kill::Delete) && keys::stored_key(session, hash).await?.is_some() {
+        return Ok(());
+    }
+    let account = &session.account.name;
+    let hint = match error::nearest(hash, keys().map(|key| key.hash.as_str())) {
+        Some(nearest) => format!("the nearest hash is {nearest}; `rekeyd accounts keys {account}` shows all"),
+        None => format!("`rekeyd accounts keys {account}` shows its keys"),
+    };
+    Err(EngineError::Absent {
+        text: format!("account {account} has no key with this hash: nothing was done"),
+        hint: Some(hint),
+    })
 }
 
 fn count_usable_but(session: &Session<'_>, hash: &str) -> usize {
@@ -116,6 +157,7 @@ fn count_usable_but(session: &Session<'_>, hash: &str) -> usize {
 /// Disables or deletes a key at the provider because a person says so: the same guard as everybody.
 pub async fn kill_by_hand(session: &mut Session<'_>, hash: &str, kill: Kill) -> Result<(), EngineError> {
     not_a_generation(session, hash).await?;
+    is_there(session, hash, Some(kill)).await?;
     let target = KillTarget { hash, kill, urgent: false, stray: false, run: None };
     match kill::try_kill(session, &target).await? {
         Killed::Done | Killed::Already(Remote::Gone) => {}
@@ -153,9 +195,7 @@ async fn not_a_generation(session: &Session<'_>, hash: &str) -> Result<(), Engin
 
 /// The account as it is now.
 pub async fn account_keys(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineError> {
-    listing::list(session)
-        .await?
-        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    listed(session).await?;
     Ok(session.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default())
 }
 
@@ -164,9 +204,7 @@ pub async fn create_by_hand(
     session: &mut Session<'_>,
     limit: Option<MicroUsd>,
 ) -> Result<KeyRow, EngineError> {
-    listing::list(session)
-        .await?
-        .map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    listed(session).await?;
     session.not_frozen().await?;
     let name = format!("{}manual/{}", listing::prefix(session), session.engine.clock().nonce());
     let spec = KeySpec { limit, workspace: session.account.workspace.clone(), ..KeySpec::default() };
@@ -203,12 +241,16 @@ async fn store_by_hand(
     let row = keys::issued_row(session, name, &issued);
     let id = row.id.clone();
     let evidence = json!({ "hash": issued.remote.hash, "key": row.mask });
-    session
-        .commit(&[
-            Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
-            Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
-        ])
-        .await?;
+    let changes = [
+        Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
+        Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
+    ];
+    loop {
+        let stored = session.commit(&changes).await;
+        if !again::is_worth_it(session, &stored).await {
+            break stored?;
+        }
+    }
     let row = session.engine.parts.store.key(&id).await?;
     row.ok_or_else(|| EngineError::Refused("the new key vanished from the store".to_owned()))
 }
@@ -216,6 +258,7 @@ async fn store_by_hand(
 /// Enables a key that rekeyd created, because a person says so.
 pub async fn enable_by_hand(session: &mut Session<'_>, hash: &str) -> Result<(), EngineError> {
     not_a_generation(session, hash).await?;
+    is_there(session, hash, None).await?;
     journalled(session, EffectKind::Enable, hash, None).await
 }
 
@@ -226,6 +269,7 @@ pub async fn limit_by_hand(
     limit: Option<MicroUsd>,
 ) -> Result<(), EngineError> {
     not_a_generation(session, hash).await?;
+    is_there(session, hash, None).await?;
     journalled(session, EffectKind::Limit, hash, limit).await
 }
 

@@ -1,7 +1,8 @@
 //! A person looked at a frozen account (R9): counters rise above every name seen, the unknown keys are foreign
-//! for ever, open runs end, and each rotation wants an adopt before its next run.
+//! for ever, open runs end, and each rotation wants an adopt before its next run: also one that is younger than the
+//! backup, of which the restored store knows nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
@@ -21,10 +22,13 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     }
     let listed = listing::list(session).await?;
     listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
-    let foreign = unknown_keys(session).await?;
+    let keys = session.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default();
+    let (_, foreign) = listing::without_row(session, &keys).await?;
     let counters = generations_seen(session);
     let mut changes = end_open_runs(session).await?;
-    changes.push(Change::Thaw { account: session.identity.clone(), foreign: foreign.clone(), counters });
+    let rotations = rotations_of(session).await?;
+    let account = session.identity.clone();
+    changes.push(Change::Thaw { account, foreign: foreign.clone(), counters, rotations });
     let subject = Subject::Account(session.account.name.clone());
     changes.push(Change::Resolve { kind: Kind::AccountFrozen, subject: subject.clone() });
     changes.push(Change::Audit(session.engine.entry(
@@ -36,17 +40,13 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     Ok(foreign)
 }
 
-async fn unknown_keys(session: &Session<'_>) -> Result<Vec<RemoteKey>, EngineError> {
-    let journalled = session.engine.parts.store.created_names().await?;
-    let stored: Vec<String> =
-        session.engine.parts.store.keys().await?.into_iter().filter_map(|key| key.hash).collect();
-    let prefix = listing::prefix(session);
-    let keys = session.listing.iter().flat_map(|listing| &listing.keys);
-    let unknown = keys.filter(|key| {
-        let stray = journalled.contains(&key.name) && !listing::was_used(key);
-        key.name.starts_with(&prefix) && !stray && !stored.contains(&key.hash)
-    });
-    Ok(unknown.cloned().collect())
+/// Every rotation that the configuration has on this account, by whichever of its entries (R8).
+async fn rotations_of(session: &Session<'_>) -> Result<Vec<String>, EngineError> {
+    let mut entries: BTreeSet<String> =
+        session.engine.parts.store.entries_of(&session.identity).await?.into_iter().collect();
+    entries.insert(session.account.name.clone());
+    let mine = session.engine.rotations().filter(|rotation| entries.contains(&rotation.account));
+    Ok(mine.map(|rotation| rotation.name.clone()).collect())
 }
 
 /// The highest generation that any name of this instance shows, by rotation.
@@ -58,7 +58,7 @@ fn generations_seen(session: &Session<'_>) -> Vec<(String, i64)> {
         else {
             continue;
         };
-        let Some(generation) = rest.split('-').next().and_then(|n| n.parse::<i64>().ok()) else {
+        let Some(generation) = rest.split_once('-').and_then(|(n, _)| n.parse::<i64>().ok()) else {
             continue;
         };
         let entry = highest.entry(rotation.to_owned()).or_default();

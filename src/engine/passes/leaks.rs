@@ -11,7 +11,7 @@
 //! | another stored key, a provisioning key, an unknown key of an account | people are told; only they can act |
 //! | anything else | nothing: it is not ours to know, to keep or to name |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::destination::{Finding, LeakSource};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{ASKED, Run, Trigger};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::run::start;
@@ -28,6 +28,7 @@ use crate::engine::session::{Session, keys};
 use crate::engine::testing::alerts;
 use crate::engine::{Account, Engine, EngineError, LeakWatch, lease, session};
 use crate::net::sentence;
+use crate::provider::MAX_PAGES;
 use crate::store::{Change, KeyRow, Lease, Role};
 
 /// Looks for leaked keys: one process at a time.
@@ -118,12 +119,14 @@ async fn leak_pass(
     let Some(leaks) = stop.run_until_cancelled(open_leaks(engine, watch, &mut scan)).await else {
         return Ok(());
     };
-    let keys = engine.parts.store.keys().await?;
     let mut unknown = Vec::new();
     for leak in &leaks {
         if stop.is_cancelled() {
             return Ok(());
         }
+        let secret = &leak.finding.secret;
+        let (fingerprint, hash) = (engine.parts.fingerprints.of(secret), secret.sha256_hex());
+        let keys = engine.parts.store.keys_of_secret(&fingerprint, &hash).await?;
         match known(engine, &keys, leak) {
             Known::Provisioning(account) => {
                 scan.standing.push(provisioning_alert(account, &leak.place()));
@@ -157,22 +160,19 @@ async fn open_leaks<'w>(engine: &Engine, watch: &'w LeakWatch, scan: &mut Scan) 
     leaks
 }
 
-/// By fingerprint; by hash where we never had the secret. A tombstone proves that the key is gone, whoever
-/// else stored it; a living generation is believed before anything.
+/// Of the rows with this secret: a tombstone proves that the key is gone, whoever else stored it; a living generation
+/// is believed before anything.
 fn known<'k>(engine: &'k Engine, keys: &'k [KeyRow], leak: &Leak<'_>) -> Known<'k> {
     let secret = &leak.finding.secret;
     if let Some(account) = engine.accounts().find(|account| account.provisioning_key == *secret) {
         return Known::Provisioning(account);
     }
-    let (fingerprint, hash) = (engine.parts.fingerprints.of(secret), secret.sha256_hex());
-    let is_it =
-        |row: &&KeyRow| row.fingerprint.as_ref() == Some(&fingerprint) || row.hash.as_ref() == Some(&hash);
     let rank = |row: &&KeyRow| match row.role {
         Role::Current | Role::Candidate | Role::Retiring => 0,
         Role::Dead => 1,
         Role::Manual => 2,
     };
-    match keys.iter().filter(is_it).min_by_key(rank) {
+    match keys.iter().min_by_key(rank) {
         None => Known::Nothing,
         Some(row) if row.role == Role::Dead => Known::Dead(row),
         Some(row) if row.role == Role::Manual => Known::Stored(row),
@@ -268,10 +268,11 @@ async fn listed(engine: &Engine, leaks: &[&Leak<'_>], scan: &mut Scan) -> Vec<Ne
     if leaks.is_empty() {
         return Vec::new();
     }
+    let hashes: BTreeSet<String> = leaks.iter().map(|leak| leak.finding.secret.sha256_hex()).collect();
     let mut listings = Vec::new();
     for account in engine.accounts() {
-        match account.issuer.list(engine.deadline()).await {
-            Ok(reply) => listings.push((account, reply.value)),
+        match these_of(engine, account, &hashes).await {
+            Ok(keys) => listings.push((account, keys)),
             Err(failure) => {
                 tracing::warn!(account = %account.name, %failure, "no listing to look for leaked keys in");
                 scan.partial = true;
@@ -286,6 +287,24 @@ async fn listed(engine: &Engine, leaks: &[&Leak<'_>], scan: &mut Scan) -> Vec<Ne
         })
     };
     leaks.iter().filter_map(find).collect()
+}
+
+/// Those of these keys that the account lists: one reading of all pages. What it passed over the next look finds.
+async fn these_of(
+    engine: &Engine,
+    account: &Account,
+    hashes: &BTreeSet<String>,
+) -> Result<Vec<RemoteKey>, Failure> {
+    let (mut found, mut at) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let page = account.issuer.list(at.as_ref(), engine.deadline()).await?.value;
+        found.extend(page.keys.into_iter().filter(|key| hashes.contains(&key.hash)));
+        at = page.next;
+        if at.is_none() {
+            return Ok(found);
+        }
+    }
+    Err(Failure::new(FailureKind::Unclear, "the list of keys has no end"))
 }
 
 /// What people are told, what is over, and when we looked: one commit. Alerts of rotations end with their runs.

@@ -16,7 +16,7 @@ use crate::domain::rotation::{Directive, Event, KeyRef, Level, Phase, Run, TEST_
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::publish::{address, deliver};
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit, keys, listing, test_key};
+use crate::engine::session::{Session, commit, keys, listing, test_key, witness};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
@@ -167,7 +167,7 @@ pub(crate) async fn try_kill(
     target: &KillTarget<'_>,
 ) -> Result<Killed, EngineError> {
     prove_holders(session, target.hash).await?;
-    if let Err(failure) = listing::list(session).await? {
+    if let Err(failure) = witness::list_before_kill(session, target.hash).await? {
         return Ok(Killed::Later(failure));
     }
     let effect = kill_effect(session, target).await?;

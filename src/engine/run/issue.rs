@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::publish::address;
 use crate::engine::retire::sweep;
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit, keys, listing};
+use crate::engine::session::{Session, again, commit, keys, listing};
 use crate::provider::IssuedKey;
 use crate::store::{Change, EffectKind, EffectStatus, NewEffect, NewKey, Role, new_id};
 
@@ -144,7 +144,12 @@ async fn store_issued(
         },
     ];
     let event = Event::Created { key, at: session.now() };
-    let after = commit::record(session, run, &event, extra).await?;
+    let after = loop {
+        let stored = commit::record(session, run, &event, extra.clone()).await;
+        if !again::is_worth_it(session, &stored).await {
+            break stored?;
+        }
+    };
     Ok(Performed { run: after, did: format!("issued generation {generation} ({mask})") })
 }
 

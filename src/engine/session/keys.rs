@@ -63,8 +63,7 @@ pub(crate) fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {
 
 /// Our stored key behind a hash, if any.
 pub(crate) async fn stored_key(session: &Session<'_>, hash: &str) -> Result<Option<KeyRow>, EngineError> {
-    let keys = session.engine.parts.store.keys().await?;
-    let mut same = keys.into_iter().filter(|key| key.hash.as_deref() == Some(hash) && key.role != Role::Dead);
+    let mut same = session.engine.parts.store.keys_with_hash(hash).await?.into_iter();
     // A key that a person stored names no account; the hash is that of its secret, so it is this one.
     let mine = |key: &KeyRow| match key.account.as_deref() {
         Some(account) => account == session.identity,

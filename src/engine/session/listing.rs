@@ -1,13 +1,13 @@
 //! One look at the whole account: what lives there, what is ours, what should not be there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::engine::EngineError;
-use crate::engine::session::{Listing, Session};
-use crate::store::{Change, KeyRow, Role};
+use crate::engine::session::{Listing, Session, reading};
+use crate::store::Change;
 
 /// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was
 /// copied while that create was in doubt.
@@ -17,53 +17,55 @@ pub(crate) fn was_used(key: &RemoteKey) -> bool {
 
 /// The beginning of every name that this database gives out (R6).
 pub(crate) fn prefix(session: &Session<'_>) -> String {
-    format!("rekeyd/{}/", session.engine.parts.instance)
+    session.prefix()
 }
 
 /// Lists the account, freezes it when it shows keys of this instance that the journal does not know (R9),
 /// and finds strays. Removes nothing.
 pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure>, EngineError> {
-    let deadline = session.deadline().await?;
-    let called = session.account.issuer.list(deadline).await;
-    let keys = match session.noting(called) {
-        Ok(keys) => keys,
+    let (at, keys) = match reading::settled(session).await? {
+        Ok(reading) => (reading.began, reading.into_keys()),
         Err(failure) => return Ok(Err(failure)),
     };
-    let store = &session.engine.parts.store;
-    // Read after the listing: a key that is listed was journalled before it was made.
-    let journalled: BTreeSet<String> = store.created_names().await?.into_iter().collect();
-    let rows = store.keys().await?;
-    note_specs(session, &rows, &keys).await?;
-    let stored: BTreeSet<String> = rows.into_iter().filter_map(|key| key.hash).collect();
-    let foreign = store.foreign_hashes(&session.identity).await?;
-    let prefix = prefix(session);
-    let ours_by_name = |key: &&RemoteKey| key.name.starts_with(&prefix) && !stored.contains(&key.hash);
-    let (strays, unknown): (Vec<&RemoteKey>, Vec<&RemoteKey>) = keys
-        .iter()
-        .filter(ours_by_name)
-        .filter(|key| !foreign.contains(&key.hash))
-        .partition(|key| journalled.contains(&key.name) && !was_used(key));
+    note_specs(session, &keys).await?;
+    let (strays, unknown) = without_row(session, &keys).await?;
     if !unknown.is_empty() {
         let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
         freeze(session, &names).await?;
     }
-    let strays: Vec<RemoteKey> = strays.into_iter().cloned().collect();
     let strays_left = strays.len();
-    session.listing = Some(Listing { at: session.now(), strays, keys, strays_left });
+    session.listing = Some(Listing { at, strays, keys, strays_left, close: None });
     Ok(Ok(()))
 }
 
+/// Listed keys with our names that the store has no row of: strays, and those that the journal does not know or that
+/// somebody used. Foreign ones are left out. Asked after the listing: what is listed was journalled before it was
+/// made.
+pub(crate) async fn without_row(
+    session: &Session<'_>,
+    listed: &[RemoteKey],
+) -> Result<(Vec<RemoteKey>, Vec<RemoteKey>), EngineError> {
+    let store = &session.engine.parts.store;
+    let prefix = prefix(session);
+    let ours: Vec<&RemoteKey> = listed.iter().filter(|key| key.name.starts_with(&prefix)).collect();
+    let names: Vec<String> = ours.iter().map(|key| key.name.clone()).collect();
+    let hashes: Vec<String> = ours.iter().map(|key| key.hash.clone()).collect();
+    let journalled = store.journalled(&names).await?;
+    let stored = store.known_hashes(&hashes).await?;
+    let foreign = store.foreign_hashes(&session.identity).await?;
+    let without = ours.into_iter().filter(|key| !stored.contains(&key.hash) && !foreign.contains(&key.hash));
+    Ok(without.cloned().partition(|key| journalled.contains(&key.name) && !was_used(key)))
+}
+
 /// Remembers what current keys are allowed, for the day when one is gone and a successor must inherit it (R10).
-async fn note_specs(session: &Session<'_>, rows: &[KeyRow], listed: &[RemoteKey]) -> Result<(), EngineError> {
-    let mine = rows.iter().filter(|row| row.role == Role::Current);
-    let mine = mine.filter(|row| row.account.as_deref() == Some(&session.identity));
+async fn note_specs(session: &Session<'_>, listed: &[RemoteKey]) -> Result<(), EngineError> {
+    let known = session.engine.parts.store.current_specs(&session.identity).await?;
+    let shown: BTreeMap<&str, &RemoteKey> = listed.iter().map(|key| (key.hash.as_str(), key)).collect();
     let mut changes = Vec::new();
-    for row in mine {
-        let shown = listed.iter().find(|key| row.hash.as_deref() == Some(&key.hash));
-        let (Some(rotation), Some(shown)) = (&row.rotation, shown) else { continue };
-        let known = session.engine.parts.store.rotation(rotation).await?.and_then(|row| row.spec);
-        if known.as_ref() != Some(&shown.spec()) {
-            changes.push(Change::SpecSeen { rotation: rotation.clone(), spec: shown.spec() });
+    for key in known {
+        let Some(spec) = shown.get(key.hash.as_str()).map(|shown| shown.spec()) else { continue };
+        if key.spec.as_ref() != Some(&spec) {
+            changes.push(Change::SpecSeen { rotation: key.rotation, spec });
         }
     }
     if changes.is_empty() { Ok(()) } else { session.commit(&changes).await }
@@ -107,9 +109,7 @@ pub(crate) async fn count_usable(session: &Session<'_>) -> Result<usize, EngineE
     let usable = usable.count();
     let subject = Subject::Account(session.account.name.clone());
     // An account that no key of ours ever lived on has nobody who could miss one.
-    let keys = session.engine.parts.store.keys().await?;
-    let depended_on = keys.iter().any(|key| key.account.as_deref() == Some(&session.identity));
-    if usable == 0 && !depended_on {
+    if usable == 0 && !session.engine.parts.store.has_keys(&session.identity).await? {
         return Ok(0);
     }
     if usable == 0 {

@@ -1,11 +1,16 @@
 //! The right to work on one account: who it is (R8), the lease (R4), and what an earlier process left open.
 
+pub(crate) mod again;
 pub(crate) mod commit;
 pub(crate) mod consequences;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod provisioning;
+pub(crate) mod reading;
 pub(crate) mod test_key;
+pub(crate) mod witness;
+
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -15,6 +20,7 @@ use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
+use crate::engine::testing::endpoint;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
@@ -64,7 +70,7 @@ impl Granted {
 /// A complete listing of the account.
 #[derive(Debug, Clone)]
 pub(crate) struct Listing {
-    /// When it was complete.
+    /// Nothing that the guard is shown of it is older: when its reading began, or when the close look did.
     pub(crate) at: Stamp,
     /// Every key.
     pub(crate) keys: Vec<RemoteKey>,
@@ -72,6 +78,8 @@ pub(crate) struct Listing {
     pub(crate) strays: Vec<RemoteKey>,
     /// Strays that could not be removed although another key works.
     pub(crate) strays_left: usize,
+    /// Keys that were read again because the listing had taken long: then the guard is shown these alone.
+    pub(crate) close: Option<BTreeSet<String>>,
 }
 
 impl Listing {
@@ -83,7 +91,9 @@ impl Listing {
     /// never be the key that "remains".
     pub(crate) fn but_strays(&self, target: &str) -> Vec<RemoteKey> {
         let stray = |key: &RemoteKey| self.strays.iter().any(|stray| stray.hash == key.hash);
-        self.keys.iter().filter(|key| key.hash == target || !stray(key)).cloned().collect()
+        let shown = |key: &RemoteKey| self.close.as_ref().is_none_or(|close| close.contains(&key.hash));
+        let keys = self.keys.iter().filter(|key| shown(key));
+        keys.filter(|key| key.hash == target || !stray(key)).cloned().collect()
     }
 }
 
@@ -121,6 +131,7 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
         claimed: Vec::new(),
     };
     session.note_date(reply.date);
+    session.remember_place().await?;
     session.watch_clocks().await?;
     session.settle_toggles().await?;
     Ok(Opened::Ready(Box::new(session)))
@@ -154,6 +165,17 @@ impl Session<'_> {
             Some(_) => Some("our clock and the provider's differ by more than 5 minutes"),
             None => Some("the provider's answers do not tell its time"),
         }
+    }
+
+    /// Where this account is, for the day when no entry of the configuration shows it any more.
+    async fn remember_place(&self) -> Result<(), EngineError> {
+        let subject = endpoint::place(&self.identity);
+        let here = endpoint::bare(&self.account.base_url);
+        let known: Option<String> = self.engine.parts.store.memory(&subject).await?;
+        if known.as_deref() == Some(here.as_str()) {
+            return Ok(());
+        }
+        self.commit(&[Change::Remember { subject, doc: json!(here.as_str()) }]).await
     }
 
     /// R11: people are told while the clocks differ, whether something is to be destroyed now or is still waited for.
@@ -245,9 +267,19 @@ impl Session<'_> {
         }
     }
 
+    /// The beginning of every name that this database gives out (R6).
+    pub(crate) fn prefix(&self) -> String {
+        format!("rekeyd/{}/", self.engine.parts.instance)
+    }
+
     /// Who the account is (R8).
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// By our own clock: the store has the last word.
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.lease_left() > Span::ZERO
     }
 
     fn lease_left(&self) -> Span {

@@ -1,5 +1,7 @@
 //! Where a key is tested, when a pass is due, and which keys are tested at all.
 
+use url::Url;
+
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError};
 use crate::store::{KeyRow, ProviderRow, Role};
@@ -49,22 +51,48 @@ impl Scope {
     }
 }
 
-/// Where keys of a provider are tested: where their account is, else where the provider's row says.
+/// What a key is not tested for.
+pub(crate) const NOWHERE: &str = "not tested: its account is not in the configuration any more, and where that was is \
+                                  not known";
+
+/// Where keys of a provider are tested: a key of an account where that account is or, once no entry of the
+/// configuration shows it, where it last was; any other key where the provider's row says. `None` is the catalog's
+/// own address, which is nowhere for a key of an account ([`is_nowhere`]).
 pub(crate) async fn endpoint(
     engine: &Engine,
     provider: &ProviderRow,
     identity: Option<&str>,
-) -> Result<Option<url::Url>, EngineError> {
-    let entries = match identity {
-        Some(identity) => engine.parts.store.entries_of(identity).await?,
-        None => Vec::new(),
+) -> Result<Option<Url>, EngineError> {
+    let Some(identity) = identity else {
+        let any = engine.accounts().find(|account| account.provider == provider.name);
+        let row = || provider.base_url.as_deref().and_then(|url| Url::parse(url).ok());
+        return Ok(any.map(|account| account.base_url.clone()).or_else(row));
     };
-    let own = entries.iter().find_map(|name| engine.parts.accounts.get(name));
-    let any = || engine.accounts().find(|account| account.provider == provider.name);
-    Ok(match own.or_else(any) {
-        Some(account) => Some(account.base_url.clone()),
-        None => provider.base_url.as_deref().and_then(|url| url::Url::parse(url).ok()),
-    })
+    let entries = engine.parts.store.entries_of(identity).await?;
+    if let Some(own) = entries.iter().find_map(|name| engine.parts.accounts.get(name)) {
+        return Ok(Some(own.base_url.clone()));
+    }
+    let last: Option<String> = engine.parts.store.memory(&place(identity)).await?;
+    Ok(last.and_then(|url| Url::parse(&url).ok()))
+}
+
+/// A secret goes nowhere but to its account: true for a key of one that nobody knows the way to.
+pub(crate) fn is_nowhere(row: &KeyRow, base_url: Option<&Url>) -> bool {
+    row.account.is_some() && base_url.is_none()
+}
+
+/// Where the store remembers where an account was.
+pub(crate) fn place(identity: &str) -> String {
+    format!("place:{identity}")
+}
+
+/// A URL as it may be stored: without a user.
+pub(crate) fn bare(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // Neither fails for a URL with a host, and one without has no user.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare
 }
 
 pub(crate) async fn pass_is_due(engine: &Engine, interval: Span) -> Result<bool, EngineError> {

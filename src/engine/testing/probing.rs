@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::domain::verdict::{Judgement, Observation};
+use crate::engine::testing::endpoint;
 use crate::engine::{Engine, TestPolicy};
 use crate::net::Deadline;
 use crate::provider::Tester;
@@ -39,6 +40,9 @@ struct Errand {
 
 impl Errand {
     async fn run(self, subject: Subject) -> (Subject, Observation) {
+        if endpoint::is_nowhere(&subject.row, subject.base_url.as_ref()) {
+            return (subject, Observation::new(Judgement::UNEXPECTED, endpoint::NOWHERE));
+        }
         let mut last = self.gate.lock().await;
         let permits = (self.here.acquire().await, self.everywhere.acquire().await);
         if let (Err(_), _) | (_, Err(_)) = permits {

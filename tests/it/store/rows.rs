@@ -180,9 +180,9 @@ on_both_databases! {
         for (id, status) in [("e2", EffectStatus::Failed), ("e3", EffectStatus::Done), ("e4", EffectStatus::Unknown)] {
             shelf.commit(&[intend(id, EffectKind::Create, &format!("name of {id}")), settle(id, status)]).await.unwrap();
         }
-        let mut names = shelf.store.created_names().await.unwrap();
-        names.sort();
-        assert_eq!(names, ["name of e2", "name of e3", "name of e4"]);
+        let asked = ["name of e1", "name of e2", "name of e3", "name of e4"].map(str::to_owned);
+        let names = shelf.store.journalled(&asked).await.unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["name of e2", "name of e3", "name of e4"]);
         assert_eq!(shelf.store.unknown_effects().await.unwrap(), 1);
         assert!(shelf.store.open_toggles(ACCOUNT).await.unwrap().is_empty(), "a create is no toggle");
         shelf.commit(&[intend("e5", EffectKind::Limit, "h"), intend("e6", EffectKind::Disable, "h")]).await.unwrap();
@@ -381,11 +381,16 @@ on_both_databases! {
             account: ACCOUNT.to_owned(),
             foreign: vec![unknown_key("h1"), unknown_key("h2")],
             counters: vec![(ROTATION.to_owned(), seen), ("gone".to_owned(), 3)],
+            rotations: vec!["young".to_owned()],
         };
         shelf.commit(&[thaw(9)]).await.unwrap();
         assert_eq!(shelf.store.account(ACCOUNT).await.unwrap().unwrap().frozen, None);
         let rotation = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
         assert_eq!((rotation.last_generation, rotation.needs_adopt), (9, true));
+        for (young, seen) in [("young", 0), ("gone", 3)] {
+            let row = shelf.store.rotation(young).await.unwrap().unwrap();
+            assert_eq!((row.last_generation, row.needs_adopt), (seen, true), "{young}");
+        }
         let mut foreign = shelf.store.foreign_hashes(ACCOUNT).await.unwrap();
         foreign.sort();
         assert_eq!(foreign, ["h1", "h2"]);

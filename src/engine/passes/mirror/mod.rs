@@ -118,9 +118,10 @@ pub(crate) async fn mirror_now(
     let outcome = match ledger.entries(engine.deadline()).await {
         Err(failure) => Err(failure),
         Ok(entries) => {
-            let wish = wish(engine, place, ledger).await?;
+            let mut wish = wish(engine, place, ledger).await?;
             memory.wanted = wish.digest();
             let seen = entries.into_iter().map(|entry| seen(engine, entry)).collect::<Vec<_>>();
+            bury(engine, ledger, &mut wish, &seen).await?;
             memory.keep(&wish, &seen);
             let plan = plan(&wish, &seen, &memory.ours);
             carry_out(engine, place, ledger, &mut memory, plan, lease).await?
@@ -204,6 +205,9 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
         return Ok(false);
     };
     let base = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
+    if endpoint::is_nowhere(row, base.as_ref()) {
+        return Ok(false);
+    }
     let deadline = leased_deadline(engine, lease).await?;
     let tester = &engine.parts.tester;
     let seen = tester.test(&provider.kind, base.as_ref(), &secret, &row.settings, deadline).await;
@@ -261,6 +265,43 @@ fn looked(
     changes
 }
 
+/// Keys that may stand in this table: those of the provider that it mirrors, and the generations of the rotation that
+/// publishes there.
+async fn candidates(
+    engine: &Engine,
+    ledger: &dyn Ledger,
+    rotation: Option<&str>,
+) -> Result<Vec<KeyRow>, EngineError> {
+    let mut rows = match ledger.mirrors() {
+        Some(provider) => engine.parts.store.living_keys(provider).await?,
+        None => Vec::new(),
+    };
+    if let Some(rotation) = rotation {
+        rows.extend(engine.parts.store.generations(rotation).await?);
+    }
+    Ok(rows)
+}
+
+/// A tombstone of the mirrored provider that still stands there: its row says so.
+async fn bury(
+    engine: &Engine,
+    ledger: &dyn Ledger,
+    wish: &mut Wish,
+    seen: &[Seen],
+) -> Result<(), EngineError> {
+    let Some(provider) = ledger.mirrors() else { return Ok(()) };
+    for (_, print) in seen {
+        if wish.statuses.contains_key(print) {
+            continue;
+        }
+        let rows = engine.parts.store.keys_with_fingerprint(print).await?;
+        if let Some(row) = rows.iter().find(|row| row.provider == provider) {
+            wish.statuses.insert(print.clone(), status(row));
+        }
+    }
+    Ok(())
+}
+
 /// What the store wants of this table.
 async fn wish(
     engine: &Engine,
@@ -277,7 +318,7 @@ async fn wish(
         rotation_row,
         overwrite: place.target.on_drift == OnDrift::Overwrite,
     };
-    for row in engine.parts.store.keys().await? {
+    for row in candidates(engine, ledger, rotation).await? {
         let Some(fingerprint) = row.fingerprint.clone() else { continue };
         let mirrored = ledger.mirrors() == Some(row.provider.as_str());
         if mirrored || rotation.is_some() && row.rotation.as_deref() == rotation {

@@ -1,0 +1,134 @@
+//! What the store knows of what others show: hashes and names of a listing, fingerprints of a finding. Each answer
+//! costs what is asked for, never the whole table: tombstones and names of creates stay for ever.
+
+use std::collections::BTreeSet;
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::keys::{KeyRow, key_row};
+use super::{Store, StoreError, from_json};
+use crate::domain::key::KeySpec;
+
+/// So many values in one statement: SQLite takes at most 32,766.
+const AT_ONCE: usize = 500;
+
+/// A current key and what it was allowed when the provider last showed it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownSpec {
+    /// Its rotation.
+    pub rotation: String,
+    /// Its hash.
+    pub hash: String,
+    /// What it was allowed.
+    pub spec: Option<KeySpec>,
+}
+
+impl Store {
+    /// Those of these hashes that any row has, of a living key or of a tombstone.
+    pub async fn known_hashes(&self, hashes: &[String]) -> Result<BTreeSet<String>, StoreError> {
+        self.those_of("SELECT hash FROM keys WHERE hash IN (MARKS)", hashes).await
+    }
+
+    /// Those of these names that this store ever intended to create (R6, I3).
+    pub async fn journalled(&self, names: &[String]) -> Result<BTreeSet<String>, StoreError> {
+        self.those_of("SELECT target FROM effects WHERE kind = 'create' AND target IN (MARKS)", names).await
+    }
+
+    async fn those_of(&self, select: &str, values: &[String]) -> Result<BTreeSet<String>, StoreError> {
+        let mut found = BTreeSet::new();
+        for values in values.chunks(AT_ONCE) {
+            let marks: Vec<String> = (1..=values.len()).map(|n| format!("${n}")).collect();
+            let sql = AssertSqlSafe(select.replace("MARKS", &marks.join(", ")));
+            let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(value.clone()));
+            for row in &query.fetch_all(self.pools.reader()).await? {
+                found.insert(row.try_get(0)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Hashes of the keys of an account that are no tombstones.
+    pub async fn living_hashes(&self, account: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT hash FROM keys WHERE account = $1 AND role <> 'dead' AND hash IS NOT NULL ORDER BY hash",
+        )
+        .bind(account)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("hash")?)).collect()
+    }
+
+    /// Whether any key, living or dead, ever belonged to an account.
+    pub async fn has_keys(&self, account: &str) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 AS one FROM keys WHERE account = $1 AND hash IS NOT NULL LIMIT 1")
+            .bind(account)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// The current keys of an account with what is remembered of them.
+    pub async fn current_specs(&self, account: &str) -> Result<Vec<KnownSpec>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT k.rotation, k.hash, r.spec FROM keys k JOIN rotations r ON r.name = k.rotation
+             WHERE k.account = $1 AND k.role <> 'dead' AND k.role = 'current' AND k.hash IS NOT NULL",
+        )
+        .bind(account)
+        .fetch_all(self.pools.reader())
+        .await?;
+        let known = |row: &sqlx::any::AnyRow| {
+            let spec: Option<String> = row.try_get("spec")?;
+            Ok(KnownSpec {
+                rotation: row.try_get("rotation")?,
+                hash: row.try_get("hash")?,
+                spec: spec.map(|doc| from_json(&doc, "rotations.spec")).transpose()?,
+            })
+        };
+        rows.iter().map(known).collect()
+    }
+
+    /// Living keys with this hash, of any account, by age.
+    pub async fn keys_with_hash(&self, hash: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM keys WHERE hash = $1 AND role <> 'dead' ORDER BY created_at, id")
+                .bind(hash)
+                .fetch_all(self.pools.reader())
+                .await?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// Keys with this secret, by fingerprint, or by hash where we never had the secret; tombstones too.
+    pub async fn keys_of_secret(&self, fingerprint: &str, hash: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM keys WHERE fingerprint = $1 OR hash = $2 ORDER BY created_at, id")
+                .bind(fingerprint)
+                .bind(hash)
+                .fetch_all(self.pools.reader())
+                .await?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// Keys of a provider that are no tombstones, by number; those without one last.
+    pub async fn living_keys(&self, provider: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM keys WHERE provider = $1 AND role <> 'dead'
+             ORDER BY COALESCE(number, 1000000000), created_at, id",
+        )
+        .bind(provider)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// Keys with this fingerprint, tombstones last.
+    pub async fn keys_with_fingerprint(&self, fingerprint: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM keys WHERE fingerprint = $1
+             ORDER BY CASE role WHEN 'dead' THEN 1 ELSE 0 END, created_at, id",
+        )
+        .bind(fingerprint)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(key_row).collect()
+    }
+}
