@@ -50,13 +50,12 @@ fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     let id = id.to_owned();
     let refused = |reason: &str| Event::RequestRefused { id: id.clone(), reason: reason.to_owned() };
     match request {
-        Request::Abort if can_abort(run, facts) => Event::AbortAsked { id },
+        // Nobody has the new key: going back is to stop, too.
+        Request::Abort | Request::Rollback if can_abort(run, facts) => Event::AbortAsked { id },
         Request::Abort => match run.can_roll_back() {
             Ok(()) => refused("a destination may already hold the new key: use rollback instead of abort"),
             Err(why) => refused(&format!("a destination may already hold the new key, and {why}")),
         },
-        // Nobody has the new key: going back is to stop.
-        Request::Rollback if can_abort(run, facts) => Event::AbortAsked { id },
         Request::Rollback => match run.can_roll_back() {
             Ok(()) => Event::RollbackAsked { id },
             Err(why) => refused(why),

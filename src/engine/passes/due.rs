@@ -15,7 +15,7 @@ use crate::engine::run::start;
 use crate::engine::run::start::Start;
 use crate::engine::session::{Session, commit};
 use crate::engine::{Engine, EngineError, Rotation};
-use crate::store::RotationRow;
+use crate::store::{Change, RotationRow};
 
 /// Runs that one visit to an account starts; hundreds that are due at once are spread over many visits.
 const STARTS: usize = 3;
@@ -161,10 +161,28 @@ pub async fn start_due(session: &mut Session<'_>) -> Result<Vec<String>, EngineE
             Err(EngineError::Store(error)) if error.is_conflict("runs_due") => {
                 had_its_run(session, &ledger, rotation, at).await?;
             }
-            Err(error) => return Err(error),
+            Err(EngineError::Store(error)) => return Err(error.into()),
+            // R21: what refuses one rotation is no matter of the others.
+            Err(error) => refused(session, rotation, &error).await?,
         }
     }
     Ok(started)
+}
+
+/// A due start that was refused: people are told, and it is tried again like one that failed.
+async fn refused(session: &Session<'_>, rotation: &Rotation, error: &EngineError) -> Result<(), EngineError> {
+    let name = &rotation.name;
+    tracing::warn!(rotation = %name, %error, "a due run was not started");
+    let hint = error.hint().map(|hint| format!(" Next: {hint}.")).unwrap_or_default();
+    let detail = format!(
+        "A run of rotation {name} is due and cannot start: {error}.{hint} Its current key goes on working; the start is \
+         tried again."
+    );
+    let alert = NewAlert::new(Kind::RotationFailed, Subject::Rotation(name.clone()), detail);
+    let clock = &session.engine.parts.clock;
+    let again =
+        Change::Due { rotation: name.clone(), at: Some(Schedule::retry(clock.now(), 1, clock.fraction())) };
+    session.commit(&[Change::Alert(alert.rotation(name.clone())), again]).await
 }
 
 /// A clock went back: this due time had its run already. What became of it says when the next is due.
