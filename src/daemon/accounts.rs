@@ -14,11 +14,14 @@ use tokio_util::task::TaskTracker;
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
 use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
+use crate::store::StoreError;
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
 /// After this long a visit makes room.
 const TURN: Span = Span::seconds(10);
+/// Before it begins, a visit lets those go first who wait for the account.
+const ROOM: Span = Span(500);
 /// The wait after an account could not be opened, doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Span = Span::seconds(2);
 /// An account that stays shut is tried this often.
@@ -122,6 +125,9 @@ async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Re
     if stop.is_cancelled() {
         return Ok(());
     }
+    if engine.is_waited_for(account) {
+        engine.clock().sleep(ROOM).await;
+    }
     let Opened::Ready(mut session) = engine::open_session(engine, account).await? else { return Ok(()) };
     let worked = work(engine, stop, &mut session, account).await;
     session.close().await?;
@@ -155,14 +161,17 @@ async fn work(
                     false
                 }
             };
+            if engine.is_waited_for(account) {
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
-/// A failure of the store is one of every run.
+/// A failure of the store is one of every run; a row that cannot be read is one of its own.
 fn concerns_all(error: &EngineError) -> bool {
-    matches!(error, EngineError::Store(_))
+    matches!(error, EngineError::Store(error) if !matches!(error, StoreError::Corrupt(_)))
 }
 
 #[cfg(test)]

@@ -46,12 +46,14 @@ pub use session::{Opened, Session, open_session, wait_for_session};
 /// The engine: everything that a flow needs.
 pub struct Engine {
     pub(crate) parts: Parts,
+    /// Who of this process waits for an account.
+    pub(crate) waiting: parts::Waiting,
 }
 
 impl Engine {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, waiting: parts::Waiting::default() }
     }
 
     /// The store, for reading.
@@ -101,6 +103,11 @@ impl Engine {
             .destinations
             .get(name)
             .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
+    }
+
+    /// True while somebody of this process waits for the account: who works on it makes room.
+    pub fn is_waited_for(&self, account: &str) -> bool {
+        self.waiting.line(account).is_waited_in()
     }
 
     /// The key material of a row, read back from the store; `None` when the store holds none.

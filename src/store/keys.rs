@@ -229,6 +229,17 @@ impl Store {
         rows.iter().map(key_row).collect()
     }
 
+    /// The keys that may be tested, without tombstones: active, with a secret, of a role that is tested.
+    pub async fn tested_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM keys WHERE is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
+             ORDER BY provider, COALESCE(number, 1000000000), created_at, id",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(key_row).collect()
+    }
+
     /// When the current key of each rotation was issued or taken over.
     pub async fn issued(&self) -> Result<std::collections::BTreeMap<String, Timestamp>, StoreError> {
         let rows = sqlx::query(

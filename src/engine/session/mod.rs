@@ -6,6 +6,7 @@ pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod provisioning;
 pub(crate) mod test_key;
+mod waiting;
 
 use serde_json::json;
 
@@ -18,6 +19,9 @@ use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
+
+pub use waiting::wait_for_session;
+pub(crate) use waiting::wait_for_session_or_stop;
 
 /// A call must be over this long before the lease ends (R4).
 const MARGIN: Span = Span::seconds(2);
@@ -257,24 +261,6 @@ impl Session<'_> {
         match place.adapter.patience() {
             None => self.deadline().await,
             Some(patience) => self.long_deadline(patience).await,
-        }
-    }
-}
-
-/// A session, waiting up to `patience` for another process to let go of the account.
-pub async fn wait_for_session<'e>(
-    engine: &'e Engine,
-    account: &str,
-    patience: Span,
-) -> Result<Session<'e>, EngineError> {
-    let until = engine.clock().monotonic().0 + patience.0;
-    loop {
-        match open_session(engine, account).await? {
-            Opened::Ready(session) => return Ok(*session),
-            Opened::Busy if engine.clock().monotonic().0 >= until => {
-                return Err(EngineError::Busy(account.to_owned()));
-            }
-            Opened::Busy => engine.clock().sleep(Span(200)).await,
         }
     }
 }
