@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
 use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
-use crate::store::StoreError;
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
@@ -155,7 +154,7 @@ async fn work(
             }
             go_on = match engine::step(session, &run).await {
                 Ok(report) => report.progress == Progress::Again,
-                Err(error) if concerns_all(&error) => return Err(error),
+                Err(error) if !error.concerns_one() => return Err(error),
                 Err(error) => {
                     tracing::warn!(run, %error, "step");
                     false
@@ -167,11 +166,6 @@ async fn work(
         }
     }
     Ok(())
-}
-
-/// A failure of the store is one of every run; a row that cannot be read is one of its own.
-fn concerns_all(error: &EngineError) -> bool {
-    matches!(error, EngineError::Store(error) if !matches!(error, StoreError::Corrupt(_)))
 }
 
 #[cfg(test)]

@@ -117,6 +117,14 @@ impl Engine {
         self.parts.ring.open(&sealed).map(Some).map_err(EngineError::Crypto)
     }
 
+    /// The same for work on many keys: one that cannot be opened is passed by, and `passes::unreadable` tells of it.
+    pub(crate) fn open_or_pass_by(&self, row: &KeyRow) -> Option<Secret> {
+        self.open(row).unwrap_or_else(|error| {
+            tracing::debug!(key = %row.id, %error, "a key cannot be opened");
+            None
+        })
+    }
+
     /// An audit row of this process.
     pub(crate) fn entry(
         &self,

@@ -201,7 +201,8 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
         if hash != target && status != "failed" && at > hour_ago.0 {
             recent_kills += 1;
         }
-        if matches!(status.as_str(), "intended" | "unknown") {
+        // Whatever is not known to be settled is open.
+        if !matches!(status.as_str(), "done" | "failed") {
             open_kills.push(hash);
         }
     }

@@ -78,7 +78,9 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     }
     let provider = provider_of(engine, &add.provider).await?;
     let fingerprint = engine.parts.fingerprints.of(&add.secret);
-    let known = engine.parts.store.keys().await?;
+    let mut known = engine.parts.store.keys().await?;
+    let damaged = engine.parts.store.damaged_keys(None).await?;
+    known.extend(damaged.into_iter().filter_map(|damaged| damaged.key).map(|key| *key));
     if let Some(known) =
         known.iter().find(|k| k.fingerprint.as_deref() == Some(&fingerprint) && k.role != Role::Dead)
     {

@@ -37,6 +37,14 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
 }
 
 async fn unknown_keys(session: &Session<'_>) -> Result<Vec<RemoteKey>, EngineError> {
+    let provider = &session.account.provider;
+    let damaged = session.engine.parts.store.damaged_of(&session.identity, provider).await?;
+    if let Some(row) = damaged.first() {
+        return Err(EngineError::Refused(format!(
+            "refused: a row of this account cannot be read ({} {}), so nobody can say which keys are foreign",
+            row.table, row.id
+        )));
+    }
     let journalled = session.engine.parts.store.created_names().await?;
     let stored: Vec<String> =
         session.engine.parts.store.keys().await?.into_iter().filter_map(|key| key.hash).collect();

@@ -61,7 +61,7 @@ pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<boo
 }
 
 async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
-    let watched: Watched = engine.parts.store.memory(&provisioning::memory(account)).await?;
+    let watched: Watched = engine.parts.store.memory_or_anew(&provisioning::memory(account)).await?;
     Ok(watched.health.is_due_again(now))
 }
 
@@ -104,7 +104,8 @@ async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
         session.commit(&[Change::Alert(session.account_alert(kind, detail))]).await?;
         return Ok(true);
     }
-    let watched: Watched = session.engine.parts.store.memory(&provisioning::memory(session.account)).await?;
+    let watched: Watched =
+        session.engine.parts.store.memory_or_anew(&provisioning::memory(session.account)).await?;
     let subject = Subject::Account(session.account.name.clone());
     let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
     // One that was refused is over when it was seen to work twice, see `watch_provisioning`.
@@ -186,7 +187,7 @@ async fn stored_provisioning_keys(session: &mut Session<'_>) -> Result<Option<Ve
     let keys = session.engine.parts.store.keys().await?;
     let suspects = keys.into_iter().filter(|row| is_stored_provisioning(row, &session.account.provider));
     for row in suspects {
-        let Some(secret) = session.engine.open(&row)? else { continue };
+        let Some(secret) = session.engine.open_or_pass_by(&row) else { continue };
         let deadline = session.deadline().await?;
         let called = session.account.issuer.whoami(&secret, deadline).await;
         let Ok(key) = session.noting(called) else { return Ok(None) };

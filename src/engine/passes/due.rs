@@ -15,7 +15,7 @@ use crate::engine::run::start;
 use crate::engine::run::start::Start;
 use crate::engine::session::{Session, commit};
 use crate::engine::{Engine, EngineError, Rotation};
-use crate::store::RotationRow;
+use crate::store::{Change, RotationRow};
 
 /// Runs that one visit to an account starts; hundreds that are due at once are spread over many visits.
 const STARTS: usize = 3;
@@ -161,10 +161,29 @@ pub async fn start_due(session: &mut Session<'_>) -> Result<Vec<String>, EngineE
             Err(EngineError::Store(error)) if error.is_conflict("runs_due") => {
                 had_its_run(session, &ledger, rotation, at).await?;
             }
-            Err(error) => return Err(error),
+            Err(error) if !error.concerns_one() => return Err(error),
+            Err(error) => refused(session, &ledger, rotation, &error).await?,
         }
     }
     Ok(started)
+}
+
+/// A rotation that may not start keeps no other waiting: people are told, and it is tried again later.
+async fn refused(
+    session: &Session<'_>,
+    ledger: &Ledger,
+    rotation: &Rotation,
+    error: &EngineError,
+) -> Result<(), EngineError> {
+    tracing::warn!(rotation = %rotation.name, %error, "not started");
+    let detail = format!("A run of rotation {} is due and could not start: {error}.", rotation.name);
+    let subject = Subject::Rotation(rotation.name.clone());
+    let mut alert = NewAlert::new(Kind::RotationFailed, subject, detail);
+    alert.account = Some(rotation.account.clone());
+    session.commit(&[Change::Alert(alert.rotation(rotation.name.clone()))]).await?;
+    let fraction = session.engine.parts.clock.fraction();
+    let next = Some(Schedule::retry(ledger.now, 1, fraction));
+    move_due(session.engine, ledger, &rotation.name, next).await
 }
 
 /// A clock went back: this due time had its run already. What became of it says when the next is due.

@@ -39,7 +39,7 @@ pub(crate) struct Answer {
 
 /// Rotations that wait to be asked about, and may be now.
 pub(crate) async fn waits(engine: &Engine, now: Timestamp) -> Result<Vec<String>, EngineError> {
-    let waits: BTreeMap<String, Wait> = engine.parts.store.memory(MEMORY).await?;
+    let waits: BTreeMap<String, Wait> = engine.parts.store.memory_or_anew(MEMORY).await?;
     let due = |wait: &Wait| wait.not_before <= now || wait.not_before.since(now) > Span::hours(1);
     let known = waits.into_iter().filter(|(name, _)| engine.parts.rotations.contains_key(name));
     Ok(known.filter(|(_, wait)| due(wait)).map(|(name, _)| name).collect())
@@ -48,19 +48,18 @@ pub(crate) async fn waits(engine: &Engine, now: Timestamp) -> Result<Vec<String>
 /// Remembers whether the rotation has to be asked about again. True when an emergency was started.
 pub(crate) async fn note(engine: &Engine, lease: &Lease, answer: &Answer) -> Result<bool, EngineError> {
     let rotation = answer.rotation.as_str();
-    let mut waits: BTreeMap<String, Wait> = engine.parts.store.memory(MEMORY).await?;
+    let mut waits: BTreeMap<String, Wait> = engine.parts.store.memory_or_anew(MEMORY).await?;
     let before = waits.remove(rotation);
     let now = engine.clock().now();
     let attempts = before.map_or(0, |wait: Wait| wait.attempts);
     let again = match &answer.healed {
-        Ok(_) => None,
         // It was waited for: the next wait may begin at once.
         Err(EngineError::Busy(_)) => Some(Wait { attempts, not_before: now }),
         Err(EngineError::Outside { .. } | EngineError::Store(_)) => {
             let not_before = now.plus(engine.backoff(attempts));
             Some(Wait { attempts: attempts.saturating_add(1), not_before })
         }
-        Err(_) => None,
+        _ => None,
     };
     if let Err(error) = &answer.healed {
         // Cooling down, frozen, or the account does not answer: the key's own alert stands.

@@ -98,7 +98,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
 
 /// Never looked, a time of the schedule came since, or the clock went back.
 async fn leaks_are_due(engine: &Engine, watch: &LeakWatch) -> Result<bool, EngineError> {
-    let Memory { at, .. } = engine.parts.store.memory(MEMORY).await?;
+    let Memory { at, .. } = engine.parts.store.memory_or_anew(MEMORY).await?;
     let now = engine.clock().now();
     Ok(at.is_none_or(|at| at > now || (watch.next)(at).is_some_and(|due| due <= now)))
 }
@@ -118,7 +118,12 @@ async fn leak_pass(
     let Some(leaks) = stop.run_until_cancelled(open_leaks(engine, watch, &mut scan)).await else {
         return Ok(());
     };
-    let keys = engine.parts.store.keys().await?;
+    let mut keys = engine.parts.store.keys().await?;
+    for damaged in engine.parts.store.damaged_keys(None).await? {
+        // What leaked may be one of which nothing can be read: no alert is over then.
+        scan.partial |= damaged.key.is_none();
+        keys.extend(damaged.key.map(|key| *key));
+    }
     let mut unknown = Vec::new();
     for leak in &leaks {
         if stop.is_cancelled() {
@@ -204,7 +209,7 @@ async fn replace(
     };
     match started {
         Ok(()) => Ok(None),
-        Err(EngineError::Store(error)) => Err(error.into()),
+        Err(error) if !error.concerns_one() => Err(error),
         Err(error) => Ok(Some(waiting_alert(key, place, &error))),
     }
 }
@@ -296,7 +301,7 @@ async fn conclude(
     scan: Scan,
 ) -> Result<(), EngineError> {
     let store = &engine.parts.store;
-    let before: Memory = store.memory(MEMORY).await?;
+    let before: Memory = store.memory_or_anew(MEMORY).await?;
     let mut memory = Memory { at: Some(asked_at), failures: BTreeMap::new() };
     let mut changes = Vec::new();
     for (place, failure) in &scan.troubles {

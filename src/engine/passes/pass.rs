@@ -13,9 +13,9 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::{Observation, Verdict};
 use crate::engine::passes::beside::Beside;
 use crate::engine::passes::share::Share;
-use crate::engine::passes::{accounts, heal, share};
+use crate::engine::passes::{accounts, heal, share, unreadable};
 use crate::engine::testing::endpoint;
-use crate::engine::testing::endpoint::{Scope, Why};
+use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::testing::probing::{Lane, Look, Probes, Subject};
 use crate::engine::{Account, Engine, EngineError};
 use crate::store::{Change, KeyRow, Lease, ProviderRow, Role, StoreError};
@@ -103,6 +103,9 @@ impl Pass<'_> {
     /// Selects what the pass is about, and sends it off.
     async fn begin(&mut self, asked_at: Timestamp) -> Result<(), EngineError> {
         let store = &self.engine.parts.store;
+        if self.scope.which == Which::All {
+            tell_unreadable(self.engine, self.lease, self.scope.why != Why::Again).await?;
+        }
         self.providers = store.providers().await?;
         self.known = store.tested_keys().await?;
         let mut all = store.keys().await?;
@@ -170,6 +173,7 @@ impl Pass<'_> {
         if next_round && endpoint::pass_is_due(self.engine, interval).await? {
             return self.begin(self.engine.clock().now()).await;
         }
+        tell_unreadable(self.engine, self.lease, false).await?;
         self.known = self.engine.parts.store.tested_keys().await?;
         let now = self.engine.clock().now();
         let going = self.probes.going();
@@ -323,7 +327,9 @@ impl Pass<'_> {
         let Some(asked_at) = self.round.filter(|_| self.probes.is_empty()) else { return Ok(()) };
         if std::mem::take(&mut self.dead_before) {
             let dead: Vec<String> = self.known.iter().filter_map(dead_current).collect();
-            dead.iter().for_each(|rotation| self.heal(rotation));
+            for rotation in &dead {
+                self.heal(rotation);
+            }
         }
         let now = self.engine.clock().now();
         let watched = self.accounts.is_empty() && self.watching.is_empty();
@@ -360,6 +366,14 @@ async fn commit_each(
     Ok(dead)
 }
 
+/// Rows that cannot be read, now or once in a while.
+async fn tell_unreadable(engine: &Engine, lease: &Lease, now: bool) -> Result<(), EngineError> {
+    if now || unreadable::is_due(engine).await? {
+        unreadable::tell(engine, lease).await?;
+    }
+    Ok(())
+}
+
 /// The key, opened, and where it is tested.
 async fn subject(
     engine: &Engine,
@@ -369,7 +383,7 @@ async fn subject(
     let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
         return Ok(None);
     };
-    let Some(secret) = engine.open(row)? else { return Ok(None) };
+    let Some(secret) = engine.open_or_pass_by(row) else { return Ok(None) };
     let base_url = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
     Ok(Some(Subject { row: row.clone(), kind: provider.kind.clone(), base_url, secret }))
 }

@@ -138,7 +138,7 @@ pub(crate) async fn commit(
     looks: &BTreeMap<String, Observation>,
 ) -> Result<Vec<String>, EngineError> {
     let subject = format!("provider:{}", share.provider);
-    let before: ProviderHealth = engine.parts.store.memory(&subject).await?;
+    let before: ProviderHealth = engine.parts.store.memory_or_anew(&subject).await?;
     let now = engine.clock().now();
     let occasion = if share.why == Why::Schedule { Occasion::Pass } else { Occasion::Extra };
     let ids: Vec<String> = looks.keys().cloned().collect();
@@ -155,7 +155,8 @@ pub(crate) async fn commit(
             next.take_in(&one, seen);
             folded.push(one);
         }
-        let mass = next.mass(now);
+        // While an incident is open, a key that turns bad is one of it, whichever pass sees it.
+        let mass = if before.told_incident { Mass::Incident } else { next.mass(now) };
         let (after, tells) = before.so_far(next.count());
         let mut changes = Vec::new();
         if after != before {
@@ -219,7 +220,7 @@ pub(crate) async fn conclude(engine: &Engine, lease: &Lease, mut share: Share) -
     share.going.clear();
     settle(engine, lease, &mut share).await?;
     let subject = format!("provider:{}", share.provider);
-    let before: ProviderHealth = engine.parts.store.memory(&subject).await?;
+    let before: ProviderHealth = engine.parts.store.memory_or_anew(&subject).await?;
     let count = share.count();
     let (after, tells) = before.pass(count, engine.clock().now());
     if after == before && tells.is_empty() {

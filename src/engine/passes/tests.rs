@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::passes::pass::Seen;
-use crate::engine::passes::{accounts, heal, pass};
+use crate::engine::passes::{accounts, heal, pass, unreadable};
 use crate::engine::testing::endpoint;
 use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::{Scope, Which, Why};
@@ -97,7 +97,10 @@ async fn reports(engine: &Engine, ids: &[String]) -> Result<Vec<KeyReport>, Engi
 async fn nothing_again(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
     let keys = engine.parts.store.tested_keys().await?;
     let waits = keys.iter().any(|row| row.health.is_due_again(now));
-    Ok(!waits && !accounts::account_waits(engine, now).await? && heal::waits(engine, now).await?.is_empty())
+    Ok(!waits
+        && !accounts::account_waits(engine, now).await?
+        && heal::waits(engine, now).await?.is_empty()
+        && !unreadable::is_due(engine).await?)
 }
 
 async fn queue(engine: &Engine, why: Why) -> Result<Option<Lease>, EngineError> {

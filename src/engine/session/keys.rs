@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::engine::session::Session;
 use crate::engine::{Engine, EngineError, Rotation};
 use crate::provider::IssuedKey;
-use crate::store::{KeyRow, NewKey, NewProvider, Origin, Role, RotationRow, new_id};
+use crate::store::{KeyRow, NewKey, NewProvider, Origin, Role, RotationRow, StoreError, new_id};
 
 /// The current key of a rotation.
 pub(crate) async fn current(engine: &Engine, rotation: &str) -> Result<Option<KeyRow>, EngineError> {
@@ -70,5 +70,15 @@ pub(crate) async fn stored_key(session: &Session<'_>, hash: &str) -> Result<Opti
         Some(account) => account == session.identity,
         None => key.provider == session.account.provider,
     };
-    Ok(same.find(mine))
+    if let Some(key) = same.find(mine) {
+        return Ok(Some(key));
+    }
+    // One whose row cannot be read may be this one: then nobody may say that it is not ours.
+    let of = (session.identity.as_str(), session.account.provider.as_str());
+    let damaged = session.engine.parts.store.damaged_keys(Some(of)).await?;
+    let other = |key: &KeyRow| key.hash.as_deref() != Some(hash) || key.role == Role::Dead;
+    if damaged.iter().any(|row| !row.key.as_deref().is_some_and(other)) {
+        return Err(StoreError::Corrupt("keys").into());
+    }
+    Ok(None)
 }

@@ -7,7 +7,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::Failure;
 use crate::engine::EngineError;
 use crate::engine::session::{Listing, Session};
-use crate::store::{Change, KeyRow, Role};
+use crate::store::{Change, Damaged, KeyRow, Role, StoreError};
 
 /// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was
 /// copied while that create was in doubt.
@@ -34,7 +34,10 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
     let journalled: BTreeSet<String> = store.created_names().await?.into_iter().collect();
     let rows = store.keys().await?;
     note_specs(session, &rows, &keys).await?;
-    let stored: BTreeSet<String> = rows.into_iter().filter_map(|key| key.hash).collect();
+    let damaged = store.damaged_of(&session.identity, &session.account.provider).await?;
+    let mut unsure = unsure(session, &rows, &damaged);
+    let read = rows.into_iter().filter_map(|key| key.hash);
+    let stored: BTreeSet<String> = read.chain(unsure.iter().cloned()).collect();
     let foreign = store.foreign_hashes(&session.identity).await?;
     let prefix = prefix(session);
     let ours_by_name = |key: &&RemoteKey| key.name.starts_with(&prefix) && !stored.contains(&key.hash);
@@ -43,14 +46,32 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
         .filter(ours_by_name)
         .filter(|key| !foreign.contains(&key.hash))
         .partition(|key| journalled.contains(&key.name) && !was_used(key));
+    if !damaged.is_empty() {
+        // R21: while a row cannot be read nothing is called stray or foreign.
+        unsure.extend(strays.iter().chain(&unknown).map(|key| key.hash.clone()));
+        let keys = keys.clone();
+        let strays = Vec::new();
+        session.listing = Some(Listing { at: session.now(), strays, unsure, keys, strays_left: 0 });
+        tracing::warn!(account = %session.account.name, rows = damaged.len(), "rows cannot be read: no key is called stray");
+        return Ok(Ok(()));
+    }
     if !unknown.is_empty() {
         let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
         freeze(session, &names).await?;
     }
     let strays: Vec<RemoteKey> = strays.into_iter().cloned().collect();
     let strays_left = strays.len();
-    session.listing = Some(Listing { at: session.now(), strays, keys, strays_left });
+    session.listing = Some(Listing { at: session.now(), strays, unsure, keys, strays_left });
     Ok(Ok(()))
+}
+
+/// Hashes of keys whose rows cannot be read or opened.
+fn unsure(session: &Session<'_>, rows: &[KeyRow], damaged: &[Damaged]) -> BTreeSet<String> {
+    let mine = rows.iter().filter(|row| row.account.as_deref() == Some(&session.identity));
+    let sealed = mine.filter(|row| row.role != Role::Dead && session.engine.open(row).is_err());
+    let sealed = sealed.filter_map(|row| row.hash.clone());
+    let unread = damaged.iter().filter_map(|row| row.key.as_ref()?.hash.clone());
+    sealed.chain(unread).collect()
 }
 
 /// Remembers what current keys are allowed, for the day when one is gone and a successor must inherit it (R10).
@@ -61,7 +82,10 @@ async fn note_specs(session: &Session<'_>, rows: &[KeyRow], listed: &[RemoteKey]
     for row in mine {
         let shown = listed.iter().find(|key| row.hash.as_deref() == Some(&key.hash));
         let (Some(rotation), Some(shown)) = (&row.rotation, shown) else { continue };
-        let known = session.engine.parts.store.rotation(rotation).await?.and_then(|row| row.spec);
+        let known = match session.engine.parts.store.rotation(rotation).await {
+            Err(StoreError::Corrupt(_)) => continue,
+            read => read?.and_then(|row| row.spec),
+        };
         if known.as_ref() != Some(&shown.spec()) {
             changes.push(Change::SpecSeen { rotation: rotation.clone(), spec: shown.spec() });
         }
@@ -109,7 +133,8 @@ pub(crate) async fn count_usable(session: &Session<'_>) -> Result<usize, EngineE
     // An account that no key of ours ever lived on has nobody who could miss one.
     let keys = session.engine.parts.store.keys().await?;
     let depended_on = keys.iter().any(|key| key.account.as_deref() == Some(&session.identity));
-    if usable == 0 && !depended_on {
+    // One of those that we are not sure of may be usable: nobody is told that production is dark.
+    if usable == 0 && (!depended_on || !listing.unsure.is_empty()) {
         return Ok(0);
     }
     if usable == 0 {

@@ -8,6 +8,8 @@ pub(crate) mod provisioning;
 pub(crate) mod test_key;
 mod waiting;
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
@@ -60,6 +62,9 @@ pub(crate) struct Listing {
     pub(crate) keys: Vec<RemoteKey>,
     /// Keys that we asked for and never stored: journalled name, no generation.
     pub(crate) strays: Vec<RemoteKey>,
+    /// Hashes of keys of which we cannot say whose they are, or which we cannot open: they are left alone, and never
+    /// the key that "remains".
+    pub(crate) unsure: BTreeSet<String>,
     /// Strays that could not be removed although another key works.
     pub(crate) strays_left: usize,
 }
@@ -73,7 +78,8 @@ impl Listing {
     /// never be the key that "remains".
     pub(crate) fn but_strays(&self, target: &str) -> Vec<RemoteKey> {
         let stray = |key: &RemoteKey| self.strays.iter().any(|stray| stray.hash == key.hash);
-        self.keys.iter().filter(|key| key.hash == target || !stray(key)).cloned().collect()
+        let counts = |key: &RemoteKey| !stray(key) && !self.unsure.contains(&key.hash);
+        self.keys.iter().filter(|key| key.hash == target || counts(key)).cloned().collect()
     }
 }
 
