@@ -6,6 +6,7 @@ CREATE INDEX keys_living_of_account ON keys (account, role) WHERE role <> 'dead'
 CREATE INDEX keys_living_of_provider ON keys (provider) WHERE role <> 'dead';
 
 CREATE INDEX effects_open ON effects (account) WHERE status IN ('intended', 'unknown');
+CREATE INDEX effects_creates ON effects (account) WHERE kind = 'create';
 CREATE INDEX effects_kills ON effects (account, started_at) WHERE kind IN ('disable', 'delete');
 
 CREATE INDEX holdings_rotation ON holdings (rotation, address, seq);

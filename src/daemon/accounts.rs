@@ -19,6 +19,8 @@ use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes
 const AT_ONCE: usize = 32;
 /// After this long a visit makes room.
 const TURN: Span = Span::seconds(10);
+/// Before it begins, a visit lets those go first who wait for the account.
+const ROOM: Span = Span(500);
 /// The wait after an account could not be opened, doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Span = Span::seconds(2);
 /// An account that stays shut is tried this often.
@@ -122,6 +124,9 @@ async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Re
     if stop.is_cancelled() {
         return Ok(());
     }
+    if engine.is_waited_for(account) {
+        engine.clock().sleep(ROOM).await;
+    }
     let Opened::Ready(mut session) = engine::open_session(engine, account).await? else { return Ok(()) };
     let worked = work(engine, stop, &mut session, account).await;
     session.close().await?;
@@ -149,20 +154,18 @@ async fn work(
             }
             go_on = match engine::step(session, &run).await {
                 Ok(report) => report.progress == Progress::Again,
-                Err(error) if concerns_all(&error) => return Err(error),
+                Err(error) if !error.concerns_one() => return Err(error),
                 Err(error) => {
                     tracing::warn!(run, %error, "step");
                     false
                 }
             };
+            if engine.is_waited_for(account) {
+                return Ok(());
+            }
         }
     }
     Ok(())
-}
-
-/// A failure of the store is one of every run.
-fn concerns_all(error: &EngineError) -> bool {
-    matches!(error, EngineError::Store(_))
 }
 
 #[cfg(test)]

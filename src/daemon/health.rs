@@ -20,7 +20,7 @@ const SHARED_FOR: Span = Span::seconds(1);
 /// One reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReady {
-    /// `database`, `leases`, `pass`, `stopping`.
+    /// `database`, `leases`, `pass`, `stopping`. A pass that fails is one too.
     pub what: &'static str,
     /// In words, without addresses and names of the inside.
     pub why: String,
@@ -31,6 +31,17 @@ struct Beat {
     tried: Span,
     done: Span,
     longest: Span,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// So many failures in a row are no accident.
+const FAILING: u32 = 3;
+
+impl Beat {
+    fn is_failing(&self) -> bool {
+        self.failures >= FAILING
+    }
 }
 
 /// What was seen of the passes and of the store.
@@ -49,19 +60,23 @@ impl Health {
     pub(super) fn watch(&self, pass: &'static str, longest: Span) {
         let now = self.clock.monotonic();
         let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        beats.insert(pass, Beat { tried: now, done: now, longest });
+        beats.insert(pass, Beat { tried: now, done: now, longest, failures: 0 });
     }
 
-    /// A pass came to its end.
-    pub(super) fn note(&self, pass: &'static str, done: bool) {
+    /// A pass came to its end. Answers whether it has failed so often in a row that people must know.
+    pub(super) fn note(&self, pass: &'static str, done: bool) -> bool {
         let now = self.clock.monotonic();
         let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(beat) = beats.get_mut(pass) {
             beat.tried = now;
             if done {
-                beat.done = now;
+                (beat.done, beat.failures) = (now, 0);
+            } else {
+                beat.failures = beat.failures.saturating_add(1);
             }
+            return beat.is_failing();
         }
+        false
     }
 
     /// True while every pass comes to an end, good or bad.
@@ -79,17 +94,20 @@ impl Health {
     fn late(&self) -> Vec<NotReady> {
         let now = self.clock.monotonic();
         let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
-        let late = beats.iter().filter(|(_, beat)| now.0 - beat.done.0 > beat.longest.0);
-        late.map(|(pass, beat)| NotReady {
-            what: "pass",
-            why: format!("pass {pass} was not done for {} s", (now.0 - beat.done.0) / 1000),
-        })
-        .collect()
+        let why = |pass: &str, beat: &Beat| {
+            let late = now.0 - beat.done.0 > beat.longest.0;
+            let since = format!("pass {pass} was not done for {} s", (now.0 - beat.done.0) / 1000);
+            let failing = format!("pass {pass} failed {} times in a row", beat.failures);
+            late.then_some(since).or(beat.is_failing().then_some(failing))
+        };
+        let late = beats.iter().filter_map(|(pass, beat)| why(pass, beat));
+        late.map(|why| NotReady { what: "pass", why }).collect()
     }
 
     pub(super) async fn not_ready(&self, engine: &Engine) -> Vec<NotReady> {
-        let mut reasons = self.late();
-        reasons.extend(self.store(engine).await);
+        // The cause before what follows from it.
+        let mut reasons: Vec<NotReady> = self.store(engine).await.into_iter().collect();
+        reasons.extend(self.late());
         reasons
     }
 
@@ -173,7 +191,11 @@ mod tests {
     fn failing_passes_feed_the_watchdog_but_not_readiness() {
         let clock = Arc::new(Hands::default());
         let health = watched(&clock);
-        let note_all = |done| PASSES.iter().for_each(|pass| health.note(pass.name, done));
+        let note_all = |done| {
+            for pass in PASSES {
+                health.note(pass.name, done);
+            }
+        };
         assert!(health.progresses() && health.turns());
         clock.0.store(61_000, Ordering::SeqCst);
         assert!(!health.progresses() && !health.turns());
@@ -186,6 +208,17 @@ mod tests {
         health.note("due", true);
         assert!(!health.progresses() && !health.turns(), "one of them hangs");
         assert!(health.late()[0].why.contains("runs"), "{:?}", health.late());
+    }
+
+    #[test]
+    fn three_failures_in_a_row_are_told() {
+        let health = watched(&Arc::new(Hands::default()));
+        assert!(!health.note("due", false) && !health.note("due", false));
+        assert!(health.late().is_empty());
+        assert!(health.note("due", false));
+        assert_eq!(health.late()[0].why, "pass due failed 3 times in a row");
+        assert!(health.turns(), "the watchdog is for what hangs");
+        assert!(!health.note("due", true) && health.late().is_empty());
     }
 
     #[test]

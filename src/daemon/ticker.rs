@@ -17,7 +17,7 @@ use super::DaemonError;
 use super::live::Live;
 use super::service::Service;
 use crate::domain::time::Span;
-use crate::engine::{EngineError, passes};
+use crate::engine::{Engine, EngineError, commands, passes};
 use crate::store::StoreError;
 
 /// Longest silence of a pass.
@@ -170,6 +170,8 @@ impl Ticker {
 /// Looks whenever the bell rings, until told to stop.
 async fn keep(pass: &'static Pass, service: Arc<Service>, bell: Arc<Notify>) {
     let mut trouble = None;
+    // Nothing is known of what the process before this one told.
+    let mut told = None;
     while !service.stop.is_cancelled() {
         let live = service.live();
         // A task of its own: a panic ends this look, not the pass.
@@ -180,12 +182,25 @@ async fn keep(pass: &'static Pass, service: Arc<Service>, bell: Arc<Notify>) {
             Ok(Err(error)) => Some(error.to_string()),
             Err(error) => Some(format!("it broke off: {error}")),
         };
-        service.health.note(pass.name, failure.is_none());
+        let failing = service.health.note(pass.name, failure.is_none());
+        alarm(&live.engine, pass.name, &mut told, failing, failure.as_deref()).await;
         tell(pass.name, &mut trouble, failure);
         tokio::select! {
             () = service.stop.cancelled() => {}
             () = bell.notified() => {}
             () = live.engine.clock().sleep(PATIENCE) => {}
+        }
+    }
+}
+
+/// Tells people once that a pass fails again and again, and once that it works. What keeps the pass from working
+/// may keep this from being written too: then it is tried with the next look.
+async fn alarm(engine: &Engine, pass: &str, told: &mut Option<bool>, failing: bool, failure: Option<&str>) {
+    let turned = *told != Some(failing) && (failing || failure.is_none());
+    if turned {
+        match commands::tell_pass(engine, pass, failure).await {
+            Ok(()) => *told = Some(failing),
+            Err(error) => tracing::debug!(pass, %error, "nobody could be told of the pass"),
         }
     }
 }

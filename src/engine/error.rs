@@ -87,6 +87,11 @@ impl EngineError {
         Self::Outside { what: what.into(), failure }
     }
 
+    /// True for what ends one key's, rotation's, destination's or account's step; false when nothing can go on (R21).
+    pub(crate) fn concerns_one(&self) -> bool {
+        !matches!(self, Self::Store(error) if !matches!(error, StoreError::Corrupt(_)))
+    }
+
     /// The reader's next move.
     pub fn hint(&self) -> Option<String> {
         match self {

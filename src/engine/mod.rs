@@ -46,12 +46,14 @@ pub use session::{Opened, Session, open_session, wait_for_session};
 /// The engine: everything that a flow needs.
 pub struct Engine {
     pub(crate) parts: Parts,
+    /// Who of this process waits for an account.
+    pub(crate) waiting: parts::Waiting,
 }
 
 impl Engine {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self { parts }
+        Self { parts, waiting: parts::Waiting::default() }
     }
 
     /// The store, for reading.
@@ -103,11 +105,24 @@ impl Engine {
             .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
     }
 
+    /// True while somebody of this process waits for the account: who works on it makes room.
+    pub fn is_waited_for(&self, account: &str) -> bool {
+        self.waiting.line(account).is_waited_in()
+    }
+
     /// The key material of a row, read back from the store; `None` when the store holds none.
     pub(crate) fn open(&self, row: &KeyRow) -> Result<Option<Secret>, EngineError> {
         let Some(token) = &row.secret else { return Ok(None) };
         let sealed = Sealed::from_stored(token.clone());
         self.parts.ring.open(&sealed).map(Some).map_err(EngineError::Crypto)
+    }
+
+    /// The same for work on many keys: one that cannot be opened is passed by, and `passes::unreadable` tells of it.
+    pub(crate) fn open_or_pass_by(&self, row: &KeyRow) -> Option<Secret> {
+        self.open(row).unwrap_or_else(|error| {
+            tracing::debug!(key = %row.id, %error, "a key cannot be opened");
+            None
+        })
     }
 
     /// An audit row of this process.

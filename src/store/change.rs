@@ -44,6 +44,8 @@ pub enum Change {
     Bury { id: String },
     /// A test of a key.
     Tested { id: String, facts: KeyFacts, health: Box<Health>, seen: Box<Observation> },
+    /// What was told of a key, without another test of it.
+    Told { id: String, health: Box<Health> },
     /// What is remembered from one pass to the next: [`Store::memory`].
     Remember { subject: String, doc: serde_json::Value },
     /// What is known of a published provisioning key.
@@ -276,6 +278,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
         Change::Tested { id, facts, health, seen } => key_writes::tested(tx, id, facts, health, seen).await,
+        Change::Told { id, health } => key_writes::told(tx, id, health).await,
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,

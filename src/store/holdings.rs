@@ -24,7 +24,7 @@ pub struct HoldingRow {
     pub released: bool,
 }
 
-fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
+pub(super) fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
     let level: String = row.try_get("level")?;
     let checked: Option<String> = row.try_get("checked")?;
     Ok(HoldingRow {

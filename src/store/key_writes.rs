@@ -238,3 +238,14 @@ pub(super) async fn tested(
     .await?;
     super::observations::insert(tx, id, health.looked_at.unwrap_or(tx.now), seen).await
 }
+
+/// Remembers what was told of a key.
+pub(super) async fn told(tx: &mut Tx, id: &str, health: &Health) -> Result<(), StoreError> {
+    sqlx::query("UPDATE keys SET health = $1, updated_at = $2 WHERE id = $3")
+        .bind(to_json(health))
+        .bind(tx.now.0)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
+}

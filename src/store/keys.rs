@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::damaged::readable;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json};
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
@@ -178,25 +179,31 @@ pub(super) struct TestColumn {
     pub(super) refused_since: Option<Stamp>,
 }
 
+/// The key, when all of its row can be read.
 pub(super) fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
+    match lenient(row)? {
+        (key, None) => Ok(key),
+        (_, Some(column)) => Err(StoreError::Corrupt(column)),
+    }
+}
+
+/// The key without what cannot be read of its settings and tests, and the column where that is.
+pub(super) fn lenient(row: &AnyRow) -> Result<(KeyRow, Option<&'static str>), StoreError> {
+    let mut damaged = None;
     let test: Option<String> = row.try_get("test")?;
-    let facts = match test {
-        Some(json) => {
-            let column: TestColumn = from_json(&json, "keys.test")?;
-            KeyFacts { tested: column.last, refused_since: column.refused_since }
-        }
-        None => KeyFacts::default(),
-    };
+    let test: Option<TestColumn> = test.and_then(|text| sound(&text, "keys.test", &mut damaged));
+    let facts = test.map(|column| KeyFacts { tested: column.last, refused_since: column.refused_since });
     let health: Option<String> = row.try_get("health")?;
-    let health = health.map(|text| from_json(&text, "keys.health")).transpose()?;
-    Ok(KeyRow {
+    let health = health.and_then(|text| sound(&text, "keys.health", &mut damaged));
+    let settings = sound(&row.try_get::<String, _>("settings")?, "keys.settings", &mut damaged);
+    let key = KeyRow {
         id: row.try_get("id")?,
         provider: row.try_get("provider")?,
         number: row.try_get("number")?,
         name: row.try_get("name")?,
         priority: row.try_get("priority")?,
         is_active: row.try_get::<i64, _>("is_active")? != 0,
-        settings: from_json(&row.try_get::<String, _>("settings")?, "keys.settings")?,
+        settings: settings.unwrap_or_default(),
         secret: row.try_get("secret")?,
         api_secret: row.try_get("api_secret")?,
         fingerprint: row.try_get("fingerprint")?,
@@ -211,22 +218,46 @@ pub(super) fn key_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
         issued_name: row.try_get("issued_name")?,
         verdict: row.try_get("verdict")?,
         detail: row.try_get("detail")?,
-        facts,
+        facts: facts.unwrap_or_default(),
         health: health.unwrap_or_default(),
         latency_ms: row.try_get("latency_ms")?,
         created_at: Timestamp(row.try_get("created_at")?),
         updated_at: Timestamp(row.try_get("updated_at")?),
-    })
+    };
+    Ok((key, damaged))
+}
+
+fn sound<T: serde::de::DeserializeOwned>(
+    text: &str,
+    column: &'static str,
+    damaged: &mut Option<&'static str>,
+) -> Option<T> {
+    let value = from_json(text, column).ok();
+    if value.is_none() {
+        *damaged = Some(column);
+    }
+    value
 }
 
 impl Store {
-    /// Every key, tombstones last, by provider and number.
+    /// Every key whose row can be read, tombstones last, by provider and number.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         let rows =
             sqlx::query("SELECT * FROM keys ORDER BY provider, COALESCE(number, 1000000000), created_at, id")
                 .fetch_all(self.pools.reader())
                 .await?;
-        rows.iter().map(key_row).collect()
+        Ok(readable(&rows, key_row))
+    }
+
+    /// The keys that may be tested, without tombstones: active, with a secret, of a role that is tested.
+    pub async fn tested_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM keys WHERE is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
+             ORDER BY provider, COALESCE(number, 1000000000), created_at, id",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        Ok(readable(&rows, key_row))
     }
 
     /// When the current key of each rotation was issued or taken over.
@@ -258,13 +289,19 @@ impl Store {
         row.as_ref().map(key_row).transpose()
     }
 
-    /// All generations of a rotation, newest first.
+    /// All generations of a rotation, newest first. A tombstone that cannot be read is passed by; no living key is.
     pub async fn generations(&self, rotation: &str) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM keys WHERE rotation = $1 ORDER BY generation DESC")
             .bind(rotation)
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(key_row).collect()
+        let gone =
+            |row: &AnyRow| row.try_get::<String, _>("role").is_ok_and(|role| role == Role::Dead.word());
+        let read = rows.iter().filter_map(|row| match key_row(row) {
+            Err(_) if gone(row) => None,
+            read => Some(read),
+        });
+        read.collect()
     }
 
     /// The providers.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::keys::{KeyRow, key_row};
+use super::damaged::readable;
+use super::keys::{KeyRow, key_row, lenient};
 use super::{Store, StoreError, from_json};
 use crate::domain::key::KeySpec;
 
@@ -84,7 +85,7 @@ impl Store {
                 spec: spec.map(|doc| from_json(&doc, "rotations.spec")).transpose()?,
             })
         };
-        rows.iter().map(known).collect()
+        Ok(readable(&rows, known))
     }
 
     /// Living keys with this hash, of any account, by age.
@@ -97,18 +98,25 @@ impl Store {
         rows.iter().map(key_row).collect()
     }
 
-    /// Keys with this secret, by fingerprint, or by hash where we never had the secret; tombstones too.
-    pub async fn keys_of_secret(&self, fingerprint: &str, hash: &str) -> Result<Vec<KeyRow>, StoreError> {
+    /// Keys with this secret, by fingerprint, or by hash where we never had the secret; tombstones too. False when a row
+    /// of one cannot be read at all (R21).
+    pub async fn keys_of_secret(
+        &self,
+        fingerprint: &str,
+        hash: &str,
+    ) -> Result<(Vec<KeyRow>, bool), StoreError> {
         let rows =
             sqlx::query("SELECT * FROM keys WHERE fingerprint = $1 OR hash = $2 ORDER BY created_at, id")
                 .bind(fingerprint)
                 .bind(hash)
                 .fetch_all(self.pools.reader())
                 .await?;
-        rows.iter().map(key_row).collect()
+        let keys: Vec<KeyRow> = readable(&rows, |row| Ok(lenient(row)?.0));
+        let whole = keys.len() == rows.len();
+        Ok((keys, whole))
     }
 
-    /// Keys of a provider that are no tombstones, by number; those without one last.
+    /// Keys of a provider that are no tombstones and can be read, by number; those without one last.
     pub async fn living_keys(&self, provider: &str) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM keys WHERE provider = $1 AND role <> 'dead'
@@ -117,7 +125,7 @@ impl Store {
         .bind(provider)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(key_row).collect()
+        Ok(readable(&rows, key_row))
     }
 
     /// Keys with this fingerprint, tombstones last.
@@ -129,6 +137,6 @@ impl Store {
         .bind(fingerprint)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(key_row).collect()
+        Ok(readable(&rows, |row| Ok(lenient(row)?.0)))
     }
 }

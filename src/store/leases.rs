@@ -70,6 +70,17 @@ impl Store {
         Ok(lease)
     }
 
+    /// True while somebody holds it.
+    pub async fn is_held(&self, resource: &str) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT expires_at FROM leases WHERE resource = $1")
+            .bind(resource)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        let Some(row) = row else { return Ok(false) };
+        let left = Timestamp(row.try_get("expires_at")?).since(self.now().await?);
+        Ok(left > Span::ZERO && left <= IMPLAUSIBLE)
+    }
+
     /// Prolongs a lease that is still ours. [`StoreError::FenceLost`] when somebody took over.
     pub async fn renew(&self, lease: &Lease, span: Span) -> Result<Lease, StoreError> {
         let mut tx = self.pools.begin().await?;

@@ -19,6 +19,20 @@ impl Store {
         let Some(row) = row else { return Ok(T::default()) };
         from_json(&row.try_get::<String, _>("doc")?, "provider_health.doc")
     }
+
+    /// The same, anew when what is remembered cannot be read: for what the next look finds out again.
+    pub async fn memory_or_anew<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        subject: &str,
+    ) -> Result<T, StoreError> {
+        match self.memory(subject).await {
+            Err(StoreError::Corrupt(column)) => {
+                tracing::warn!(subject, column, "what was remembered cannot be read; it begins anew");
+                Ok(T::default())
+            }
+            read => read,
+        }
+    }
 }
 
 /// Remembers it, over what was remembered before.

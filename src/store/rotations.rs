@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
+use super::damaged::readable;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::key::KeySpec;
@@ -32,7 +33,7 @@ pub struct RotationRow {
     pub spec: Option<KeySpec>,
 }
 
-fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
+pub(super) fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
     Ok(RotationRow {
         name: row.try_get("name")?,
         account: row.try_get("account")?,
@@ -50,11 +51,11 @@ fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
 }
 
 impl Store {
-    /// Every rotation that was ever used.
+    /// Every rotation that was ever used, as far as its row can be read.
     pub async fn rotations(&self) -> Result<Vec<RotationRow>, StoreError> {
         let rows =
             sqlx::query("SELECT * FROM rotations ORDER BY name").fetch_all(self.pools.reader()).await?;
-        rows.iter().map(rotation_row).collect()
+        Ok(readable(&rows, rotation_row))
     }
 
     /// One rotation.

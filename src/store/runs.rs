@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
+use super::damaged::readable;
 use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
@@ -45,7 +46,7 @@ pub struct RunRow {
     pub finished_at: Option<Timestamp>,
 }
 
-fn run_row(row: &AnyRow) -> Result<RunRow, StoreError> {
+pub(super) fn run_row(row: &AnyRow) -> Result<RunRow, StoreError> {
     Ok(RunRow {
         run: from_json(&row.try_get::<String, _>("doc")?, "runs.doc")?,
         is_open: row.try_get::<i64, _>("is_open")? != 0,
@@ -72,13 +73,13 @@ fn blockers(text: &str) -> Result<Vec<Blocker>, StoreError> {
 }
 
 impl Store {
-    /// The newest runs first.
+    /// The newest runs first, as far as their rows can be read.
     pub async fn runs(&self, limit: i64) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM runs ORDER BY started_at DESC, id DESC LIMIT $1")
             .bind(limit)
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(run_row).collect()
+        Ok(readable(&rows, run_row))
     }
 
     /// One run by id.
@@ -143,15 +144,15 @@ impl Store {
         .bind(self.now().await?.0)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(run_row).collect()
+        Ok(readable(&rows, run_row))
     }
 
-    /// Every open run, the one that woke first at the front.
+    /// Every open run whose row can be read, the one that woke first at the front.
     pub async fn open_runs(&self) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM runs WHERE is_open = 1 ORDER BY wake_at, id")
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(run_row).collect()
+        Ok(readable(&rows, run_row))
     }
 
     /// Starts a run. [`StoreError::Conflict`] `runs_one_open` when one is open, `runs_due` when this due time had

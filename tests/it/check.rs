@@ -186,6 +186,49 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn an_outage_seen_key_after_key_is_one_incident(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.confirm_after = "3s";
+        world.configure();
+        for n in 0..6 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        world.openrouter.faults().always("whoami", When::Before, Act::status(401));
+        // The tests of a moment ago are forgotten: every key is due.
+        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL").await;
+        let mut daemon = world.serve();
+        until("the outage is told", async || !of_kind(&world, "provider_incident").await.is_empty()).await;
+        let invalid = async || {
+            let keys = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
+            keys.as_array().unwrap().iter().filter(|key| key["status"] == "invalid").count()
+        };
+        until("every key is seen twice", async || invalid().await == 6).await;
+        daemon.kill().await.unwrap();
+        assert_eq!(of_kind(&world, "key_invalid").await.len(), 0, "the keys' own alerts wait");
+        assert_eq!(of_kind(&world, "provider_incident").await.len(), 1);
+    }
+}
+
+on_both_databases! {
+    async fn a_dead_key_is_told_while_others_are_still_asked(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.confirm_after = "1s";
+        world.configure();
+        for n in 0..5 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        add(&world, &world.first, &[]).await.ok();
+        assert!(world.openrouter.edit_key(&hash(&world.first), |key| key.deleted = true));
+        // The tests of a moment ago are forgotten: every key is due.
+        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL").await;
+        let mut daemon = world.serve();
+        until("it is told", async || of_kind(&world, "key_invalid").await.len() == 1).await;
+        daemon.kill().await.unwrap();
+        assert_eq!(of_kind(&world, "provider_incident").await.len(), 0);
+    }
+}
+
+on_both_databases! {
     async fn a_retiring_key_is_never_asked_itself(db: Db) {
         let mut world = World::new(db).await;
         world.waits.grace = "60s";

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::ledger::{alerts, due, held_leases, runs, runs_in};
+use crate::support::ledger::{self, alerts, due, held_leases, runs, runs_in};
 use crate::support::wait::{at_rest, idle, in_time, log, logged, serve, signal, stop, until};
 use crate::support::{Db, World, on_both_databases};
 
@@ -179,6 +179,25 @@ on_both_databases! {
         until("the new schedule starts a run", async || !runs(&world).await.is_empty()).await;
         stop(daemon).await;
         world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_pass_that_fails_again_and_again_is_told_until_it_works(db: Db) {
+        let world = World::new(db).await;
+        reschedule(&world, NEVER);
+        let daemon = serve(&world).await;
+        until("ready", async || get(&world, "/readyz").await.0 == 200).await;
+        let told = async || alerts(&world).await.contains(&"pass_failing".to_owned());
+        // Some passes remember something there; the others, and what people are told, do without.
+        ledger::rows(&world, "ALTER TABLE provider_health RENAME TO away").await;
+        until("people are told", told).await;
+        let (status, body) = get(&world, "/readyz").await;
+        assert_eq!((status, body["reasons"][0]["what"].as_str()), (503, Some("pass")), "{body}");
+        ledger::rows(&world, "ALTER TABLE away RENAME TO provider_health").await;
+        until("it works again", async || !told().await).await;
+        until("ready again", async || get(&world, "/readyz").await.0 == 200).await;
+        stop(daemon).await;
     }
 }
 

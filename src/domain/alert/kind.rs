@@ -68,6 +68,18 @@ kinds! {
         next: "It issues and publishes a new key for each rotation of the account.",
         must: "Look at `rekeyd rotations list`; if no new key comes, run `rekeyd rotations run {rotation} --leaked`.",
     }
+    /// A row of the store cannot be read, or its key not opened.
+    KeyUnreadable = "key_unreadable", Warning {
+        still: "What the key is used for goes on working: only rekeyd cannot read what it stored. Everything else goes on.",
+        next: "It neither tests nor publishes what it cannot read, and calls no key of that account a stray or foreign.",
+        must: "If it was sealed with another encryption key, add that one to encryption.keys. If the row is damaged, restore it from a backup; a key of a rotation can be replaced: `rekeyd rotations run {rotation} --leaked`.",
+    }
+    /// A pass of the daemon fails again and again.
+    PassFailing = "pass_failing", Critical {
+        still: "Published keys keep working, and the other passes go on.",
+        next: "It tries the pass again and again.",
+        must: "Look at what the message names, and at the daemon's log. `/readyz` is not ready until the pass works.",
+    }
     /// R9: the provider shows keys of this instance that the journal does not know.
     AccountFrozen = "account_frozen", Critical {
         still: "Published keys keep working, and are tested.",

@@ -68,6 +68,15 @@ pub enum Subject {
         /// What it scans.
         place: String,
     },
+    /// A row of our own store: `row 0192 of effects`.
+    Row {
+        /// Of which table.
+        table: String,
+        /// Its id.
+        id: String,
+    },
+    /// A pass of the daemon: `pass tests`.
+    Pass(String),
     /// The configuration's file: `configuration`.
     Configuration,
     /// A text that this version does not write.
@@ -97,6 +106,8 @@ impl fmt::Display for Subject {
             Self::Destination(name) => write!(f, "destination {name}"),
             Self::Mirror(name) => write!(f, "destination {name}{MIRROR}"),
             Self::Scanning { place } => write!(f, "{SCANNING}{place}"),
+            Self::Row { table, id } => write!(f, "row {id} of {table}"),
+            Self::Pass(name) => write!(f, "pass {name}"),
             Self::Configuration => f.write_str("configuration"),
             Self::Other(text) => f.write_str(text),
         }
@@ -133,6 +144,8 @@ impl Subject {
             | Self::StrayKey { .. }
             | Self::Provider(_)
             | Self::Scanning { .. }
+            | Self::Row { .. }
+            | Self::Pass(_)
             | Self::Configuration
             | Self::Other(_) => text,
         }
@@ -180,6 +193,11 @@ fn read(text: &str) -> Option<Subject> {
         "provisioning" => provisioning_key(rest),
         "key" => key(rest),
         "stray" => Some(Subject::StrayKey { label: rest.strip_prefix("key ")?.to_owned() }),
+        "row" => {
+            let (id, table) = rest.rsplit_once(" of ")?;
+            Some(Subject::Row { table: table.to_owned(), id: id.to_owned() })
+        }
+        "pass" => Some(Subject::Pass(rest.to_owned())),
         "provider" => Some(Subject::Provider(rest.to_owned())),
         "destination" => Some(match rest.strip_suffix(MIRROR) {
             Some(name) => Subject::Mirror(name.to_owned()),
@@ -262,6 +280,12 @@ mod tests {
                 "secret scanning of acme/app",
                 "secret scanning of acme/app",
             ),
+            (
+                Subject::Row { table: text("effects"), id: text("0192 of 3") },
+                "row 0192 of 3 of effects",
+                "row 0192 of 3 of effects",
+            ),
+            (Subject::Pass(text("tests")), "pass tests", "pass tests"),
             (Subject::Configuration, "configuration", "configuration"),
             (Subject::Other(text("store")), "store", "store"),
         ]

@@ -13,7 +13,10 @@ const UNREACHABLE_FOR: Span = Span::minutes(15);
 /// The keys' own alerts wait for a look this much later.
 pub const MASS_HOLD: Span = Span::minutes(10);
 
-/// What a pass saw of one provider.
+/// While more keys may turn bad, the alert of one that did waits this long for them.
+pub const COMPANY_HOLD: Span = Span::seconds(15);
+
+/// What a pass saw of one provider, so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PassCount {
     /// Active keys of the provider.
@@ -24,6 +27,8 @@ pub struct PassCount {
     pub unreachable: usize,
     /// Keys whose verdict turned bad.
     pub turned_bad: usize,
+    /// Keys that were refused once, and wait for the second look.
+    pub doubted: usize,
     /// Keys whose verdict is bad now.
     pub bad: usize,
 }
@@ -35,9 +40,32 @@ impl PassCount {
         Self::is_mass(self.turned_bad, self.keys)
     }
 
+    /// What the keys that turned bad so far are while `coming` others are still to be heard of: looks on their way,
+    /// and second looks that are due soon. `waited`: since when the oldest of their alerts is held.
+    pub fn mass(self, coming: usize, waited: Span) -> Mass {
+        if self.is_incident() {
+            return Mass::Incident;
+        }
+        let possible = Self::is_mass(self.turned_bad + coming, self.keys);
+        // Of thousands of keys behind a slow host the last is heard of in an hour: meanwhile what was seen says enough.
+        let likely = Self::is_mass(self.turned_bad + self.doubted, self.looked);
+        if possible && (likely || waited < COMPANY_HOLD) { Mass::Open } else { Mass::Single }
+    }
+
     const fn is_mass(bad: usize, keys: usize) -> bool {
         bad >= 2 && bad * 2 >= keys
     }
+}
+
+/// Whether keys that turned bad are one incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mass {
+    /// They are: the provider is told of, the keys' own alerts wait.
+    Incident,
+    /// More may follow: the keys' own alerts wait until that is known.
+    Open,
+    /// They are not: each is told by itself.
+    Single,
 }
 
 /// What people are told of a provider.
@@ -89,6 +117,14 @@ impl ProviderHealth {
             tells.push(ProviderTell::IncidentEnds);
         }
         (next, tells)
+    }
+
+    /// Takes in what a pass has seen so far: an incident is told when it is one, not at the end.
+    #[must_use]
+    pub fn so_far(self, count: PassCount) -> (Self, Vec<ProviderTell>) {
+        let begins = count.is_incident() && !self.told_incident;
+        let next = Self { told_incident: self.told_incident || begins, ..self };
+        (next, if begins { vec![ProviderTell::IncidentBegins] } else { Vec::new() })
     }
 
     /// One look that got through ends an outage; a pass that looked at nothing says nothing.
@@ -144,5 +180,35 @@ mod tests {
         let still = PassCount { turned_bad: 0, ..count(4, 3) };
         assert_eq!(after(&mut state, 15, still), []);
         assert_eq!(after(&mut state, 30, PassCount { bad: 1, ..still }), [ProviderTell::IncidentEnds]);
+    }
+
+    #[test]
+    fn alerts_wait_while_the_count_is_open_and_not_longer() {
+        let soon = Span::seconds(1);
+        let seen = |looked, turned_bad| PassCount { keys: 10, looked, turned_bad, ..PassCount::default() };
+        assert_eq!(seen(1, 1).mass(9, soon), Mass::Open, "the others may follow");
+        assert_eq!(seen(7, 1).mass(3, soon), Mass::Single, "four of ten are no half");
+        assert_eq!(seen(5, 5).mass(5, soon), Mass::Incident);
+        assert_eq!(seen(10, 4).mass(0, soon), Mass::Single);
+        let alone = PassCount { keys: 1, looked: 1, turned_bad: 1, ..PassCount::default() };
+        assert_eq!(alone.mass(0, soon), Mass::Single, "one key is no crowd");
+        // Behind a slow host, when the wait is over.
+        assert_eq!(seen(4, 1).mass(6, COMPANY_HOLD), Mass::Single, "three others are well");
+        assert_eq!(seen(4, 2).mass(6, COMPANY_HOLD), Mass::Open, "half of what was seen is bad");
+        let doubted = PassCount { doubted: 3, ..seen(4, 1) };
+        assert_eq!(doubted.mass(6, COMPANY_HOLD), Mass::Open, "and so will they be");
+    }
+
+    #[test]
+    fn an_incident_is_told_when_it_is_one_and_once() {
+        let half = PassCount { keys: 4, looked: 2, turned_bad: 2, bad: 2, ..PassCount::default() };
+        let all = PassCount { looked: 4, turned_bad: 4, bad: 4, ..half };
+        let one = PassCount { turned_bad: 1, ..half };
+        let state = ProviderHealth::default();
+        assert_eq!(state.so_far(one), (state, vec![]));
+        let (told, tells) = state.so_far(half);
+        assert_eq!(tells, [ProviderTell::IncidentBegins]);
+        assert_eq!(told.so_far(all), (told, vec![]));
+        assert_eq!(told.pass(all, NOW).1, []);
     }
 }

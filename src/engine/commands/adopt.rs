@@ -203,8 +203,8 @@ async fn known(
 async fn stored(session: &Session<'_>) -> Result<Vec<(i64, Secret)>, EngineError> {
     let rows = session.engine.parts.store.living_keys(&session.account.provider).await?;
     let manual = rows.iter().filter(|row| row.role == Role::Manual);
-    let open = |row: &KeyRow| Ok(session.engine.open(row)?.map(|secret| (row.priority, secret)));
-    manual.filter_map(|row| open(row).transpose()).collect()
+    let open = |row: &KeyRow| Some((row.priority, session.engine.open_or_pass_by(row)?));
+    Ok(manual.filter_map(open).collect())
 }
 
 /// What the destinations of a rotation hold, where they give it back.

@@ -1,5 +1,6 @@
 //! What a person does about alerts: say that they were seen, prove the way to every recipient.
 
+use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::engine::commands::view::{AlertView, TrialView, alert_view};
 use crate::engine::passes::notices::limits;
 use crate::engine::{Engine, EngineError};
@@ -57,4 +58,22 @@ pub async fn test_email(engine: &Engine) -> Result<Vec<TrialView>, EngineError> 
         trials.push(TrialView { recipient, sent, answer });
     }
     Ok(trials)
+}
+
+/// Tells people that a pass of the daemon fails again and again, or that it works again.
+pub async fn tell_pass(engine: &Engine, pass: &str, failure: Option<&str>) -> Result<(), EngineError> {
+    let (kind, subject) = (Kind::PassFailing, Subject::Pass(pass.to_owned()));
+    let told = engine.parts.store.open_subjects(kind).await?.contains(&subject);
+    match failure {
+        Some(why) => {
+            let detail = format!("The pass {pass} of the daemon has failed three times in a row: {why}.");
+            let entry = engine.entry("pass.failing", &subject, why);
+            Ok(engine.parts.store.raise(&NewAlert::new(kind, subject, detail), &entry).await?)
+        }
+        None if told => {
+            let entry = engine.entry("pass.works", &subject, "");
+            Ok(engine.parts.store.resolve(kind, &subject, &entry).await?)
+        }
+        None => Ok(()),
+    }
 }

@@ -33,7 +33,7 @@ pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
-pub use alerts::{acknowledge, notice_backlog, test_email};
+pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
 pub use by_hand::{
     account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
     reseal,

@@ -22,6 +22,7 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     }
     let listed = listing::list(session).await?;
     listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
+    can_be_read(session).await?;
     let keys = session.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default();
     let (_, foreign) = listing::without_row(session, &keys).await?;
     let counters = generations_seen(session);
@@ -38,6 +39,17 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     )));
     session.commit(&changes).await?;
     Ok(foreign)
+}
+
+/// R21: what cannot be read speaks against calling anything foreign for ever.
+async fn can_be_read(session: &Session<'_>) -> Result<(), EngineError> {
+    let provider = &session.account.provider;
+    let damaged = session.engine.parts.store.damaged_of(&session.identity, provider).await?;
+    let Some(row) = damaged.first() else { return Ok(()) };
+    Err(EngineError::Refused(format!(
+        "refused: a row of this account cannot be read ({} {}), so nobody can say which keys are foreign",
+        row.table, row.id
+    )))
 }
 
 /// Every rotation that the configuration has on this account, by whichever of its entries (R8).

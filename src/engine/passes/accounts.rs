@@ -4,40 +4,50 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::alert::{Kind, Subject};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::publish::provisioning_copy;
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
-use crate::engine::session::{Opened, Session, listing, provisioning};
+use crate::engine::session::{Session, listing, provisioning};
 use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::{Account, Engine, EngineError, session};
 use crate::store::{Change, KeyRow, Lease, Role};
 
-/// After a scheduled pass or a person's look at everything, all accounts; between passes those whose
-/// provisioning key waits for a second look.
-pub(crate) async fn watch_accounts(
+/// So long a watch waits for an account that another works on; then it is the next pass's.
+const PATIENCE: Span = Span::seconds(30);
+/// A person who looks at everything does not wait.
+const PATIENCE_OF_A_PERSON: Span = Span::seconds(2);
+
+/// The accounts that a pass watches: all, between passes those whose provisioning key waits for a second look.
+pub(crate) async fn to_watch<'e>(engine: &'e Engine, scope: &Scope) -> Result<Vec<&'e Account>, EngineError> {
+    let now = engine.clock().now();
+    let mut wanted = Vec::new();
+    for account in engine.accounts().filter(|_| scope.which == Which::All) {
+        if scope.why != Why::Again || waits(engine, account, now).await? {
+            wanted.push(account);
+        }
+    }
+    Ok(wanted)
+}
+
+/// One account, by itself: one that hangs or fails delays no other.
+pub(crate) async fn watch_one(
     engine: &Engine,
     lease: &Lease,
-    scope: &Scope,
+    account: &Account,
+    why: Why,
     stop: &CancellationToken,
-) -> Result<(), EngineError> {
-    if scope.which != Which::All {
-        return Ok(());
+) {
+    let watched = async {
+        if provisioning::watch_provisioning(engine, lease, account, why).await? {
+            watch_account(engine, account, why, stop).await?;
+        }
+        Ok::<(), EngineError>(())
+    };
+    if let Err(error) = watched.await {
+        tracing::warn!(account = %account.name, %error, "watch");
     }
-    for account in engine.accounts() {
-        if stop.is_cancelled() {
-            break;
-        }
-        if scope.why == Why::Again && !waits(engine, account, engine.clock().now()).await? {
-            continue;
-        }
-        let works = provisioning::watch_provisioning(engine, lease, account, scope.why).await?;
-        if works && let Err(error) = watch_account(engine, account).await {
-            tracing::warn!(account = %account.name, %error, "watch");
-        }
-    }
-    Ok(())
 }
 
 /// A provisioning key waits for a second look.
@@ -51,14 +61,18 @@ pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<boo
 }
 
 async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
-    let watched: Watched = engine.parts.store.memory(&provisioning::memory(account)).await?;
+    let watched: Watched = engine.parts.store.memory_or_anew(&provisioning::memory(account)).await?;
     Ok(watched.health.is_due_again(now))
 }
 
-async fn watch_account(engine: &Engine, account: &Account) -> Result<(), EngineError> {
-    let Opened::Ready(mut session) = session::open_session(engine, &account.name).await? else {
-        return Ok(());
-    };
+async fn watch_account(
+    engine: &Engine,
+    account: &Account,
+    why: Why,
+    stop: &CancellationToken,
+) -> Result<(), EngineError> {
+    let patience = if why == Why::Person { PATIENCE_OF_A_PERSON } else { PATIENCE };
+    let mut session = session::wait_for_session_or_stop(engine, &account.name, patience, stop).await?;
     let watched = watch(&mut session).await;
     session.close().await?;
     watched
@@ -90,7 +104,8 @@ async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
         session.commit(&[Change::Alert(session.account_alert(kind, detail))]).await?;
         return Ok(true);
     }
-    let watched: Watched = session.engine.parts.store.memory(&provisioning::memory(session.account)).await?;
+    let watched: Watched =
+        session.engine.parts.store.memory_or_anew(&provisioning::memory(session.account)).await?;
     let subject = Subject::Account(session.account.name.clone());
     let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
     // One that was refused is over when it was seen to work twice, see `watch_provisioning`.
@@ -172,7 +187,7 @@ async fn stored_provisioning_keys(session: &mut Session<'_>) -> Result<Option<Ve
     let keys = session.engine.parts.store.keys().await?;
     let suspects = keys.into_iter().filter(|row| is_stored_provisioning(row, &session.account.provider));
     for row in suspects {
-        let Some(secret) = session.engine.open(&row)? else { continue };
+        let Some(secret) = session.engine.open_or_pass_by(&row) else { continue };
         let deadline = session.deadline().await?;
         let called = session.account.issuer.whoami(&secret, deadline).await;
         let Ok(key) = session.noting(called) else { return Ok(None) };

@@ -49,7 +49,7 @@ pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(),
 }
 
 async fn marks(engine: &Engine) -> Result<Marks, EngineError> {
-    Ok(engine.parts.store.memory(MARKS).await?)
+    Ok(engine.parts.store.memory_or_anew(MARKS).await?)
 }
 
 async fn to_look_at<'e>(engine: &'e Engine, marks: &Marks) -> Result<Vec<&'e Rotation>, EngineError> {
@@ -74,7 +74,7 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
         let wait = match look_for_drift(engine, rotation, stop).await {
             Ok(true) => rhythm(engine),
             Ok(false) => rhythm(engine).min(SOON),
-            Err(EngineError::Store(error)) => return Err(error.into()),
+            Err(error) if !error.concerns_one() => return Err(error),
             Err(error) => {
                 tracing::warn!(rotation = %rotation.name, %error, "its destinations could not be looked at");
                 rhythm(engine).min(RETRY)
@@ -140,7 +140,7 @@ async fn look_at_destinations(
         }
         let place = engine.destination(&target.name)?.clone();
         match look_between(session, rotation, &place, &key, open.is_none() && !frozen).await {
-            Err(EngineError::Store(error)) => return Err(error.into()),
+            Err(error) if !error.concerns_one() => return Err(error),
             Err(error) => tracing::warn!(destination = %target.name, %error, "not written again"),
             Ok(()) => {}
         }

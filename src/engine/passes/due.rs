@@ -161,8 +161,8 @@ pub async fn start_due(session: &mut Session<'_>) -> Result<Vec<String>, EngineE
             Err(EngineError::Store(error)) if error.is_conflict("runs_due") => {
                 had_its_run(session, &ledger, rotation, at).await?;
             }
-            Err(EngineError::Store(error)) => return Err(error.into()),
             // R21: what refuses one rotation is no matter of the others.
+            Err(error) if !error.concerns_one() => return Err(error),
             Err(error) => refused(session, rotation, &error).await?,
         }
     }

@@ -99,7 +99,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
 
 /// Never looked, a time of the schedule came since, or the clock went back.
 async fn leaks_are_due(engine: &Engine, watch: &LeakWatch) -> Result<bool, EngineError> {
-    let Memory { at, .. } = engine.parts.store.memory(MEMORY).await?;
+    let Memory { at, .. } = engine.parts.store.memory_or_anew(MEMORY).await?;
     let now = engine.clock().now();
     Ok(at.is_none_or(|at| at > now || (watch.next)(at).is_some_and(|due| due <= now)))
 }
@@ -126,7 +126,9 @@ async fn leak_pass(
         }
         let secret = &leak.finding.secret;
         let (fingerprint, hash) = (engine.parts.fingerprints.of(secret), secret.sha256_hex());
-        let keys = engine.parts.store.keys_of_secret(&fingerprint, &hash).await?;
+        let (keys, whole) = engine.parts.store.keys_of_secret(&fingerprint, &hash).await?;
+        // Of what cannot be read nobody knows what it is to us: no alert is over then.
+        scan.partial |= !whole;
         match known(engine, &keys, leak) {
             Known::Provisioning(account) => {
                 scan.standing.push(provisioning_alert(account, &leak.place()));
@@ -204,7 +206,7 @@ async fn replace(
     };
     match started {
         Ok(()) => Ok(None),
-        Err(EngineError::Store(error)) => Err(error.into()),
+        Err(error) if !error.concerns_one() => Err(error),
         Err(error) => Ok(Some(waiting_alert(key, place, &error))),
     }
 }
@@ -315,7 +317,7 @@ async fn conclude(
     scan: Scan,
 ) -> Result<(), EngineError> {
     let store = &engine.parts.store;
-    let before: Memory = store.memory(MEMORY).await?;
+    let before: Memory = store.memory_or_anew(MEMORY).await?;
     let mut memory = Memory { at: Some(asked_at), failures: BTreeMap::new() };
     let mut changes = Vec::new();
     for (place, failure) in &scan.troubles {

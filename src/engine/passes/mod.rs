@@ -4,8 +4,10 @@
 //! ```text
 //! due        which rotation is due, and when it is due next
 //! runs       which runs are awake
-//! tests      stored keys: select, probe, fold, commit · incident   many bad at once · accounts   provisioning keys,
-//!            credits, duplicates · heal   a dead current key starts an emergency
+//! tests      whether stored keys are to be looked at · pass   a pass over them: select, probe, commit as looks come
+//!            · share   one provider's part of it, and the mass guard · incident   many bad at once · accounts
+//!            provisioning keys, credits, duplicates · heal   a dead current key starts an emergency · beside   what
+//!            goes on beside the looks · unreadable   rows that cannot be read, keys that cannot be opened
 //! leaks      what secret scanning found: an emergency, an alert, or nothing of ours
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
@@ -13,6 +15,7 @@
 //! ```
 
 pub(crate) mod accounts;
+pub(crate) mod beside;
 pub(crate) mod drift;
 pub(crate) mod due;
 pub(crate) mod heal;
@@ -20,8 +23,11 @@ pub(crate) mod incident;
 pub(crate) mod leaks;
 pub(crate) mod mirror;
 pub(crate) mod notices;
+pub(crate) mod pass;
 pub(crate) mod runs;
+pub(crate) mod share;
 pub(crate) mod tests;
+pub(crate) mod unreadable;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
 pub use drift::drift_tick;

@@ -1,24 +1,18 @@
-//! One pass over the stored keys: select, probe, fold, commit, tell; then the accounts, and what must be healed.
+//! Tests of stored keys: when there is something to look at, and what a pass showed.
 //!
-//! A pass is single-flight over all processes (lease `queue:tests`). Nothing sleeps for a second look: when it is
-//! due stands in the key's health, and a later pass with [`Why::Again`] picks it up.
+//! A pass is single-flight over all processes (lease `queue:tests`). When a second look is due stands in the key's
+//! health: a pass that is on its way picks it up, else the next tick does ([`Why::Again`]).
 
-use std::collections::BTreeMap;
-
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::time::{Span, Stamp, Timestamp};
-use crate::domain::verdict::pass::{MASS_HOLD, ProviderHealth};
-use crate::domain::verdict::{Observation, Occasion};
-use crate::engine::passes::{accounts, heal, incident};
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::passes::pass::Seen;
+use crate::engine::passes::{accounts, heal, pass, unreadable};
+use crate::engine::testing::endpoint;
 use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::{Scope, Which, Why};
-use crate::engine::testing::probing::Subject;
-use crate::engine::testing::record::{Folded, Sighting};
-use crate::engine::testing::{endpoint, probing, record};
 use crate::engine::{Engine, EngineError, lease};
-use crate::store::{Change, KeyRow, Lease, ObservationRow, ProviderRow};
+use crate::store::{KeyRow, Lease, ObservationRow};
 
 /// A person waits this long for another process that tests.
 const PATIENCE: Span = Span::seconds(60);
@@ -80,115 +74,10 @@ async fn pass(
     {
         return Ok(CheckReport::default());
     }
-    let all = engine.parts.store.keys().await?;
-    let providers = engine.parts.store.providers().await?;
-    let (wanted, done): (Vec<&KeyRow>, Vec<&KeyRow>) = all
-        .iter()
-        .filter(|row| scope.includes(row))
-        .partition(|row| wants(engine, row, &providers, scope, asked_at));
-    let subjects = subjects(engine, &wanted, &providers).await?;
-    let mut by_provider: BTreeMap<String, Vec<(String, Observation)>> = BTreeMap::new();
-    let Some(probed) = stop.run_until_cancelled(probing::probe_all(engine, subjects)).await else {
+    let Some(Seen { ids, healing }) = pass::look(engine, scope, asked_at, lease, stop).await? else {
         return Ok(CheckReport::default());
     };
-    for (subject, seen) in probed {
-        by_provider.entry(subject.row.provider).or_default().push((subject.row.id, seen));
-    }
-    let mut ids: Vec<String> = Vec::new();
-    for (provider, seen) in by_provider {
-        ids.extend(seen.iter().map(|(id, _)| id.clone()));
-        commit_provider(engine, lease, &provider, seen, scope.why, &all).await?;
-    }
-    accounts::watch_accounts(engine, lease, scope, stop).await?;
-    let healing = heal::heal(engine, &ids, scope.why, stop).await?;
-    if scope.why == Why::Schedule && !stop.is_cancelled() {
-        let oldest = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
-        engine.parts.store.prune_observations(oldest).await?;
-        // Last: a pass that breaks off is caught up, without the keys that it came to.
-        let mark = Change::Remember { subject: "pass".to_owned(), doc: json!(Some(asked_at)) };
-        engine.parts.store.commit(lease, &[mark]).await?;
-    }
-    if scope.why == Why::Person {
-        ids.extend(done.iter().map(|row| row.id.clone()));
-    }
     Ok(CheckReport { busy: false, keys: reports(engine, &ids).await?, healing })
-}
-
-/// Everything that the looks at one provider's keys change, in one transaction, the mass guard included.
-async fn commit_provider(
-    engine: &Engine,
-    lease: &Lease,
-    provider: &str,
-    seen: Vec<(String, Observation)>,
-    why: Why,
-    all: &[KeyRow],
-) -> Result<(), EngineError> {
-    let subject = format!("provider:{provider}");
-    let before: ProviderHealth = engine.parts.store.memory(&subject).await?;
-    let now = engine.clock().now();
-    let occasion = if why == Why::Schedule { Occasion::Pass } else { Occasion::Extra };
-    let looks: BTreeMap<String, Observation> = seen.into_iter().collect();
-    let ids: Vec<String> = looks.keys().cloned().collect();
-    let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded: Vec<Folded> = rows
-            .into_iter()
-            .filter_map(|row| {
-                let look = Sighting::new(looks.get(&row.id)?.clone(), occasion);
-                let now = Stamp { ours: now, theirs: look.seen.date };
-                Some(record::fold(engine, row, &look, now))
-            })
-            .collect();
-        let count = incident::counted(provider, all, &looks, &folded, why);
-        let hold = count.is_incident().then(|| now.plus(MASS_HOLD));
-        let (after, tells) = before.pass(count, now);
-        let mut changes = vec![Change::Remember { subject: subject.clone(), doc: json!(after) }];
-        changes.extend(tells.iter().map(|tell| incident::provider_change(provider, *tell, count)));
-        for one in folded {
-            let hold = hold.filter(|_| one.turned_bad());
-            changes.extend(record::tested(engine, one, hold));
-        }
-        Ok(changes)
-    };
-    engine.parts.store.commit_tests(Some(lease), &ids, decide).await
-}
-
-/// A key that another process looked at since the person asked needs no second test.
-fn wants(
-    engine: &Engine,
-    row: &KeyRow,
-    providers: &[ProviderRow],
-    scope: &Scope,
-    asked_at: Timestamp,
-) -> bool {
-    let now = engine.clock().now();
-    match scope.why {
-        Why::Person => row.health.looked_at.is_none_or(|at| at < asked_at || at > now),
-        Why::Again => row.health.is_due_again(now),
-        Why::Schedule => {
-            let provider = providers.iter().find(|provider| provider.name == row.provider);
-            let least = provider.and_then(|provider| engine.parts.tester.min_interval(&provider.kind));
-            let least = least.unwrap_or(Span::ZERO);
-            row.health.is_due(now, engine.parts.tests.interval.max(Span(least.0 * 2)))
-        }
-    }
-}
-
-async fn subjects(
-    engine: &Engine,
-    rows: &[&KeyRow],
-    providers: &[ProviderRow],
-) -> Result<Vec<Subject>, EngineError> {
-    let mut subjects = Vec::new();
-    for row in rows {
-        let Some(secret) = engine.open(row)? else { continue };
-        let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
-            continue;
-        };
-        let base_url = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
-        let row = (*row).clone();
-        subjects.push(Subject { row, kind: provider.kind.clone(), base_url, secret });
-    }
-    Ok(subjects)
 }
 
 async fn reports(engine: &Engine, ids: &[String]) -> Result<Vec<KeyReport>, EngineError> {
@@ -206,9 +95,12 @@ async fn reports(engine: &Engine, ids: &[String]) -> Result<Vec<KeyReport>, Engi
 }
 
 async fn nothing_again(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
-    let keys = engine.parts.store.keys().await?;
-    let waits = keys.iter().any(|row| endpoint::is_tested(row) && row.health.is_due_again(now));
-    Ok(!waits && !accounts::account_waits(engine, now).await?)
+    let keys = engine.parts.store.tested_keys().await?;
+    let waits = keys.iter().any(|row| row.health.is_due_again(now));
+    Ok(!waits
+        && !accounts::account_waits(engine, now).await?
+        && heal::waits(engine, now).await?.is_empty()
+        && !unreadable::is_due(engine).await?)
 }
 
 async fn queue(engine: &Engine, why: Why) -> Result<Option<Lease>, EngineError> {

@@ -61,7 +61,8 @@ pub(crate) fn wants_adopt(row: &RotationRow) -> Result<(), EngineError> {
     })
 }
 
-/// Our stored key behind a hash, if any.
+/// Our stored key behind a hash, if any. An error when a row with that hash cannot be read: then nobody may say that it is
+/// not ours.
 pub(crate) async fn stored_key(session: &Session<'_>, hash: &str) -> Result<Option<KeyRow>, EngineError> {
     let mut same = session.engine.parts.store.keys_with_hash(hash).await?.into_iter();
     // A key that a person stored names no account; the hash is that of its secret, so it is this one.

@@ -1,6 +1,6 @@
 //! One look at the whole account: what lives there, what is ours, what should not be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
@@ -29,12 +29,19 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
     };
     note_specs(session, &keys).await?;
     let (strays, unknown) = without_row(session, &keys).await?;
+    let mut unsure = unsure(session).await?;
+    if !(strays.is_empty() && unknown.is_empty()) && is_damaged(session).await? {
+        unsure.extend(strays.iter().chain(&unknown).map(|key| key.hash.clone()));
+        session.listing =
+            Some(Listing { at, strays: Vec::new(), unsure, keys, strays_left: 0, close: None });
+        return Ok(Ok(()));
+    }
     if !unknown.is_empty() {
         let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
         freeze(session, &names).await?;
     }
     let strays_left = strays.len();
-    session.listing = Some(Listing { at, strays, keys, strays_left, close: None });
+    session.listing = Some(Listing { at, strays, unsure, keys, strays_left, close: None });
     Ok(Ok(()))
 }
 
@@ -55,6 +62,25 @@ pub(crate) async fn without_row(
     let foreign = store.foreign_hashes(&session.identity).await?;
     let without = ours.into_iter().filter(|key| !stored.contains(&key.hash) && !foreign.contains(&key.hash));
     Ok(without.cloned().partition(|key| journalled.contains(&key.name) && !was_used(key)))
+}
+
+/// Hashes of living keys whose rows cannot be read or opened.
+async fn unsure(session: &Session<'_>) -> Result<BTreeSet<String>, EngineError> {
+    let provider = &session.account.provider;
+    let living = session.engine.parts.store.living_keys_of(&session.identity, provider).await?;
+    let doubtful = living.into_iter().filter(|(row, sound)| !sound || session.engine.open(row).is_err());
+    Ok(doubtful.filter_map(|(row, _)| row.hash).collect())
+}
+
+/// R21: while a row of the account cannot be read, nothing there is called stray or foreign.
+async fn is_damaged(session: &Session<'_>) -> Result<bool, EngineError> {
+    let provider = &session.account.provider;
+    let damaged = session.engine.parts.store.damaged_of(&session.identity, provider).await?;
+    if !damaged.is_empty() {
+        let rows = damaged.len();
+        tracing::warn!(account = %session.account.name, rows, "rows cannot be read: no key is called stray");
+    }
+    Ok(!damaged.is_empty())
 }
 
 /// Remembers what current keys are allowed, for the day when one is gone and a successor must inherit it (R10).
@@ -110,6 +136,10 @@ pub(crate) async fn count_usable(session: &Session<'_>) -> Result<usize, EngineE
     let subject = Subject::Account(session.account.name.clone());
     // An account that no key of ours ever lived on has nobody who could miss one.
     if usable == 0 && !session.engine.parts.store.has_keys(&session.identity).await? {
+        return Ok(0);
+    }
+    // One of those that we are not sure of may be usable: nobody is told that production is dark.
+    if usable == 0 && !listing.unsure.is_empty() {
         return Ok(0);
     }
     if usable == 0 {

@@ -8,6 +8,7 @@ pub(crate) mod listing;
 pub(crate) mod provisioning;
 pub(crate) mod reading;
 pub(crate) mod test_key;
+mod waiting;
 pub(crate) mod witness;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,9 @@ use crate::engine::testing::endpoint;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
+
+pub use waiting::wait_for_session;
+pub(crate) use waiting::wait_for_session_or_stop;
 
 /// A call must be over this long before the lease ends (R4).
 const MARGIN: Span = Span::seconds(2);
@@ -76,6 +80,9 @@ pub(crate) struct Listing {
     pub(crate) keys: Vec<RemoteKey>,
     /// Keys that we asked for and never stored: journalled name, no generation.
     pub(crate) strays: Vec<RemoteKey>,
+    /// Hashes of keys of which we cannot say whose they are, or which we cannot open: they are left alone, and never
+    /// the key that "remains".
+    pub(crate) unsure: BTreeSet<String>,
     /// Strays that could not be removed although another key works.
     pub(crate) strays_left: usize,
     /// Keys that were read again because the listing had taken long: then the guard is shown these alone.
@@ -92,8 +99,9 @@ impl Listing {
     pub(crate) fn but_strays(&self, target: &str) -> Vec<RemoteKey> {
         let stray = |key: &RemoteKey| self.strays.iter().any(|stray| stray.hash == key.hash);
         let shown = |key: &RemoteKey| self.close.as_ref().is_none_or(|close| close.contains(&key.hash));
+        let counts = |key: &RemoteKey| !stray(key) && !self.unsure.contains(&key.hash);
         let keys = self.keys.iter().filter(|key| shown(key));
-        keys.filter(|key| key.hash == target || !stray(key)).cloned().collect()
+        keys.filter(|key| key.hash == target || counts(key)).cloned().collect()
     }
 }
 
@@ -336,24 +344,6 @@ impl Session<'_> {
         let mut alert = NewAlert::new(kind, Subject::Account(self.account.name.clone()), detail);
         alert.account = Some(self.account.name.clone());
         alert
-    }
-}
-
-/// A session, waiting up to `patience` for another process to let go of the account.
-pub async fn wait_for_session<'e>(
-    engine: &'e Engine,
-    account: &str,
-    patience: Span,
-) -> Result<Session<'e>, EngineError> {
-    let until = engine.clock().monotonic().0 + patience.0;
-    loop {
-        match open_session(engine, account).await? {
-            Opened::Ready(session) => return Ok(*session),
-            Opened::Busy if engine.clock().monotonic().0 >= until => {
-                return Err(EngineError::Busy(account.to_owned()));
-            }
-            Opened::Busy => engine.clock().sleep(Span(200)).await,
-        }
     }
 }
 

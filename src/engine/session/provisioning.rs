@@ -12,7 +12,7 @@ use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::Why;
 use crate::engine::{Account, Engine, EngineError};
 use crate::net::Deadline;
-use crate::store::{Change, Lease};
+use crate::store::{Change, Lease, StoreError};
 
 /// Credits of the account.
 pub async fn account_credits(session: &mut Session<'_>) -> Result<crate::provider::Credits, EngineError> {
@@ -69,7 +69,7 @@ pub(crate) fn memory(account: &Account) -> String {
 /// The provider refused the provisioning key in the middle of something: the two looks that make it
 /// believable begin now, not with the next pass.
 pub(crate) async fn doubt_provisioning(engine: &Engine, account: &Account) -> Result<(), EngineError> {
-    let watched: Watched = engine.parts.store.memory(&memory(account)).await?;
+    let watched: Watched = engine.parts.store.memory_or_anew(&memory(account)).await?;
     let same = watched.hash == account.provisioning_key.sha256_hex();
     if same && (watched.health.suspicion.is_some() || watched.health.verdict == Verdict::Invalid) {
         return Ok(());
@@ -92,7 +92,7 @@ pub(crate) async fn watch_provisioning(
     let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
     let base = Some(&account.base_url);
     let seen = engine.parts.tester.test(&account.provider, base, key, &json!({}), deadline).await;
-    let mut watched: Watched = engine.parts.store.memory(&memory(account)).await?;
+    let mut watched: Watched = engine.parts.store.memory_or_anew(&memory(account)).await?;
     let replaced = watched.hash != key.sha256_hex();
     if replaced {
         watched = Watched { hash: key.sha256_hex(), told: watched.told, health: Health::default() };
@@ -158,7 +158,10 @@ fn provisioning_alerts(
 /// Why this is not the account that the keys of the entry's rotations are on.
 pub(crate) async fn stranger(session: &Session<'_>) -> Result<Option<String>, EngineError> {
     for rotation in session.engine.rotations().filter(|rotation| rotation.account == session.account.name) {
-        let generations = session.engine.parts.store.generations(&rotation.name).await?;
+        let generations = match session.engine.parts.store.generations(&rotation.name).await {
+            Err(StoreError::Corrupt(_)) => continue,
+            read => read?,
+        };
         if let Some(reason) = session.elsewhere(&generations) {
             return Ok(Some(reason));
         }

@@ -72,8 +72,15 @@ fn alert(row: &KeyRow, health: &Health, seen: &Observation, concern: Concern) ->
     alert
 }
 
-fn named(row: &KeyRow) -> String {
+/// The key in words, at the beginning of a sentence.
+pub(crate) fn named(row: &KeyRow) -> String {
     match &row.rotation {
+        Some(rotation) if row.role != Role::Current => format!(
+            "Generation {} of rotation {rotation} ({}, {})",
+            row.generation.unwrap_or_default(),
+            row.role.word(),
+            row.mask
+        ),
         Some(rotation) => format!(
             "The current key of rotation {rotation} (generation {}, {})",
             row.generation.unwrap_or_default(),

@@ -96,7 +96,7 @@ pub(crate) fn bare(url: &Url) -> Url {
 }
 
 pub(crate) async fn pass_is_due(engine: &Engine, interval: Span) -> Result<bool, EngineError> {
-    let last: Option<Timestamp> = engine.parts.store.memory("pass").await?;
+    let last: Option<Timestamp> = engine.parts.store.memory_or_anew("pass").await?;
     let age = last.map(|at| engine.clock().now().since(at));
     Ok(age.is_none_or(|age| age >= interval || age < Span::ZERO))
 }

@@ -1,11 +1,14 @@
 //! Many tests at once, without crowding anybody: so many in all, so many at one provider, and the starts at one
-//! host apart from each other. Every host has a lane of its own, so providers are interleaved.
+//! host apart from each other. Every look is given out when it is over, whatever else is on its way.
+//!
+//! Four lanes lead to a host. Only the starts are shared: what is slow or hangs in one lane takes no place in
+//! another, so a second look at production's key starts at once beside hundreds of keys that wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use url::Url;
 
 use crate::clock::Clock;
@@ -18,6 +21,9 @@ use crate::net::Deadline;
 use crate::provider::Tester;
 use crate::store::KeyRow;
 
+/// Looks that are given out together, at most: the transaction that takes them in stays short.
+const TOGETHER: usize = 32;
+
 /// A key to be tested, opened.
 pub(crate) struct Subject {
     pub(crate) row: KeyRow,
@@ -26,28 +32,58 @@ pub(crate) struct Subject {
     pub(crate) secret: Secret,
 }
 
-/// The way to one host: when the last test there began.
+/// How urgent a look is; the last is the most urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// The turn of any key.
+    Ordinary,
+    /// A second look at any key.
+    Again,
+    /// The turn of a rotation's current key.
+    Current,
+    /// A second look at a rotation's current key.
+    CurrentAgain,
+}
+
+/// A look that is over. Without an observation its test died with its task.
+pub(crate) struct Look {
+    pub(crate) id: String,
+    pub(crate) provider: String,
+    pub(crate) seen: Option<Observation>,
+}
+
+/// When the last test at a host began.
 type Gate = Arc<Mutex<Option<Span>>>;
+
+/// The places of one lane.
+struct Places {
+    everywhere: Arc<Semaphore>,
+    providers: BTreeMap<String, Arc<Semaphore>>,
+    /// Who is next at a host: one of each lane stands at its gate.
+    next: BTreeMap<String, Arc<Mutex<()>>>,
+}
 
 struct Errand {
     tester: Arc<dyn Tester>,
     clock: Arc<dyn Clock>,
     policy: TestPolicy,
+    next: Arc<Mutex<()>>,
     gate: Gate,
     everywhere: Arc<Semaphore>,
     here: Arc<Semaphore>,
 }
 
 impl Errand {
-    async fn run(self, subject: Subject) -> (Subject, Observation) {
+    async fn run(self, subject: Subject) -> Observation {
         if endpoint::is_nowhere(&subject.row, subject.base_url.as_ref()) {
-            return (subject, Observation::new(Judgement::UNEXPECTED, endpoint::NOWHERE));
+            return Observation::new(Judgement::UNEXPECTED, endpoint::NOWHERE);
         }
-        let mut last = self.gate.lock().await;
+        let next = self.next.lock().await;
         let permits = (self.here.acquire().await, self.everywhere.acquire().await);
         if let (Err(_), _) | (_, Err(_)) = permits {
-            return (subject, Observation::new(Judgement::UNEXPECTED, "the tests were stopped"));
+            return Observation::new(Judgement::UNEXPECTED, "the tests were stopped");
         }
+        let mut last = self.gate.lock().await;
         if let Some(last) = *last {
             let apart = jittered(self.policy.host_spacing, self.clock.fraction());
             let wait = Span(last.0 + apart.0 - self.clock.monotonic().0);
@@ -55,11 +91,11 @@ impl Errand {
         }
         *last = Some(self.clock.monotonic());
         drop(last);
+        drop(next);
         let deadline = Deadline::after(self.policy.timeout.to_std());
         let base = subject.base_url.as_ref();
         let settings = &subject.row.settings;
-        let seen = self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await;
-        (subject, seen)
+        self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await
     }
 }
 
@@ -68,37 +104,99 @@ fn jittered(spacing: Span, fraction: f64) -> Span {
     Span(spacing.0 + spacing.portion(0.4 * fraction).0)
 }
 
-/// Tests all of them. A test that dies with its task is missing in the answer.
-pub(crate) async fn probe_all(engine: &Engine, subjects: Vec<Subject>) -> Vec<(Subject, Observation)> {
-    let policy = engine.parts.tests;
-    let everywhere = Arc::new(Semaphore::new(policy.concurrency.max(1)));
-    let mut hosts: BTreeMap<String, Gate> = BTreeMap::new();
-    let mut providers: BTreeMap<String, Arc<Semaphore>> = BTreeMap::new();
-    let mut tasks = JoinSet::new();
-    for subject in subjects {
+/// Tests on their way.
+pub(crate) struct Probes {
+    tester: Arc<dyn Tester>,
+    clock: Arc<dyn Clock>,
+    policy: TestPolicy,
+    lanes: BTreeMap<Lane, Places>,
+    gates: BTreeMap<String, Gate>,
+    tasks: JoinSet<Observation>,
+    /// Key and provider of each.
+    going: HashMap<Id, (String, String)>,
+}
+
+impl Probes {
+    /// None yet.
+    pub(crate) fn new(engine: &Engine) -> Self {
+        Self {
+            tester: Arc::clone(&engine.parts.tester),
+            clock: Arc::clone(&engine.parts.clock),
+            policy: engine.parts.tests,
+            lanes: BTreeMap::new(),
+            gates: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            going: HashMap::new(),
+        }
+    }
+
+    /// True when all are over and given out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The keys that are being looked at.
+    pub(crate) fn going(&self) -> BTreeSet<&str> {
+        self.going.values().map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// Begins a look.
+    pub(crate) fn send(&mut self, subject: Subject, lane: Lane) {
         let host = subject.base_url.as_ref().map_or_else(
             || subject.kind.clone(),
             |url| format!("{}:{:?}", url.host_str().unwrap_or_default(), url.port_or_known_default()),
         );
-        let here = providers
-            .entry(subject.row.provider.clone())
-            .or_insert_with(|| Arc::new(Semaphore::new(policy.per_provider_concurrency.max(1))));
+        let policy = self.policy;
+        let places = self.lanes.entry(lane).or_insert_with(|| Places::new(policy));
+        let provider = subject.row.provider.clone();
         let errand = Errand {
-            tester: Arc::clone(&engine.parts.tester),
-            clock: Arc::clone(&engine.parts.clock),
+            tester: Arc::clone(&self.tester),
+            clock: Arc::clone(&self.clock),
             policy,
-            gate: Arc::clone(hosts.entry(host).or_default()),
-            everywhere: Arc::clone(&everywhere),
-            here: Arc::clone(here),
+            here: places.here(&provider, policy),
+            everywhere: Arc::clone(&places.everywhere),
+            next: Arc::clone(places.next.entry(host.clone()).or_default()),
+            gate: Arc::clone(self.gates.entry(host).or_default()),
         };
-        tasks.spawn(errand.run(subject));
+        let key = subject.row.id.clone();
+        let task = self.tasks.spawn(errand.run(subject));
+        self.going.insert(task.id(), (key, provider));
     }
-    let mut seen = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        match done {
-            Ok(one) => seen.push(one),
-            Err(error) => tracing::warn!(%error, "a test died"),
+
+    /// Waits until a look is over; answers it, and those that are over at the same moment. None when none is on
+    /// its way. Nothing is lost when this is dropped.
+    pub(crate) async fn over(&mut self) -> Vec<Look> {
+        let Some(first) = self.tasks.join_next_with_id().await else { return Vec::new() };
+        let mut looks = vec![self.look(first)];
+        while looks.len() < TOGETHER
+            && let Some(next) = self.tasks.try_join_next_with_id()
+        {
+            looks.push(self.look(next));
         }
+        looks
     }
-    seen
+
+    fn look(&mut self, done: Result<(Id, Observation), JoinError>) -> Look {
+        let (task, seen) = match done {
+            Ok((task, seen)) => (task, Some(seen)),
+            Err(error) => {
+                tracing::warn!(%error, "a test died");
+                (error.id(), None)
+            }
+        };
+        let (id, provider) = self.going.remove(&task).unwrap_or_default();
+        Look { id, provider, seen }
+    }
+}
+
+impl Places {
+    fn new(policy: TestPolicy) -> Self {
+        let everywhere = Arc::new(Semaphore::new(policy.concurrency.max(1)));
+        Self { everywhere, providers: BTreeMap::new(), next: BTreeMap::new() }
+    }
+
+    fn here(&mut self, provider: &str, policy: TestPolicy) -> Arc<Semaphore> {
+        let all = || Arc::new(Semaphore::new(policy.per_provider_concurrency.max(1)));
+        Arc::clone(self.providers.entry(provider.to_owned()).or_insert_with(all))
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
 use crate::domain::time::{Stamp, Timestamp};
-use crate::domain::verdict::{Observation, Occasion, Outcome, Reason, Step};
+use crate::domain::verdict::{Observation, Occasion, Outcome, Reason, Step, Verdict};
 use crate::engine::Engine;
 use crate::engine::testing::alerts;
 use crate::store::{Change, KeyRow, Role};
@@ -52,6 +52,17 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
+    /// Whose.
+    pub(crate) fn id(&self) -> &str {
+        &self.row.id
+    }
+
+    /// The rotation whose current key this look leaves for dead.
+    pub(crate) fn dead_current(&self) -> Option<&str> {
+        let dead = self.row.role == Role::Current && self.step.health.verdict == Verdict::Invalid;
+        self.row.rotation.as_deref().filter(|_| dead)
+    }
+
     /// The verdict turned bad with this look.
     pub(crate) fn turned_bad(&self) -> bool {
         self.step.change.is_some_and(|change| change.to.is_bad() && !change.from.is_bad())
@@ -97,6 +108,28 @@ pub(crate) fn tested(engine: &Engine, folded: Folded, hold: Option<Timestamp>) -
         seen: Box::new(seen),
     });
     changes.extend(told);
+    changes
+}
+
+/// The mass guard lets go of a key's own alerts: told is what holds by now. `seen` is its last look. One that was
+/// replaced meanwhile is told too, and over: nobody should wonder why there is another.
+pub(crate) fn let_go(mut row: KeyRow, seen: &Observation, now: Timestamp) -> Vec<Change> {
+    let replaced = row.rotation.is_some() && matches!(row.role, Role::Retiring | Role::Dead);
+    if replaced {
+        row.role = Role::Current;
+    }
+    row.health.held_until = None;
+    let mut changes = Vec::new();
+    if replaced || is_told_of(&row) {
+        let (health, tells) = row.health.tell(now);
+        changes = alerts::changes(&row, &health, seen, &tells);
+        row.health = health;
+    }
+    if replaced {
+        let over = |kind| Change::Resolve { kind, subject: alerts::subject(&row) };
+        changes.extend(alerts::OF_A_KEY.map(over));
+    }
+    changes.push(Change::Told { id: row.id, health: Box::new(row.health) });
     changes
 }
 

@@ -6,6 +6,7 @@
 //! - `delivery`: 12 to 17, 28: the destinations
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
@@ -14,7 +15,9 @@
 #![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
 mod crowd;
+mod damage;
 mod delivery;
+mod haste;
 mod invariants;
 mod issuing;
 mod kill;

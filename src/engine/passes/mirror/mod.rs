@@ -33,7 +33,7 @@ use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
 use crate::engine::{ConfiguredDestination, Engine, EngineError};
 use crate::net::Deadline;
-use crate::store::{Change, KeyRow, Lease, Role};
+use crate::store::{Change, KeyRow, Lease, Role, StoreError};
 
 /// A table is looked at this often although nothing changed here: somebody may have changed it there.
 const ANYWAY: Span = Span::minutes(5);
@@ -60,7 +60,12 @@ pub async fn mirror(engine: &Engine, stop: &CancellationToken) -> Result<(), Eng
         if stop.is_cancelled() {
             return Ok(());
         }
-        mirror_if_due(engine, place, ledger).await?;
+        match mirror_if_due(engine, place, ledger).await {
+            Err(error) if error.concerns_one() => {
+                tracing::warn!(destination = %place.target.name, %error, "its table does not follow the store");
+            }
+            done => done?,
+        }
     }
     Ok(())
 }
@@ -174,11 +179,15 @@ async fn allowed(
         Write::Same(entry) => return Ok(Some(entry)),
         Write::Key { id, entry } => (id, entry),
     };
-    let Some(row) = engine.parts.store.key(&id).await? else { return Ok(None) };
+    let row = match engine.parts.store.key(&id).await {
+        Ok(Some(row)) => row,
+        Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     if is_frozen(engine, &row).await? {
         return Ok(None);
     }
-    let Some(secret) = engine.open(&row)? else { return Ok(None) };
+    let Some(secret) = engine.open_or_pass_by(&row) else { return Ok(None) };
     if !is_proved(engine, &row, lease).await? {
         return Ok(None);
     }
@@ -199,7 +208,7 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
     if row.facts.valid_now(Stamp { ours: engine.clock().now(), theirs: None }) {
         return Ok(true);
     }
-    let Some(secret) = engine.open(row)? else { return Ok(false) };
+    let Some(secret) = engine.open_or_pass_by(row) else { return Ok(false) };
     let providers = engine.parts.store.providers().await?;
     let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
         return Ok(false);
@@ -329,6 +338,10 @@ async fn wish(
         if row.role == Role::Manual && row.secret.is_some() && rotation_row != Some(number) {
             wish.keys.insert(number, Wanted::of(&row, fingerprint));
         }
+    }
+    // A key whose row cannot be read is there all the same: its table is left as it is.
+    if let Some(provider) = ledger.mirrors() {
+        wish.taken.extend(engine.parts.store.damaged_numbers(provider).await?);
     }
     wish.taken.extend(rotation_row);
     Ok(wish)

@@ -1,0 +1,98 @@
+//! Fault 41: bad news travels, whatever else hangs or is busy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rekeyd::domain::time::Span;
+use rekeyd::store::Store;
+use sqlx::Row;
+use tokio::net::TcpListener;
+
+use super::invariants::invariants;
+use super::{alerts, fault, ledger, reconfigure, runs_in, serve, stop, until};
+use crate::support::{Db, World};
+
+const HANGING: usize = 100;
+
+/// A host that takes connections and never answers; counts them.
+async fn silent_host() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            open.push(stream);
+        }
+    });
+    (url, calls)
+}
+
+/// So many stored keys of a provider of that host.
+async fn keep_hanging(world: &World, url: &str) {
+    let other = world.openrouter.new_regular_key("other");
+    world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &other).await.ok();
+    let provider = format!("INSERT INTO providers VALUES ('silent', 'custom', '{url}', {}, 0)", HANGING + 1);
+    ledger::rows(world, &provider).await;
+    let columns = "priority, is_active, settings, secret, fingerprint, mask, role, origin, verdict, created_at, updated_at";
+    for number in 1..=HANGING {
+        let key = format!(
+            "INSERT INTO keys (id, provider, number, name, {columns}) SELECT 'silent{number:03}', 'silent', {number}, 'k', \
+             {columns} FROM keys WHERE role = 'manual' AND provider = 'openrouter'"
+        );
+        ledger::rows(world, &key).await;
+    }
+}
+
+/// The tests of a moment ago are forgotten: every key is due when the daemon starts.
+async fn forget_tests(world: &World) {
+    ledger::rows(world, "UPDATE keys SET health = NULL").await;
+}
+
+fault! {
+    async fn fault_41_a_dead_key_beside_hundreds_that_hang(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.confirm_after = "3s";
+        world.configure();
+        reconfigure(&world, "[tests]", "[tests]\ntimeout = \"10s\"\nhost_spacing = \"10ms\"");
+        world.adopt().await;
+        let (url, calls) = silent_host().await;
+        keep_hanging(&world, &url).await;
+        assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
+        forget_tests(&world).await;
+        let daemon = serve(&world).await;
+        let created = || world.openrouter.requests().iter().any(|request| request.label == "create_key");
+        until("a key is asked for", async || created()).await;
+        // Four at a time for ten seconds each: the pass had minutes to go.
+        let seen = calls.load(Ordering::SeqCst);
+        assert!((1..HANGING).contains(&seen), "the pass over the others was not over: {seen}");
+        until("healed", async || runs_in(&world, &["done"]).await == 1).await;
+        assert!(calls.load(Ordering::SeqCst) < HANGING);
+        stop(daemon).await;
+        invariants(&world, "hundreds hang").await
+    }
+}
+
+fault! {
+    async fn fault_41_a_dead_key_of_a_busy_account(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        let row = ledger::rows(&world, "SELECT identity FROM account_entries WHERE name = 'main'").await;
+        let account = format!("account:{}", row[0].get::<String, _>(0));
+        let store = Store::open(&world.database.url, 2).await.unwrap();
+        let lease = store.acquire(&account, "somebody else", Span::minutes(10)).await.unwrap().unwrap();
+        assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
+        forget_tests(&world).await;
+        let daemon = serve(&world).await;
+        until("it is told of", async || alerts(&world).await.contains(&"key_invalid".to_owned())).await;
+        // It asked for the account meanwhile, and got nothing. The next pass is minutes away.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        store.release(&lease).await.unwrap();
+        store.close().await;
+        until("healed", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        invariants(&world, "the account was busy").await
+    }
+}
