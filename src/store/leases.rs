@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use super::pool::Tx;
 use super::{Store, StoreError};
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{Span, Timestamp, Until};
 
 /// The right of one process to work on one resource, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +72,16 @@ impl Store {
 
     /// True while somebody holds it.
     pub async fn is_held(&self, resource: &str) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT expires_at FROM leases WHERE resource = $1")
+        let row = sqlx::query("SELECT expires_at, granted_at FROM leases WHERE resource = $1")
             .bind(resource)
             .fetch_optional(self.pools.reader())
             .await?;
         let Some(row) = row else { return Ok(false) };
-        let left = Timestamp(row.try_get("expires_at")?).since(self.now().await?);
-        Ok(left > Span::ZERO && left <= IMPLAUSIBLE)
+        let until = Until {
+            set_at: Timestamp(row.try_get("granted_at")?),
+            at: Timestamp(row.try_get("expires_at")?),
+        };
+        Ok(until.left(self.now().await?).is_some())
     }
 
     /// Prolongs a lease that is still ours. [`StoreError::FenceLost`] when somebody took over.
