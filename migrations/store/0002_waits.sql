@@ -5,9 +5,3 @@ ALTER TABLE runs ADD COLUMN wake_set_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE holdings ADD COLUMN wait_set_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE provisioning_copies ADD COLUMN wait_set_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN wait_set_at BIGINT NOT NULL DEFAULT 0;
-
--- Who or what has held a run up, and since when (R17).
-ALTER TABLE runs ADD COLUMN causes TEXT NOT NULL DEFAULT '[]';
-
--- A run with a request that nobody handled is awake.
-CREATE INDEX requests_open ON requests (run) WHERE handled_at IS NULL;
