@@ -109,7 +109,8 @@ impl Store {
         let mut damaged = damaged_keys(&all("SELECT * FROM keys WHERE role <> 'dead'").await?);
         let open = all("SELECT * FROM effects WHERE status IN ('intended', 'unknown')").await?;
         damaged.extend(unreadable("effects", &open, effects::effect_row));
-        let creates = "SELECT * FROM effects WHERE kind = 'create' AND NOT (evidence = 'null' OR evidence LIKE '{%}')";
+        let creates =
+            "SELECT * FROM effects WHERE kind = 'create' AND NOT (evidence = 'null' OR evidence LIKE '{%}')";
         damaged.extend(unreadable("effects", &all(creates).await?, effects::effect_row));
         let held = "SELECT h.* FROM keys k JOIN holdings h ON k.id = h.key_id WHERE k.role <> 'dead'";
         damaged.extend(unreadable("holdings", &all(held).await?, holdings::holding_row));

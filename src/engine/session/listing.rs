@@ -32,8 +32,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
     let mut unsure = unsure(session).await?;
     if !(strays.is_empty() && unknown.is_empty()) && is_damaged(session).await? {
         unsure.extend(strays.iter().chain(&unknown).map(|key| key.hash.clone()));
-        session.listing =
-            Some(Listing { at, strays: Vec::new(), unsure, keys, strays_left: 0, close: None });
+        session.listing = Some(Listing { at, strays: Vec::new(), unsure, keys, strays_left: 0, close: None });
         return Ok(Ok(()));
     }
     if !unknown.is_empty() {

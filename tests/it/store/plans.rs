@@ -11,7 +11,10 @@ use crate::support::Db;
 
 /// Statements that read a whole table, by their beginning, and why they may.
 const WHOLE: &[(&str, &str)] = &[
-    ("SELECT * FROM keys WHERE role <> 'dead'", "every half minute all living rows are proved to be readable"),
+    (
+        "SELECT * FROM keys WHERE role <> 'dead'",
+        "every half minute all living rows are proved to be readable",
+    ),
     ("SELECT h.* FROM keys k JOIN holdings", "every half minute, and when a key is to be called a stray"),
     ("SELECT * FROM effects WHERE kind = 'create' AND NOT", "every half minute"),
     ("SELECT * FROM keys ORDER BY provider", "the list of all keys, and a pass of all tests"),
