@@ -1,8 +1,10 @@
-//! Every command that is written down is one that the program knows.
+//! Every command that is written down is one that the program knows, and the synopsis names every one that it knows.
 //!
 //! A command is what stands in backticks, or at the beginning of a line of an example, and begins with `rekeyd` or with
 //! a group and a word below it. Words in capitals and in braces stand for a value. A command that only lacks arguments
 //! is fine: prose names commands so.
+
+use std::collections::BTreeSet;
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -210,10 +212,24 @@ fn usages(line: &str) -> Vec<Usage> {
 }
 
 impl Usage {
+    /// What it must have alone, and with each thing that it may have.
+    fn ways(&self) -> impl Iterator<Item = Vec<String>> {
+        let with = self.options.iter().map(|option| [self.base.clone(), option.clone()].concat());
+        std::iter::once(self.base.clone()).chain(with)
+    }
+
     /// Everything that it says exists.
     fn objections(&self) -> Vec<String> {
-        let with = self.options.iter().map(|option| [self.base.clone(), option.clone()].concat());
-        std::iter::once(self.base.clone()).chain(with).filter_map(|words| objection(&words)).collect()
+        self.ways().filter_map(|words| objection(&words)).collect()
+    }
+
+    /// The commands that it names, without values and options: `accounts keys`, `accounts keys list`.
+    fn names(&self) -> Vec<String> {
+        let name = |words: Vec<String>| {
+            let words = words.into_iter().take_while(|word| !word.starts_with('-'));
+            words.filter(|word| !is_value(word)).collect::<Vec<_>>().join(" ")
+        };
+        self.ways().map(name).collect()
     }
 
     /// Nothing of it does: neither the command nor, where there is one, any of its options.
@@ -240,9 +256,59 @@ fn synopsis_told_wrong(page: &str) -> Vec<String> {
     found
 }
 
+/// A command and those below it, by their words, without groups that do nothing themselves.
+fn callable(command: &clap::Command, words: &str) -> Vec<String> {
+    let below = command.get_subcommands();
+    let below = below.flat_map(|below| callable(below, format!("{words} {}", below.get_name()).trim_start()));
+    let own = (!command.is_subcommand_required_set()).then(|| words.to_owned());
+    own.into_iter().chain(below).collect()
+}
+
+/// The commands of a program that the synopsis of a page does not name, or only as not built.
+fn untold(page: &str, program: &clap::Command) -> Vec<String> {
+    let lines = Page::code(page, "").into_iter().map(|(_, line)| line);
+    let built = lines.filter(|line| line.starts_with("rekeyd ") && !line.contains("# not built yet"));
+    let told: BTreeSet<String> =
+        built.flat_map(|line| usages(&line)).flat_map(|usage| usage.names()).collect();
+    let untold = callable(program, "").into_iter().filter(|words| !told.contains(words));
+    untold.map(|words| format!("{PROGRAM} {words}: is not in the synopsis")).collect()
+}
+
 #[test]
 fn the_synopsis_marks_commands_as_long_as_they_are_not_built() {
     none(&synopsis_told_wrong(&texts::read(&root().join("docs/design/interface.md"))));
+}
+
+#[test]
+fn the_synopsis_names_every_command() {
+    none(&untold(&texts::read(&root().join("docs/design/interface.md")), &program()));
+}
+
+#[test]
+fn planted_commands_that_the_synopsis_does_not_name_are_seen() {
+    let group = |name: &'static str, below: [&'static str; 2]| {
+        clap::Command::new(name).subcommands(below.map(clap::Command::new))
+    };
+    let program = clap::Command::new(PROGRAM).subcommand_required(true).subcommands([
+        clap::Command::new("serve"),
+        group("runs", ["list", "show"]).subcommand_required(true),
+        group("keys", ["create", "limit"]),
+    ]);
+    let told = |lines: &str| untold(&format!("```\n{lines}\n```"), &program).join("\n");
+    let fine = "rekeyd serve   the daemon\nrekeyd runs list [--limit N] | show ID\n\
+                rekeyd keys NAME [create | limit HASH USD]";
+    assert_eq!(told(fine), "");
+    for (line, without, missing) in [
+        ("rekeyd serve   the daemon", "", "rekeyd serve:"),
+        ("serve   the", "serve    # not built yet: the", "rekeyd serve:"),
+        (" | show ID", "", "rekeyd runs show:"),
+        (" | limit HASH USD", "", "rekeyd keys limit:"),
+    ] {
+        let found = told(&fine.replace(line, without));
+        assert!(found.starts_with(missing) && found.lines().count() == 1, "{line}: {found}");
+    }
+    let found = told(&fine.replace("rekeyd keys NAME [create | limit HASH USD]", ""));
+    assert_eq!(found.lines().count(), 3, "{found}");
 }
 
 #[test]

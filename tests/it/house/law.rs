@@ -123,6 +123,9 @@ fn planted_marks_are_read() {
     let page = Page::read(code);
     assert_eq!(page.built, "```toml\na = 1 # x; \n\n\n\n[e]\nf = 4\n```\n");
     assert!(page.unbuilt.contains("b = 2") && page.unbuilt.contains("d = 3"));
+    let blocks = "```toml\na\n```\nb\n```\nc\n```\nd";
+    assert_eq!(Page::code(blocks, "toml"), [(1, "a".to_owned())]);
+    assert_eq!(Page::code(blocks, ""), [(5, "c".to_owned())], "the end of a block begins none");
     let rules = "- **R1** x\n- **R2 Name.** *(not built yet)* y\n## Faults to survive\n1. z";
     assert_eq!(defined(&Page::read(rules).built, 'R').len(), 1);
     assert_eq!(faults(rules), BTreeSet::from([1]));

@@ -43,14 +43,14 @@ impl Page {
 
     /// The lines of all blocks of code in this language, each with its number, from 0.
     pub(super) fn code(text: &str, language: &str) -> Vec<(usize, String)> {
-        let mut within = false;
+        let mut within = None;
         let mut lines = Vec::new();
         for (number, line) in text.lines().enumerate() {
-            match line.strip_prefix("```") {
-                Some(_) if within => within = false,
-                Some(opened) => within = opened == language,
-                None if within => lines.push((number, line.to_owned())),
-                None => {}
+            match (line.strip_prefix("```"), within) {
+                (Some(opened), None) => within = Some(opened),
+                (Some(_), Some(_)) => within = None,
+                (None, Some(opened)) if opened == language => lines.push((number, line.to_owned())),
+                (None, _) => {}
             }
         }
         lines
