@@ -68,7 +68,7 @@ fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     }
 }
 
-/// True when a person may still stop the run without a trace: no address may hold the new key (fault 53), and every
+/// True when a person may still stop the run without a trace: no address may hold the new key, and every
 /// old key is as it was.
 fn can_abort(run: &Run, facts: &Facts) -> bool {
     run.is_before_retiring() && !facts.candidate_may_be_held(run)

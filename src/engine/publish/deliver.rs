@@ -346,7 +346,7 @@ fn stand(
     }
 }
 
-/// What does not stay as it was written is written ever more rarely (R16, fault 37): somebody else, or the destination
+/// What does not stay as it was written is written ever more rarely (R16): somebody else, or the destination
 /// itself, changes it each time.
 fn drifted(session: &Session<'_>, fact: &mut Holding, how: &str) {
     let again = fact.attempts;

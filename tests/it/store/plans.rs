@@ -17,6 +17,7 @@ const WHOLE: &[(&str, &str)] = &[
     ),
     ("SELECT h.* FROM keys k JOIN holdings", "every half minute, and when a key is to be called a stray"),
     ("SELECT * FROM effects WHERE kind = 'create' AND NOT", "every half minute"),
+    ("SELECT * FROM keys WHERE is_active = 1", "a pass of all tests"),
     ("SELECT * FROM keys ORDER BY provider", "the list of all keys, and a pass of all tests"),
     ("SELECT id, secret, api_secret FROM keys", "every secret is sealed anew"),
     ("UPDATE holdings SET released = 1", "a person releases a destination"),

@@ -83,7 +83,7 @@ fn a_disable_in_doubt_is_settled_before_turning_round_unless_the_new_key_is_dead
     assert!(revived(&Facts { candidate: refused_twice(), ..doubt }), "production cannot wait for it");
 }
 
-/// R19, fault 44 and 51: what was asked before the key was enabled again proves nothing.
+/// R19: what was asked before the key was enabled again proves nothing.
 #[test]
 fn a_revived_key_is_tested_after_it_was_enabled() {
     let enabled = Event::Enabled { hash: "h1".into(), at: now() };

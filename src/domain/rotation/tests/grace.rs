@@ -80,7 +80,7 @@ fn an_optional_destination_that_may_hold_the_old_key_keeps_grace() {
     assert_eq!(next(&released, &facts), Directive::Apply(Event::GraceOver), "a person accepts it");
 }
 
-/// A destination that left the configuration while no run was open (fault 35).
+/// A destination that left the configuration while no run was open (R20).
 #[test]
 fn an_address_that_the_policy_no_longer_has_keeps_grace_until_it_is_released() {
     let mut facts = all_well();
@@ -94,7 +94,7 @@ fn an_address_that_the_policy_no_longer_has_keeps_grace_until_it_is_released() {
     }
 }
 
-/// A vendor's wait of a day (fault 36) and one of a year (fault 50).
+/// A vendor's wait of a day (R18).
 #[test]
 fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
     let day = Until::after(now().ours, Span::hours(24));
