@@ -1,6 +1,6 @@
 //! The decision: from a run and the facts to the one thing to do now.
 //!
-//! [`next`] first settles what holds in every state (a person's request, a freeze, patience), then asks the
+//! [`next`] first settles what holds in every state (a person's request, a park, a freeze), then asks the
 //! state. A directive is either an event to apply as it is, one look, one effect, or a wait with the
 //! sentences that `rekeyd why` shows.
 

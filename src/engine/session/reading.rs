@@ -166,32 +166,12 @@ async fn agree(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::key::MicroUsd;
     use crate::domain::time::Timestamp;
-
-    fn key(hash: &str) -> RemoteKey {
-        RemoteKey {
-            hash: hash.to_owned(),
-            name: String::new(),
-            label: String::new(),
-            disabled: false,
-            limit: None,
-            limit_remaining: None,
-            limit_reset: None,
-            include_byok_in_limit: false,
-            usage: MicroUsd(0),
-            byok_usage: MicroUsd(0),
-            last_used_at: None,
-            expires_at: None,
-            created_at: None,
-            workspace_id: None,
-        }
-    }
 
     fn reading(pages: &[&[&str]]) -> Result<Reading, Failure> {
         let mut reading = Reading::new(Stamp { ours: Timestamp(0), theirs: None });
         for page in pages {
-            reading.take(page.iter().map(|hash| key(hash)).collect())?;
+            reading.take(page.iter().map(|hash| RemoteKey::sample(hash)).collect())?;
         }
         Ok(reading)
     }
