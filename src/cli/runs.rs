@@ -31,7 +31,7 @@ pub(super) enum Command {
         /// Id of the run
         id: String,
     },
-    /// Stop a run before anything is published
+    /// Stop a run while no destination may hold the new key
     Abort {
         /// Id of the run
         id: String,
@@ -40,7 +40,7 @@ pub(super) enum Command {
     Release {
         /// Id of the run
         id: String,
-        /// Name of the destination
+        /// Name of the destination, now or when it was written, or its address
         destination: String,
     },
 }
