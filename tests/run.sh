@@ -25,6 +25,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin" # runuser, and what apt-get needs
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+export RUST_BACKTRACE=0 # a log is cut somewhere, and the sentence that failed stands above the frames
 state=$(mktemp -d /tmp/rekeyd-tests.XXXXXX)
 chmod 755 "$state" # the server's folder is in it
 server=$state/postgres

@@ -149,6 +149,11 @@ impl Stamp {
     }
 }
 
+/// A moment counts as one of the future only when it is this far ahead of a clock that was read before it (rotation.md,
+/// R18). A transaction reads the clock and then waits for a row, which somebody else may write meanwhile: what is a
+/// little ahead is no sign of a clock that went back. Longer than any transaction waits.
+pub const CLOCK_SLACK: Span = Span::minutes(1);
+
 /// A wait that remembers when it was set (rotation.md, R18). Over at its end; over, too, before it was set: then the
 /// clock went back, and no wait may last for as long as that. Both moments are on one clock, the database's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -177,7 +182,7 @@ impl Until {
 
     /// What is left of it; `None` when it is over.
     pub fn left(self, now: Timestamp) -> Option<Span> {
-        (self.set_at <= now && now < self.at).then(|| self.at.since(now))
+        (self.set_at <= now.plus(CLOCK_SLACK) && now < self.at).then(|| self.at.since(now))
     }
 }
 
@@ -193,9 +198,14 @@ mod tests {
 
     #[test]
     fn a_wait_is_over_at_its_end_and_before_it_was_set() {
-        let wait = Until::after(Timestamp(1000), Span::hours(24));
+        let wait = Until::after(Timestamp(100_000), Span::hours(24));
         let left = |now| wait.left(Timestamp(now)).map(|span| span.0);
-        assert_eq!([999, 1000, 86_400_999, 86_401_000].map(left), [None, Some(86_400_000), Some(1), None]);
+        assert_eq!(
+            [39_999, 40_000, 100_000, 86_499_999, 86_500_000].map(left),
+            [None, Some(86_460_000), Some(86_400_000), Some(1), None],
+            "what was set within a minute was set by somebody who read the clock later"
+        );
+        let wait = Until::after(Timestamp(1000), Span::hours(24));
         assert_eq!(wait.at_most(Span(5)).left(Timestamp(1004)), Some(Span(1)));
         assert_eq!((Until::OVER.left(Timestamp(0)), Until::OVER.left(Timestamp(9))), (None, None));
     }

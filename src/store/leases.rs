@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use super::pool::Tx;
 use super::{Store, StoreError};
-use crate::domain::time::{Span, Timestamp, Until};
+use crate::domain::time::{CLOCK_SLACK, Span, Timestamp, Until};
 
 /// The right of one process to work on one resource, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,8 @@ impl Lease {
 
 impl Store {
     /// Takes the lease when nobody holds it; `None` when somebody does. One that was granted in the future is over: the
-    /// database's clock went back (R18). Under [`StoreError::NewerSchema`] nobody works:
+    /// database's clock went back (R18). Only more than [`CLOCK_SLACK`] ahead is the future: who is granted a lease
+    /// while this transaction waits for the row read a later clock than it. Under [`StoreError::NewerSchema`] nobody works:
     /// a newer program has migrated the database, and this one does not know what its rows mean now.
     pub async fn acquire(
         &self,
@@ -47,13 +48,14 @@ impl Store {
              ON CONFLICT (resource) DO UPDATE
              SET owner = excluded.owner, fence = leases.fence + 1, expires_at = excluded.expires_at,
                granted_at = excluded.granted_at
-             WHERE leases.expires_at <= $4 OR leases.granted_at > $4
+             WHERE leases.expires_at <= $4 OR leases.granted_at > $5
              RETURNING fence",
         )
         .bind(resource)
         .bind(owner)
         .bind(expires_at.0)
         .bind(tx.now.0)
+        .bind(tx.now.plus(CLOCK_SLACK).0)
         .fetch_optional(&mut *tx.inner)
         .await?;
         let lease = match row {

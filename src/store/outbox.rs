@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 use super::leases::{self, Lease};
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::alert::{Event, Kind, Notice, Severity, Subject};
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::{CLOCK_SLACK, Span, Timestamp};
 
 pub use view::{Backlog, OutboxRow};
 
@@ -177,7 +177,9 @@ impl Store {
     /// Messages with recipients whose time has come, in the order of their making. What was put off before the
     /// clock went back is due too (R18). A reply waits for the first mail.
     pub async fn due_messages(&self) -> Result<Vec<Due>, StoreError> {
-        let rows = sqlx::query(DUE).bind(self.now().await?.0).fetch_all(self.pools.reader()).await?;
+        let now = self.now().await?;
+        let due = sqlx::query(DUE).bind(now.0).bind(now.plus(CLOCK_SLACK).0);
+        let rows = due.fetch_all(self.pools.reader()).await?;
         let mut due: Vec<Due> = Vec::new();
         for row in &rows {
             let attempts = u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX);
@@ -242,7 +244,7 @@ impl Store {
 
 const DUE: &str = "SELECT m.*, d.recipient, d.attempts
      FROM deliveries d JOIN messages m ON m.id = d.message
-     WHERE d.sent_at IS NULL AND (d.not_before <= $1 OR d.wait_set_at > $1)
+     WHERE d.sent_at IS NULL AND (d.not_before <= $1 OR d.wait_set_at > $2)
        AND NOT EXISTS (SELECT 1 FROM messages f JOIN deliveries e ON e.message = f.id
                        WHERE f.message_id = m.in_reply_to AND e.recipient = d.recipient
                          AND e.sent_at IS NULL AND e.refused = 0)

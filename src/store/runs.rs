@@ -10,7 +10,7 @@ use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
 use crate::domain::rotation::facts::Request;
 use crate::domain::rotation::{Blocker, Run};
-use crate::domain::time::{Timestamp, Until};
+use crate::domain::time::{CLOCK_SLACK, Timestamp, Until};
 
 /// A run to insert.
 #[derive(Debug, Clone)]
@@ -136,12 +136,14 @@ impl Store {
     /// Open runs with something to do, the one that woke first at the front: their wait is over, or was set in the future
     /// (R18), or a person asked something of them that nobody handled.
     pub async fn runs_awake(&self) -> Result<Vec<RunRow>, StoreError> {
+        let now = self.now().await?;
         let rows = sqlx::query(
-            "SELECT * FROM runs WHERE is_open = 1 AND (wake_at <= $1 OR wake_set_at > $1
+            "SELECT * FROM runs WHERE is_open = 1 AND (wake_at <= $1 OR wake_set_at > $2
                OR EXISTS (SELECT 1 FROM requests q WHERE q.run = runs.id AND q.handled_at IS NULL))
              ORDER BY wake_at, id",
         )
-        .bind(self.now().await?.0)
+        .bind(now.0)
+        .bind(now.plus(CLOCK_SLACK).0)
         .fetch_all(self.pools.reader())
         .await?;
         Ok(readable(&rows, run_row))

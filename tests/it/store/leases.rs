@@ -3,6 +3,8 @@
 use rekeyd::domain::time::Span;
 use rekeyd::store::{Lease, Store, StoreError};
 
+use sqlx::Executor;
+
 use super::shelf::Shelf;
 use crate::support::{Db, on_both_databases};
 
@@ -91,6 +93,32 @@ on_both_databases! {
         let lease = acquire(&shelf.store, "other", MINUTE).await.expect("granted in an hour");
         assert_eq!(lease.fence, 2);
     }
+}
+
+/// On SQLite nobody reads the clock before it has the right to write.
+#[tokio::test]
+async fn a_lease_granted_while_another_waited_for_its_row_is_not_of_the_future() {
+    let shelf = Shelf::new(Db::Postgres).await;
+    acquire(&shelf.store, "me", Span::ZERO).await.unwrap();
+    let mut owner = shelf.raw().await;
+    let mut watcher = shelf.raw().await;
+    owner.execute("BEGIN; SELECT * FROM leases FOR UPDATE").await.unwrap();
+    let late = tokio::spawn({
+        let store = shelf.another().await;
+        async move { acquire(&store, "late", MINUTE).await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.unwrap() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let now = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let granted = format!(
+        "UPDATE leases SET owner = 'first', fence = fence + 1, granted_at = {now} + 3, expires_at = {now} + 60000"
+    );
+    owner.execute(sqlx::AssertSqlSafe(granted)).await.unwrap();
+    owner.execute("COMMIT").await.unwrap();
+    assert_eq!(late.await.unwrap(), None, "the first one has it");
 }
 
 on_both_databases! {

@@ -110,7 +110,7 @@ fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
     );
     assert!(asks(&Facts { clock: at(DAY).ours, ..facts.clone() }));
     assert!(
-        asks(&Facts { clock: ago(Span(1)).ours, ..facts.clone() }),
+        asks(&Facts { clock: ago(Span::minutes(2)).ours, ..facts.clone() }),
         "set in the future: a clock went back"
     );
     let hurried = leaked(State::Publishing);
