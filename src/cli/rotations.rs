@@ -9,7 +9,7 @@ use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
 use crate::engine::commands::{
-    Adoption, PausedView, PlanView, PlannedStep, RotationView, Start, TargetView, WhyView,
+    Adoption, Pause, PausedView, PlanView, PlannedStep, RotationView, Start, TargetView, WhyView,
 };
 use crate::engine::{Engine, EngineError, commands};
 
@@ -62,6 +62,9 @@ pub(super) enum Command {
     Pause {
         /// Name of the rotation
         name: String,
+        /// Hold healing too: a dead key is told, and not replaced
+        #[arg(long)]
+        healing: bool,
     },
     /// End a pause
     Resume {
@@ -116,8 +119,11 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             adopt(context, &engine, &name, hash, secret_stdin).await
         }
         Command::Rollback { name } => rollback(context, &engine, &name).await,
-        Command::Pause { name } => pause(context, &engine, &name, true).await,
-        Command::Resume { name } => pause(context, &engine, &name, false).await,
+        Command::Pause { name, healing } => {
+            let held = if healing { Pause::AndHealing } else { Pause::Runs };
+            pause(context, &engine, &name, held).await
+        }
+        Command::Resume { name } => pause(context, &engine, &name, Pause::Over).await,
     }
 }
 
@@ -266,10 +272,20 @@ async fn rollback(context: &Context, engine: &Engine, name: &str) -> anyhow::Res
     ask(context, engine, &open, Request::Rollback).await
 }
 
-async fn pause(context: &Context, engine: &Engine, name: &str, paused: bool) -> anyhow::Result<u8> {
-    commands::pause(engine, name, paused).await?;
-    let word = if paused { "paused: no new run, no key is disabled or deleted" } else { "resumed" };
-    let view = PausedView { paused, rotation: name.to_owned() };
+async fn pause(context: &Context, engine: &Engine, name: &str, pause: Pause) -> anyhow::Result<u8> {
+    commands::pause(engine, name, pause).await?;
+    let word = match pause {
+        Pause::Over => "resumed",
+        Pause::Runs => "paused: no new run, no key is disabled or deleted; a dead key is still replaced",
+        Pause::AndHealing => {
+            "paused, its healing too: no new run, no key is disabled or deleted, and a dead key stays dead"
+        }
+    };
+    let view = PausedView {
+        paused: pause != Pause::Over,
+        healing_paused: pause == Pause::AndHealing,
+        rotation: name.to_owned(),
+    };
     context.out.value(&view, |_| format!("{name} is {word}"))?;
     Ok(0)
 }

@@ -25,6 +25,18 @@ pub struct KnownSpec {
 }
 
 impl Store {
+    /// Rotations of an account whose current key was found invalid.
+    pub async fn dead_currents(&self, account: &str) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT rotation FROM keys
+             WHERE account = $1 AND role <> 'dead' AND role = 'current' AND verdict = 'invalid' AND rotation IS NOT NULL",
+        )
+        .bind(account)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("rotation")?)).collect()
+    }
+
     /// Those of these hashes that any row has, of a living key or of a tombstone.
     pub async fn known_hashes(&self, hashes: &[String]) -> Result<BTreeSet<String>, StoreError> {
         self.those_of("SELECT hash FROM keys WHERE hash IN (MARKS)", hashes).await

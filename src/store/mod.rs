@@ -43,7 +43,7 @@ pub use observations::ObservationRow;
 pub use outbox::{Backlog, Channel, Due, NewMessage, OutboxRow};
 pub use pool::Kind;
 pub use provisioning_copies::CopyRow;
-pub use rotations::RotationRow;
+pub use rotations::{Pause, RotationRow};
 pub use runs::{NewRun, RunRow};
 
 use crate::domain::time::{Span, Timestamp};

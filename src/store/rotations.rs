@@ -23,6 +23,8 @@ pub struct RotationRow {
     pub last_generation: i64,
     /// New runs and kill steps are held.
     pub paused: bool,
+    /// Healing is held as well.
+    pub healing_paused: bool,
     /// A thaw wants an adopt before the next run.
     pub needs_adopt: bool,
     /// When the next run is due.
@@ -33,6 +35,17 @@ pub struct RotationRow {
     pub spec: Option<KeySpec>,
 }
 
+/// What a person holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing any more.
+    Over,
+    /// New runs, and kill steps of ordinary ones.
+    Runs,
+    /// Healing, too.
+    AndHealing,
+}
+
 pub(super) fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
     Ok(RotationRow {
         name: row.try_get("name")?,
@@ -40,6 +53,7 @@ pub(super) fn rotation_row(row: &AnyRow) -> Result<RotationRow, StoreError> {
         key_number: row.try_get("key_number")?,
         last_generation: row.try_get("last_generation")?,
         paused: row.try_get::<i64, _>("paused")? != 0,
+        healing_paused: row.try_get::<i64, _>("healing_paused")? != 0,
         needs_adopt: row.try_get::<i64, _>("needs_adopt")? != 0,
         next_due_at: row.try_get::<Option<i64>, _>("next_due_at")?.map(Timestamp),
         healed_at: row.try_get::<Option<i64>, _>("healed_at")?.map(Timestamp),
@@ -82,11 +96,13 @@ impl Store {
         tx.commit().await
     }
 
-    /// Holds or lets go new runs and kill steps.
-    pub async fn set_paused(&self, name: &str, paused: bool, entry: &AuditEntry) -> Result<(), StoreError> {
+    /// Holds or lets go what a pause is about.
+    pub async fn set_paused(&self, name: &str, pause: Pause, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
-        sqlx::query("UPDATE rotations SET paused = $1, updated_at = $2 WHERE name = $3")
-            .bind(i64::from(paused))
+        let paused = "UPDATE rotations SET paused = $1, healing_paused = $2, updated_at = $3 WHERE name = $4";
+        sqlx::query(paused)
+            .bind(i64::from(pause != Pause::Over))
+            .bind(i64::from(pause == Pause::AndHealing))
             .bind(tx.now.0)
             .bind(name)
             .execute(&mut *tx.inner)

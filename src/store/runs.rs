@@ -9,7 +9,7 @@ use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
 use crate::domain::rotation::facts::Request;
-use crate::domain::rotation::{Blocker, Run};
+use crate::domain::rotation::{Blocker, Run, Trigger};
 use crate::domain::time::{CLOCK_SLACK, Timestamp, Until};
 
 /// A run to insert.
@@ -121,6 +121,24 @@ impl Store {
         .fetch_all(self.pools.reader())
         .await?;
         rows.iter().map(run_row).collect()
+    }
+
+    /// Runs of an account that this started since then, the oldest first.
+    pub async fn runs_since(
+        &self,
+        account: &str,
+        trigger: Trigger,
+        since: Timestamp,
+    ) -> Result<Vec<Run>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE account = $1 AND started_at >= $2 AND cause = $3 ORDER BY started_at, id",
+        )
+        .bind(account)
+        .bind(since.0)
+        .bind(trigger.word())
+        .fetch_all(self.pools.reader())
+        .await?;
+        Ok(readable(&rows, run_row).into_iter().map(|row| row.run).collect())
     }
 
     /// The run that stands for this due time.

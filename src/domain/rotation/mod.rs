@@ -12,12 +12,14 @@
 //! ```
 //!
 //! Reading order: this file (the nouns), [`apply()`] (the events), [`Directive`], [`facts`] (what a decision may look
-//! at), then each on top of the one before: agenda, deliver, retire, [`next()`].
+//! at), then each on top of the one before: agenda, deliver, retire, [`next()`]. [`Emergency`] stands by itself: what a
+//! run inherits that supersedes another.
 
 mod agenda;
 mod apply;
 mod deliver;
 mod directive;
+mod emergency;
 pub mod facts;
 mod next;
 mod retire;
@@ -26,6 +28,7 @@ mod tests;
 
 pub use apply::{Event, IllegalEvent, apply};
 pub use directive::{Blocker, Cause, Directive};
+pub use emergency::{Emergency, gives_way_to_healing};
 pub use next::next;
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
-use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, new_id};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
@@ -51,13 +51,14 @@ pub async fn delete_key(
     Ok(key)
 }
 
-/// Holds or lets go new runs and kill steps of a rotation.
-pub async fn pause(engine: &Engine, name: &str, paused: bool) -> Result<(), EngineError> {
+/// Holds new runs and kill steps of a rotation, its healing too, or lets all of them go.
+pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<(), EngineError> {
     engine.rotation(name)?;
     engine.parts.store.ensure_rotation(name, None).await?;
-    let action = if paused { "rotation.paused" } else { "rotation.resumed" };
-    let entry = engine.entry(action, format!("rotation {name}"), "");
-    Ok(engine.parts.store.set_paused(name, paused, &entry).await?)
+    let action = if pause == Pause::Over { "rotation.resumed" } else { "rotation.paused" };
+    let detail = if pause == Pause::AndHealing { "healing too" } else { "" };
+    let entry = engine.entry(action, format!("rotation {name}"), detail);
+    Ok(engine.parts.store.set_paused(name, pause, &entry).await?)
 }
 
 /// Seals every stored secret anew, see [`crate::store::Store::reseal`].

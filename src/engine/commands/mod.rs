@@ -31,6 +31,7 @@ pub use super::run::step::{Progress, Report, step};
 pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
+pub use crate::store::Pause;
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};

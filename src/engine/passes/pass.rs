@@ -235,9 +235,9 @@ impl Pass<'_> {
         }
         for (provider, looks) in by_provider {
             let Some(share) = self.shares.get_mut(&provider) else { continue };
-            let dead = commit_each(self.engine, self.lease, share, &looks).await?;
+            let in_doubt = commit_each(self.engine, self.lease, share, &looks).await?;
             self.seen.ids.extend(looks.into_keys());
-            for rotation in dead {
+            for rotation in in_doubt {
                 self.heal(&rotation);
             }
         }
@@ -257,7 +257,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Asks at once for a rotation whose current key is dead.
+    /// Asks at once for a rotation whose current key is dead, or in doubt.
     fn heal(&mut self, rotation: &str) {
         let (engine, stop) = (self.engine, self.stop);
         let Some(rotation) = engine.parts.rotations.get(rotation).filter(|rotation| rotation.heal) else {
@@ -270,9 +270,9 @@ impl Pass<'_> {
         self.beside.add(async move { Done::Asked(heal::heal_one(engine, rotation, patience, stop).await) });
     }
 
-    /// Rotations whose account was busy or did not answer.
+    /// Rotations whose healing had to wait.
     async fn ask_again(&mut self) -> Result<(), EngineError> {
-        for rotation in heal::waits(self.engine, self.engine.clock().now()).await? {
+        for rotation in heal::waits(self.engine).await? {
             self.heal(&rotation);
         }
         Ok(())
@@ -355,15 +355,15 @@ async fn commit_each(
         Err(EngineError::Store(StoreError::Corrupt(_))) => {}
         done => return done,
     }
-    let mut dead = Vec::new();
+    let mut in_doubt = Vec::new();
     for (id, seen) in looks {
         let one = BTreeMap::from([(id.clone(), seen.clone())]);
         match share::commit(engine, lease, share, &one).await {
             Err(EngineError::Store(StoreError::Corrupt(_))) => share.give_up(id),
-            done => dead.extend(done?),
+            done => in_doubt.extend(done?),
         }
     }
-    Ok(dead)
+    Ok(in_doubt)
 }
 
 /// Rows that cannot be read, now or once in a while.

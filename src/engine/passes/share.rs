@@ -130,7 +130,8 @@ impl Share {
     }
 }
 
-/// Commits looks that are over, in one transaction. Answers the rotations whose current key they leave for dead.
+/// Commits looks that are over, in one transaction. Answers the rotations whose current key they leave for dead, or in
+/// doubt.
 pub(crate) async fn commit(
     engine: &Engine,
     lease: &Lease,
@@ -142,7 +143,7 @@ pub(crate) async fn commit(
     let now = engine.clock().now();
     let occasion = if share.why == Why::Schedule { Occasion::Pass } else { Occasion::Extra };
     let ids: Vec<String> = looks.keys().cloned().collect();
-    let (mut next, mut dead) = (share.clone(), Vec::new());
+    let (mut next, mut in_doubt) = (share.clone(), Vec::new());
     for id in &ids {
         next.give_up(id);
     }
@@ -165,7 +166,7 @@ pub(crate) async fn commit(
         changes
             .extend(tells.iter().map(|tell| incident::provider_change(&next.provider, *tell, next.count())));
         for one in folded {
-            dead.extend(one.dead_current().map(str::to_owned));
+            in_doubt.extend(one.current_in_doubt().map(str::to_owned));
             let hold = (one.turned_bad() && mass != Mass::Single).then(|| now.plus(MASS_HOLD));
             if hold.is_some() && mass == Mass::Open {
                 let seen = looks[one.id()].clone();
@@ -178,7 +179,7 @@ pub(crate) async fn commit(
     engine.parts.store.commit_tests(Some(lease), &ids, decide).await?;
     *share = next;
     settle(engine, lease, share).await?;
-    Ok(dead)
+    Ok(in_doubt)
 }
 
 /// Lets go of the alerts that are held when the count says that they are no incident, and forgets them when it says

@@ -99,7 +99,7 @@ async fn nothing_again(engine: &Engine, now: Timestamp) -> Result<bool, EngineEr
     let waits = keys.iter().any(|row| row.health.is_due_again(now));
     Ok(!waits
         && !accounts::account_waits(engine, now).await?
-        && heal::waits(engine, now).await?.is_empty()
+        && heal::waits(engine).await?.is_empty()
         && !unreadable::is_due(engine).await?)
 }
 

@@ -7,7 +7,7 @@ use crate::engine::publish::deliver;
 use crate::engine::retire::kill;
 use crate::engine::run::{issue, start, verify};
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit};
+use crate::engine::session::{Session, commit, listing};
 
 /// Performs one directive that is neither a wait nor the end.
 pub(crate) async fn perform(
@@ -49,7 +49,7 @@ async fn act(session: &mut Session<'_>, run: &Run, directive: Directive) -> Resu
 }
 
 async fn read(session: &mut Session<'_>, run: &Run, key: &KeyRef) -> Result<Performed, EngineError> {
-    match session.read_remote(&key.hash).await? {
+    match listing::look_up(session, &key.hash).await? {
         Ok(_) => Ok(Performed { run: run.clone(), did: format!("looked at generation {}", key.generation) }),
         Err(failure) => {
             let reason = format!("generation {} could not be read: {failure}", key.generation);

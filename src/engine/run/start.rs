@@ -1,7 +1,7 @@
 //! New runs: by schedule, by hand, and the emergency that takes over an open run and inherits its keys.
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger, apply};
+use crate::domain::rotation::{Emergency, Event, KeyRef, Retiree, Run, Trigger, apply};
 use crate::domain::time::{Span, Timestamp, Until};
 use crate::engine::session::{Session, commit, consequences, keys};
 use crate::engine::{EngineError, Rotation};
@@ -85,12 +85,13 @@ pub async fn start_emergency(
     if trigger == Trigger::Heal {
         // After a thaw nobody but a person knows which key production uses.
         keys::wants_adopt(&row)?;
-        cooled_down(&row, rotation.heal, rotation.heal_cooldown, session.clock())?;
+        may_heal(&row, &rotation, session.clock())?;
     }
     let generations = session.engine.parts.store.generations(name).await?;
     let open = session.engine.parts.store.open_run(name).await?;
     let target = pick(&generations, generation, name)?;
     let run = emergency_run(session, &rotation, trigger, &generations, open.as_ref(), target);
+    let run = run.ok_or_else(|| no_such_generation(name))?;
     let mut changes = take_over(session, open.as_ref(), &run).await?;
     let new = NewRun { run: run.clone(), due_at: None, previous_generation: target.generation };
     changes.push(Change::StartRun(Box::new(new)));
@@ -123,6 +124,7 @@ async fn take_over(
     Ok(changes)
 }
 
+/// The run of the emergency, and what it takes over (rotation.md, "Emergency" and "Self-healing").
 fn emergency_run(
     session: &Session<'_>,
     rotation: &Rotation,
@@ -130,76 +132,35 @@ fn emergency_run(
     generations: &[KeyRow],
     open: Option<&RunRow>,
     target: &KeyRow,
-) -> Run {
-    let id = new_id();
-    let urgent = trigger == Trigger::Leak;
-    let retiring = target.role == Role::Retiring;
-    if let (Some(open), true) = (open.filter(|open| carries_on(&open.run)), retiring) {
-        return escalate(&open.run, id, trigger, target);
-    }
-    let policy = rotation.policy.clone();
-    let mut run = Run::new(id, rotation.name.clone(), session.identity.clone(), trigger, policy);
-    run.predecessor = key_ref(target);
-    let inherited = open.map(|open| open.run.retirees.clone()).unwrap_or_default();
-    let living = generations.iter().filter(|key| key.role != Role::Dead).filter_map(key_ref);
-    for key in living {
-        let known = inherited.iter().find(|retiree| retiree.key.id == key.id).cloned();
-        let is_target = key.id == target.id;
-        let mut retiree = known.unwrap_or_else(|| Retiree::new(key, false, run.policy.observe));
-        if let Phase::Revived { .. } = retiree.phase {
-            // It was on its way back and is on its way out again: it must go quiet like any other.
-            retiree.phase = Phase::Live { quiet: None };
-        }
-        if is_target && urgent {
-            retiree.urgent = true;
-            retiree.observe = Span::ZERO;
-        }
-        run.retirees.push(retiree);
-    }
-    run.retirees.sort_by_key(|retiree| !retiree.urgent);
-    if retiring && let Some(current) = generations.iter().find(|key| key.role == Role::Current) {
-        // Already on its way out, and no run at work: no create, the current key is only proved again.
-        run.candidate = key_ref(current);
-        run.retirees.retain(|retiree| retiree.key.id != current.id);
-        run.published = true;
-        run.state = State::Publishing;
-    }
-    run
-}
-
-/// A run whose new key is there and goes on being brought in: an emergency of its old key continues it.
-fn carries_on(run: &Run) -> bool {
-    let state = run.state.underlying();
-    run.candidate.is_some() && matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
-}
-
-/// The same run under a new id, with the leaked key in a hurry.
-fn escalate(open: &Run, id: String, trigger: Trigger, target: &KeyRow) -> Run {
-    let mut run = open.clone();
-    run.id = id;
-    run.trigger = trigger;
-    run.state = open.state.underlying().clone();
-    run.waits.clear();
-    if !run.retirees.iter().any(|retiree| retiree.key.id == target.id) {
-        run.retirees.extend(key_ref(target).map(|key| Retiree::new(key, true, Span::ZERO)));
-    }
-    for retiree in run.retirees.iter_mut().filter(|retiree| retiree.key.id == target.id) {
-        retiree.urgent = true;
-        retiree.observe = Span::ZERO;
-    }
-    if let State::Observing = run.state {
-        // Urgent keys are worked in grace, where nobody waits for them.
-        let now = crate::domain::time::Stamp { ours: Timestamp(0), theirs: Some(Timestamp(0)) };
-        run.state = State::Grace { since: now, overlap_told: true };
-    }
-    run
+) -> Option<Run> {
+    let open = open.map(|row| &row.run);
+    let candidate = open.and_then(|run| run.candidate.as_ref());
+    let known = candidate.and_then(|key| generations.iter().find(|row| row.id == key.id));
+    let living = generations.iter().filter(|key| key.role != Role::Dead);
+    let current = generations.iter().find(|key| key.role == Role::Current);
+    let emergency = Emergency {
+        id: new_id(),
+        rotation: &rotation.name,
+        account: &session.identity,
+        trigger,
+        policy: &rotation.policy,
+        target: key_ref(target)?,
+        retiring: target.role == Role::Retiring,
+        living: living.filter_map(key_ref).collect(),
+        current: current.and_then(key_ref),
+        open,
+        candidate: known.map(|row| &row.facts),
+        now: session.now(),
+    };
+    Some(emergency.run())
 }
 
 /// A person holds new runs.
 pub(crate) fn paused(row: &RotationRow) -> EngineError {
     let name = &row.name;
+    let what = if row.healing_paused { "paused, its healing too" } else { "paused" };
     EngineError::Refused(format!(
-        "refused: rotation {name} is paused; `rekeyd rotations resume {name}` ends that"
+        "refused: rotation {name} is {what}; `rekeyd rotations resume {name}` ends that"
     ))
 }
 
@@ -218,24 +179,26 @@ fn pick<'k>(generations: &'k [KeyRow], number: Option<i64>, name: &str) -> Resul
             hint: None,
         }),
         Some(key) => Ok(key),
-        None => Err(EngineError::Usage {
-            text: format!("rotation {name} has no such generation"),
-            hint: Some(format!("`rekeyd rotations show {name}` shows them")),
-        }),
+        None => Err(no_such_generation(name)),
     }
 }
 
-fn cooled_down(row: &RotationRow, heal: bool, cooldown: Span, now: Timestamp) -> Result<(), EngineError> {
-    if !heal {
-        return Err(EngineError::Refused(
-            "on_invalid = \"alert\": a person must start the next run".to_owned(),
-        ));
+fn no_such_generation(name: &str) -> EngineError {
+    EngineError::Usage {
+        text: format!("rotation {name} has no such generation"),
+        hint: Some(format!("`rekeyd rotations show {name}` shows them")),
     }
-    let recent = row.healed_at.and_then(|at| Until::after(at, cooldown).left(now));
-    if recent.is_some() {
-        return Err(EngineError::Refused("it was healed already within heal_cooldown".to_owned()));
+}
+
+fn may_heal(row: &RotationRow, rotation: &Rotation, now: Timestamp) -> Result<(), EngineError> {
+    let refused = |text: &str| Err(EngineError::Refused(text.to_owned()));
+    let recent = row.healed_at.and_then(|at| Until::after(at, rotation.heal_cooldown).left(now));
+    match (rotation.heal, row.healing_paused, recent) {
+        (false, ..) => refused("on_invalid = \"alert\": a person must start the next run"),
+        (_, true, _) => Err(paused(row)),
+        (_, _, Some(_)) => refused("it was healed already within heal_cooldown"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What a run needs to know of a stored generation; `None` for a row without hash.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, FailureKind};
 use crate::engine::EngineError;
 use crate::engine::session::{Listing, Session, reading};
 use crate::store::Change;
@@ -42,6 +42,24 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
     let strays_left = strays.len();
     session.listing = Some(Listing { at, strays, unsure, keys, strays_left, close: None });
     Ok(Ok(()))
+}
+
+/// A key as the account shows it now; `None` when it is gone. A 404 alone does not say so: a complete listing must lack
+/// the key, too (a provider in trouble answers 404 for keys that live).
+pub(crate) async fn look_up(
+    session: &mut Session<'_>,
+    hash: &str,
+) -> Result<Result<Option<RemoteKey>, Failure>, EngineError> {
+    let shown = match session.read_key(hash).await? {
+        Ok(None) => None,
+        shown => return Ok(shown),
+    };
+    if let Err(failure) = list(session).await? {
+        return Ok(Err(failure));
+    }
+    let listed = session.listing.as_ref().is_some_and(|listing| listing.key(hash).is_some());
+    let text = "the provider answers 404 for a key that it lists";
+    Ok(if listed { Err(Failure::new(FailureKind::Unclear, text)) } else { Ok(shown) })
 }
 
 /// Listed keys with our names that the store has no row of: strays, and those that the journal does not know or that

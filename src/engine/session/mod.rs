@@ -349,22 +349,23 @@ impl Session<'_> {
 
 impl Session<'_> {
     /// `GET /keys/{hash}`, remembered for this session.
-    pub(crate) async fn read_remote(&mut self, hash: &str) -> Result<Result<Remote, Failure>, EngineError> {
+    pub(crate) async fn read_key(
+        &mut self,
+        hash: &str,
+    ) -> Result<Result<Option<RemoteKey>, Failure>, EngineError> {
         let deadline = self.deadline().await?;
         let asked = self.now();
         let called = self.account.issuer.read(hash, deadline).await;
-        let remote = match self.noting(called) {
-            Ok(None) => Remote::Gone,
-            Ok(Some(key)) if key.disabled => Remote::Disabled,
-            Ok(Some(key)) => Remote::Enabled(Figures {
-                usage: key.usage,
-                byok_usage: key.byok_usage,
-                last_used_at: key.last_used_at,
-            }),
-            Err(failure) => return Ok(Err(failure)),
-        };
-        self.remember(hash, remote.clone(), asked);
-        Ok(Ok(remote))
+        let read = self.noting(called);
+        if let Ok(shown) = &read {
+            self.remember(hash, remote_of(shown.as_ref()), asked);
+        }
+        Ok(read)
+    }
+
+    /// The same, as a decision looks at it.
+    pub(crate) async fn read_remote(&mut self, hash: &str) -> Result<Result<Remote, Failure>, EngineError> {
+        Ok(self.read_key(hash).await?.map(|shown| remote_of(shown.as_ref())))
     }
 
     /// What the provider shows of a key, as asked at this moment (R19).
@@ -415,5 +416,17 @@ impl Session<'_> {
                 self.account.name, self.identity
             )
         })
+    }
+}
+
+fn remote_of(shown: Option<&RemoteKey>) -> Remote {
+    match shown {
+        None => Remote::Gone,
+        Some(key) if key.disabled => Remote::Disabled,
+        Some(key) => Remote::Enabled(Figures {
+            usage: key.usage,
+            byok_usage: key.byok_usage,
+            last_used_at: key.last_used_at,
+        }),
     }
 }

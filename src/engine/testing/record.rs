@@ -57,10 +57,11 @@ impl Folded {
         &self.row.id
     }
 
-    /// The rotation whose current key this look leaves for dead.
-    pub(crate) fn dead_current(&self) -> Option<&str> {
-        let dead = self.row.role == Role::Current && self.step.health.verdict == Verdict::Invalid;
-        self.row.rotation.as_deref().filter(|_| dead)
+    /// The rotation whose current key this look leaves for dead, or in doubt.
+    pub(crate) fn current_in_doubt(&self) -> Option<&str> {
+        let health = &self.step.health;
+        let doubtful = health.verdict == Verdict::Invalid || health.suspicion.is_some();
+        self.row.rotation.as_deref().filter(|_| self.row.role == Role::Current && doubtful)
     }
 
     /// The verdict turned bad with this look.

@@ -182,6 +182,9 @@ impl Books {
         let index = self.keys.iter().position(|key| key.row.hash == hash).ok_or_else(unknown)?;
         let key = &self.keys[index];
         let dead = key.is_dead_at_the_edge(self.settings.dead_key_works_for, now);
+        if self.settings.knows_no_regular_key {
+            return Err(unknown());
+        }
         if dead && key.row.deleted || Self::is_fresh(&key.row, self.settings.fresh_key_refused_for, now) {
             return Err(unknown());
         }

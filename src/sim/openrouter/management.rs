@@ -83,6 +83,9 @@ impl Books {
 
     pub(super) fn read_key(&mut self, call: &Call, hash: &str, now: DateTime<Utc>) -> Result<Answer, Answer> {
         let account_id = self.manager(call, now)?;
+        if self.settings.knows_no_regular_key {
+            return Err(shape::error(404, "API key not found"));
+        }
         let index = self.find(&account_id, hash)?;
         Ok(Answer::json(200, &json!({"data": self.shown(index, TimeForm::Zulu, now)})))
     }

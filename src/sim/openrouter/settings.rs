@@ -28,6 +28,8 @@ pub struct Settings {
     pub usage_lag: Duration,
     /// How a key over its limit is refused.
     pub limit_refusal: LimitRefusal,
+    /// An incident: regular keys are refused with 401 and their hashes answered with 404, although listings show them.
+    pub knows_no_regular_key: bool,
     /// What one chat call costs, in US dollars.
     pub chat_cost_usd: f64,
 }
@@ -64,6 +66,7 @@ impl Default for Settings {
             listing_shifts: Vec::new(),
             usage_lag: Duration::ZERO,
             limit_refusal: LimitRefusal::Forbidden,
+            knows_no_regular_key: false,
             chat_cost_usd: 0.000_1,
         }
     }

@@ -7,6 +7,7 @@
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
+//! - `healing`: 45, 49: what healing must not wait for, and must not believe
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
@@ -18,6 +19,7 @@ mod crowd;
 mod damage;
 mod delivery;
 mod haste;
+mod healing;
 mod invariants;
 mod issuing;
 mod kill;

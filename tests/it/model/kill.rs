@@ -1,13 +1,11 @@
 //! Disable and delete, as the engine's `kill` does them: proofs, listing, the real guard and the intent in one
 //! transaction, the call, and only what a look shows afterwards. And the emergency that inherits the keys.
 
-use std::collections::BTreeMap;
-
 use rekeyd::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use rekeyd::domain::key::RemoteKey;
 use rekeyd::domain::rotation::facts::{Remote, TestResult};
-use rekeyd::domain::rotation::{Directive, Event, Level, Phase, Retiree, Run, State, Trigger, apply};
-use rekeyd::domain::time::{Span, Stamp, Timestamp};
+use rekeyd::domain::rotation::{Directive, Emergency, Event, Level, Phase, Trigger, apply};
+use rekeyd::domain::time::{Span, Stamp};
 
 use super::Story;
 use super::shell::call_out;
@@ -222,44 +220,29 @@ impl Story {
         let open = (!w.store.run.state.is_terminal()).then(|| w.store.run.clone());
         w.store.request = None;
         let retiring = w.row(target).unwrap().role == Role::Retiring;
-        let goes_on = open.clone().filter(|run| retiring && carries_on(run));
-        w.store.run = match goes_on {
-            Some(run) => escalate(run, id, trigger, target),
-            None => self.fresh_emergency(w, open.as_ref(), id, trigger, target, retiring),
+        let current = w.store.rows.iter().find(|row| row.role == Role::Current);
+        let candidate = open.as_ref().and_then(|run| run.candidate.as_ref());
+        let emergency = Emergency {
+            id,
+            rotation: "r",
+            account: "a",
+            trigger,
+            policy: &self.policy,
+            target: key_ref(target),
+            retiring,
+            living: w
+                .store
+                .rows
+                .iter()
+                .filter(|row| row.role != Role::Dead)
+                .map(|row| key_ref(row.key))
+                .collect(),
+            current: current.map(|row| key_ref(row.key)),
+            open: open.as_ref(),
+            candidate: candidate.and_then(|key| w.row(index(&key.id))).map(|row| &row.facts),
+            now: NOW,
         };
-    }
-
-    fn fresh_emergency(
-        &self,
-        w: &World,
-        open: Option<&Run>,
-        id: String,
-        trigger: Trigger,
-        target: usize,
-        retiring: bool,
-    ) -> Run {
-        let mut run = Run::new(id, "r".into(), "a".into(), trigger, self.policy.clone());
-        run.predecessor = Some(key_ref(target));
-        for row in w.store.rows.iter().filter(|row| row.role != Role::Dead) {
-            let known = open.and_then(|open| open.retirees.iter().find(|r| index(&r.key.id) == row.key));
-            let fresh = Retiree::new(key_ref(row.key), false, self.policy.observe);
-            let mut retiree = known.cloned().unwrap_or(fresh);
-            if let Phase::Revived { .. } = retiree.phase {
-                retiree.phase = Phase::Live { quiet: None };
-            }
-            if row.key == target && trigger == Trigger::Leak {
-                (retiree.urgent, retiree.observe) = (true, Span::ZERO);
-            }
-            run.retirees.push(retiree);
-        }
-        run.retirees.sort_by_key(|retiree| !retiree.urgent);
-        let current = w.store.rows.iter().find(|row| row.role == Role::Current).filter(|_| retiring);
-        if let Some(current) = current {
-            run.candidate = Some(key_ref(current.key));
-            run.retirees.retain(|retiree| index(&retiree.key.id) != current.key);
-            (run.published, run.state) = (true, State::Publishing);
-        }
-        run
+        w.store.run = emergency.run();
     }
 }
 
@@ -270,27 +253,6 @@ fn step_of(key: usize, kill: Kill, urgent: bool) -> Directive {
         Kill::Disable => Directive::Disable { key, urgent },
         Kill::Delete => Directive::Delete { key, urgent },
     }
-}
-
-fn carries_on(run: &Run) -> bool {
-    let state = run.state.underlying();
-    run.candidate.is_some() && matches!(state, State::Publishing | State::Grace { .. } | State::Observing)
-}
-
-fn escalate(open: Run, id: String, trigger: Trigger, target: usize) -> Run {
-    let state = open.state.underlying().clone();
-    let mut run = Run { id, trigger, state, waits: BTreeMap::new(), ..open };
-    if !run.retirees.iter().any(|retiree| index(&retiree.key.id) == target) {
-        run.retirees.push(Retiree::new(key_ref(target), true, Span::ZERO));
-    }
-    for retiree in run.retirees.iter_mut().filter(|retiree| index(&retiree.key.id) == target) {
-        (retiree.urgent, retiree.observe) = (true, Span::ZERO);
-    }
-    if let State::Observing = run.state {
-        let since = Stamp { ours: Timestamp(0), theirs: Some(Timestamp(0)) };
-        run.state = State::Grace { since, overlap_told: true };
-    }
-    run
 }
 
 /// The guard's view of the destinations that may have received the target.

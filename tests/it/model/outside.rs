@@ -2,7 +2,7 @@
 
 use rekeyd::domain::guard::Kill;
 use rekeyd::domain::rotation::facts::Request;
-use rekeyd::domain::rotation::{State, Trigger};
+use rekeyd::domain::rotation::{State, Trigger, gives_way_to_healing};
 
 use super::Story;
 use super::laws::law_of_landing;
@@ -136,8 +136,7 @@ impl Story {
                 acts.push(Act::Leaked(row.key));
             }
         }
-        let at_work =
-            !(run.state.is_terminal() || matches!(run.state, State::Planned | State::Parked { .. }));
+        let at_work = !(run.state.is_terminal() || gives_way_to_healing(run));
         let current = w.store.rows.iter().find(|row| row.role == Role::Current);
         let dead = current.is_some_and(|row| !w.keys[row.key].enabled());
         if self.heals && free && !at_work && dead && !w.store.healed {

@@ -335,12 +335,12 @@ on_both_databases! {
         let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
         assert_eq!(row.account.as_deref(), Some(ACCOUNT), "what is not known does not erase what is");
         assert_eq!((row.last_generation, row.paused, row.next_due_at), (0, false, None));
-        shelf.store.set_paused(ROTATION, true, &entry("rotation.paused")).await.unwrap();
+        shelf.store.set_paused(ROTATION, rekeyd::store::Pause::AndHealing, &entry("rotation.paused")).await.unwrap();
         shelf.store.set_due(ROTATION, Some(Timestamp(5))).await.unwrap();
         shelf.commit(&[Change::Healed { rotation: ROTATION.to_owned(), at: Timestamp(6) }]).await.unwrap();
         let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
         assert_eq!((row.paused, row.next_due_at, row.healed_at), (true, Some(Timestamp(5)), Some(Timestamp(6))));
-        shelf.store.set_paused(ROTATION, false, &entry("rotation.resumed")).await.unwrap();
+        shelf.store.set_paused(ROTATION, rekeyd::store::Pause::Over, &entry("rotation.resumed")).await.unwrap();
         shelf.commit(&[Change::Due { rotation: ROTATION.to_owned(), at: None }]).await.unwrap();
         let row = shelf.store.rotation(ROTATION).await.unwrap().unwrap();
         assert_eq!((row.paused, row.next_due_at), (false, None));

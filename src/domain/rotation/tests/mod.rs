@@ -3,6 +3,7 @@
 mod any;
 mod applying;
 mod back;
+mod emergency;
 mod found;
 mod grace;
 mod issuing;

@@ -200,6 +200,7 @@ pub struct AdoptedView {
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PausedView {
     pub paused: bool,
+    pub healing_paused: bool,
     pub rotation: String,
 }
 

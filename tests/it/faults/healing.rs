@@ -1,0 +1,136 @@
+//! Faults 45 and 49: what healing must not wait for, and what it must not believe.
+
+use std::time::Duration;
+
+use rekeyd::sim::openrouter::KeyRow;
+
+use super::invariants::{Proof, invariants};
+use super::{alerts, fault, ledger, runs_in, serve, stop, until};
+use crate::support::{Db, World};
+
+/// Tests every two seconds. A new key is refused until somebody lets it work.
+async fn world(db: Db, propagation: &'static str) -> World {
+    let mut world = World::new(db).await;
+    (world.waits.tests, world.waits.propagation) = ("*/2 * * * * *", propagation);
+    world.configure();
+    world.adopt().await;
+    refuse_new_keys(&world, true);
+    world
+}
+
+fn refuse_new_keys(world: &World, refused: bool) {
+    let span = if refused { Duration::from_hours(1) } else { Duration::ZERO };
+    world.openrouter.settings(|settings| settings.fresh_key_refused_for = span);
+}
+
+fn creates(world: &World) -> usize {
+    world.openrouter.requests().iter().filter(|request| request.label == "create_key").count()
+}
+
+fn made(world: &World) -> Vec<KeyRow> {
+    world.openrouter.keys().into_iter().filter(|key| key.name.starts_with("rekeyd/")).collect()
+}
+
+async fn reaches(world: &World, state: &str) {
+    until(state, async || runs_in(world, &[state]).await == 1).await;
+}
+
+async fn dies(world: &World) {
+    assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
+}
+
+async fn healed(world: &World) {
+    until("healed", async || {
+        let done = "SELECT id FROM runs WHERE state = 'done' AND cause = 'heal'";
+        ledger::rows(world, done).await.len() == 1 && world.living().len() == 1
+    })
+    .await;
+    world.assert_destinations_work("healed");
+}
+
+/// The new key of an ordinary run is not accepted yet when the old one dies: it is the one that is brought in.
+async fn while_it_verifies(db: Db) -> Proof {
+    let world = world(db, "1h").await;
+    let mut running = world.command(&["rotations", "run", "production"]).spawn().unwrap();
+    reaches(&world, "verifying").await;
+    running.kill().await.unwrap();
+    let daemon = serve(&world).await;
+    dies(&world).await;
+    until("taken over", async || runs_in(&world, &["superseded"]).await == 1).await;
+    refuse_new_keys(&world, false);
+    healed(&world).await;
+    stop(daemon).await;
+    assert_eq!(creates(&world), 1, "the key that was there already is the new one");
+    invariants(&world, "healing inherits a candidate").await
+}
+
+/// A person holds the kill steps of a run that aborts: production does not wait for that person.
+async fn while_it_aborts_on_hold(db: Db) -> Proof {
+    let world = world(db, "2s").await;
+    let daemon = serve(&world).await;
+    let mut running = world.command(&["rotations", "run", "production"]).spawn().unwrap();
+    until("a new key", async || made(&world).len() == 1).await;
+    world.rekeyd(&["rotations", "pause", "production"]).await.ok();
+    reaches(&world, "aborting").await;
+    running.kill().await.unwrap();
+    until("two looks at it", async || {
+        let doc =
+            ledger::rows(&world, "SELECT id FROM keys WHERE role = 'candidate' AND verdict <> 'valid'").await;
+        doc.len() == 1
+    })
+    .await;
+    refuse_new_keys(&world, false);
+    dies(&world).await;
+    healed(&world).await;
+    stop(daemon).await;
+    assert!(creates(&world) <= 2, "{}", creates(&world));
+    invariants(&world, "healing beside an abort on hold").await
+}
+
+fault! {
+    async fn fault_45_healing_while_a_run_verifies_or_aborts(db: Db) {
+        let (proof, ..) = tokio::join!(while_it_verifies(db), while_it_aborts_on_hold(db));
+        proof
+    }
+}
+
+fault! {
+    async fn fault_45_healing_that_a_person_holds_is_told_and_goes_on_when_he_lets_go(db: Db) {
+        let world = world(db, "4s").await;
+        refuse_new_keys(&world, false);
+        world.rekeyd(&["rotations", "pause", "production", "--healing"]).await.ok();
+        let daemon = serve(&world).await;
+        dies(&world).await;
+        let told = "SELECT id FROM alerts WHERE kind = 'key_invalid' AND severity = 'critical'
+                    AND detail LIKE '%its healing is paused%' AND resolved_at IS NULL";
+        until("told", async || ledger::rows(&world, told).await.len() == 1).await;
+        let why = world.rekeyd(&["why", "production"]).await.ok();
+        assert!(why.stdout.contains("its healing too"), "{}", why.stdout);
+        assert_eq!((creates(&world), ledger::open_runs(&world).await), (0, 0));
+        world.rekeyd(&["rotations", "resume", "production"]).await.ok();
+        healed(&world).await;
+        until("over", async || !alerts(&world).await.contains(&"key_invalid".to_owned())).await;
+        stop(daemon).await;
+        invariants(&world, "healing on hold").await
+    }
+}
+
+fault! {
+    async fn fault_49_a_provider_that_forgets_every_key_for_a_while(db: Db) {
+        let world = world(db, "4s").await;
+        refuse_new_keys(&world, false);
+        let daemon = serve(&world).await;
+        let incident = |on: bool| world.openrouter.settings(|settings| settings.knows_no_regular_key = on);
+        incident(true);
+        until("believed dead", async || alerts(&world).await.contains(&"key_invalid".to_owned())).await;
+        let looked = || world.openrouter.requests().iter().filter(|request| request.label == "read_key").count();
+        let before = looked();
+        until("the account is asked again and again", async || looked() >= before + 2).await;
+        incident(false);
+        until("believed again", async || !alerts(&world).await.contains(&"key_invalid".to_owned())).await;
+        stop(daemon).await;
+        assert_eq!((creates(&world), ledger::runs(&world).await.len()), (0, 0), "nothing was gone");
+        assert_eq!(world.at_github(), Some(world.first.clone()));
+        invariants(&world, "a provider that forgets").await
+    }
+}
