@@ -73,10 +73,15 @@ pub(super) enum Command {
     },
 }
 
+fn state(row: &RotationView) -> String {
+    let held = if row.healing_paused { ", healing held" } else { "" };
+    format!("{}{held}", row.state)
+}
+
 const ROTATIONS: &[Column<RotationView>] = &[
     column("name", |row| row.name.clone()),
     column("account", |row| row.account.clone()),
-    column("state", |row| row.state.to_owned()),
+    column("state", state),
     column("generation", |row| or_dash(row.current.as_ref().and_then(|key| key.generation).as_ref())),
     column("key", |row| or_dash(row.current.as_ref().map(|key| &key.label))),
     column("verdict", |row| or_dash(row.current.as_ref().map(|key| &key.verdict))),
@@ -128,7 +133,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 }
 
 fn show(view: &RotationView) -> String {
-    let mut text = format!("rotation {} of account {}: {}\n", view.name, view.account, view.state);
+    let mut text = format!("rotation {} of account {}: {}\n", view.name, view.account, state(view));
     match &view.current {
         Some(key) => text.push_str(&format!(
             "current   generation {} {} {}, issued {}\n",

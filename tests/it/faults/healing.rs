@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::openrouter::KeyRow;
 
 use super::invariants::{Proof, invariants};
@@ -10,8 +11,13 @@ use crate::support::{Db, World};
 
 /// Tests every two seconds. A new key is refused until somebody lets it work.
 async fn world(db: Db, propagation: &'static str) -> World {
+    world_with(db, propagation, "1s").await
+}
+
+async fn world_with(db: Db, propagation: &'static str, confirm_after: &'static str) -> World {
     let mut world = World::new(db).await;
     (world.waits.tests, world.waits.propagation) = ("*/2 * * * * *", propagation);
+    world.waits.confirm_after = confirm_after;
     world.configure();
     world.adopt().await;
     refuse_new_keys(&world, true);
@@ -132,5 +138,70 @@ fault! {
         assert_eq!((creates(&world), ledger::runs(&world).await.len()), (0, 0), "nothing was gone");
         assert_eq!(world.at_github(), Some(world.first.clone()));
         invariants(&world, "a provider that forgets").await
+    }
+}
+
+fault! {
+    async fn fault_49_gone_is_asked_twice_before_a_key_is_made(db: Db) {
+        let world = world_with(db, "1h", "3s").await;
+        refuse_new_keys(&world, false);
+        world.script.always("read_key", When::Before, Act::status(500));
+        let daemon = serve(&world).await;
+        dies(&world).await;
+        until("believed dead", async || alerts(&world).await.contains(&"key_invalid".to_owned())).await;
+        world.script.clear();
+        let before = world.openrouter.requests().len();
+        healed(&world).await;
+        stop(daemon).await;
+        let asked = world.openrouter.requests().split_off(before);
+        let create = asked.iter().position(|request| request.label == "create_key").unwrap();
+        let answered = asked[..create].iter().filter(|request| request.label == "read_key" && request.status == Some(404));
+        assert!(answered.count() >= 2, "{asked:?}");
+        invariants(&world, "gone, twice").await
+    }
+}
+
+/// Production's rotation and four more, each with a key and a file of its own.
+async fn five_rotations(world: &World) -> Vec<String> {
+    let names: Vec<String> = (1..5).map(|n| format!("agent{n}")).collect();
+    let keys: Vec<String> = names.iter().map(|name| world.openrouter.new_regular_key(name)).collect();
+    let mut more = String::new();
+    for (name, key) in names.iter().zip(&keys) {
+        let path = world.private(&format!("{name}.env"), &format!("KEY={key}\n"));
+        more += &format!(
+            "[[rotations]]\nname = \"{name}\"\naccount = \"main\"\nevery = \"30d\"\ndestinations = [\"{name}\"]\n\
+             grace = \"1s\"\nquiet = \"1s\"\nobserve = \"1s\"\n[[destinations]]\nname = \"{name}\"\ntype = \"file\"\n\
+             path = \"{}\"\nformat = \"env\"\nvariable = \"KEY\"\n",
+            path.display()
+        );
+    }
+    world.configure_with(&more, r#"["github-production", "agent-env"]"#);
+    for (name, key) in names.iter().zip(&keys) {
+        world.rekeyd_with(&["rotations", "adopt", name, "--secret-stdin"], key).await.ok();
+    }
+    keys
+}
+
+fault! {
+    async fn fault_49_many_dead_keys_wait_for_the_first_new_one(db: Db) {
+        let world = world_with(db, "1h", "5s").await;
+        let keys = five_rotations(&world).await;
+        dies(&world).await;
+        for key in &keys {
+            let hash = rekeyd::domain::secret::Secret::new(key.clone()).sha256_hex();
+            assert!(world.openrouter.edit_key(&hash, |key| key.deleted = true));
+        }
+        let daemon = serve(&world).await;
+        let told = "SELECT id FROM alerts WHERE kind = 'key_invalid' AND detail LIKE '%must be verified first%'
+                    AND resolved_at IS NULL";
+        // Three are not many yet: so many may have begun before the fourth was seen.
+        let wait = async || ledger::rows(&world, told).await.len();
+        until("the others wait", async || wait().await + ledger::runs(&world).await.len() == 5).await;
+        assert!(creates(&world) <= 3 && wait().await >= 2, "{} created", creates(&world));
+        refuse_new_keys(&world, false);
+        until("all are healed", async || runs_in(&world, &["done"]).await == 5).await;
+        stop(daemon).await;
+        assert_eq!(creates(&world), 5);
+        invariants(&world, "many dead keys at once").await
     }
 }

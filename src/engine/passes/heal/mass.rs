@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::rotation::{Run, State, Trigger};
 use crate::domain::time::Span;
+use crate::engine::passes::heal::{MEMORY, Wishes};
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation};
 
@@ -37,10 +38,11 @@ pub(super) async fn wave(
         .filter(|rotation| &rotation.account == account)
         .map(|rotation| rotation.name.as_str())
         .collect();
+    // Those that were refused once, and those that were healed lately, belong to it.
+    let wishes: Wishes = store.memory_or_anew(MEMORY).await?;
     let dead = store.dead_currents(identity).await?;
-    // Those that were healed lately belong to it.
-    let dead: BTreeSet<&str> =
-        dead.iter().chain(healing.iter().map(|run| &run.rotation)).map(String::as_str).collect();
+    let healed = healing.iter().map(|run| &run.rotation);
+    let dead: BTreeSet<&str> = dead.iter().chain(wishes.keys()).chain(healed).map(String::as_str).collect();
     let (many, all) = (dead.intersection(&all).count(), all.len());
     let why = format!(
         "{many} of {all} rotations of account {account} have a dead key; the new key of rotation {} must be verified first",

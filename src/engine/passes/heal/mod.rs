@@ -60,6 +60,10 @@ enum Asked {
 }
 
 impl Asked {
+    fn again(now: Timestamp) -> Self {
+        Self::Later { until: Until::after(now, LOOK), gone_since: None, why: None }
+    }
+
     fn later(until: Until, why: impl Into<String>) -> Self {
         Self::Later { until, gone_since: None, why: Some(why.into()) }
     }
@@ -224,7 +228,9 @@ async fn treat(session: &mut Session<'_>, rotation: &Rotation) -> Result<Asked, 
             Some(later) => return Ok(later),
             None => "somebody deleted it at the provider",
         },
-        Some(key) if !patient.dead || is_alive(session, &key) => return Ok(Asked::Nothing),
+        Some(key) if is_alive(session, &key) => return Ok(Asked::Nothing),
+        // It is one of those that want healing already.
+        Some(_) if !patient.dead => return Ok(Asked::again(now)),
         Some(key) if key.disabled => "somebody disabled it at the provider",
         Some(_) => "it expired at the provider",
     };
