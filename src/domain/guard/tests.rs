@@ -217,3 +217,9 @@ proptest! {
         prop_assert!(decided.is_err() || !held || held_one_works);
     }
 }
+
+#[test]
+fn a_large_account_may_lose_a_share_of_its_keys_an_hour() {
+    assert_eq!([0, 499, 550, 10_000].map(|keys| breaker(10, keys)), [10, 10, 11, 200]);
+    assert_eq!(breaker(300, 10_000), 300, "what the configuration says is never less");
+}
