@@ -137,7 +137,7 @@ impl Refusal {
 
 /// How many keys of an account of this size may be disabled or deleted within an hour (R12): so many as the
 /// configuration says, or 2 % of them if that is more.
-pub fn breaker(max_deletes_per_hour: u32, keys: usize) -> u32 {
+pub fn max_kills(max_deletes_per_hour: u32, keys: usize) -> u32 {
     max_deletes_per_hour.max(u32::try_from(keys / 50).unwrap_or(u32::MAX))
 }
 

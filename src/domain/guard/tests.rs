@@ -220,6 +220,6 @@ proptest! {
 
 #[test]
 fn a_large_account_may_lose_a_share_of_its_keys_an_hour() {
-    assert_eq!([0, 499, 550, 10_000].map(|keys| breaker(10, keys)), [10, 10, 11, 200]);
-    assert_eq!(breaker(300, 10_000), 300, "what the configuration says is never less");
+    assert_eq!([0, 499, 550, 10_000].map(|keys| max_kills(10, keys)), [10, 10, 11, 200]);
+    assert_eq!(max_kills(300, 10_000), 300, "what the configuration says is never less");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::destination::Delivery;
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, breaker, permit};
+use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, max_kills, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
@@ -258,7 +258,7 @@ async fn commit_intent(
             ours: rows.ours || target.stray,
             frozen: rows.frozen,
             recent_kills: rows.recent_kills,
-            max_kills: breaker(session.account.max_deletes_per_hour, listing.keys.len()),
+            max_kills: max_kills(session.account.max_deletes_per_hour, listing.keys.len()),
         })
     };
     let mut changes = vec![
