@@ -95,7 +95,8 @@ pub(super) fn run() -> BoxedStrategy<Run> {
                 run.retirees =
                     (1..).zip(retirees).map(|(n, (phase, urgent))| retiree(n, urgent, phase)).collect();
                 (run.creates, run.published, run.abort_asked) = (creates, flags[0], flags[1]);
-                let wait = Wait { attempts: 1, until: wait_until(patience), reason: "x".into() };
+                let wait =
+                    Wait { attempts: 1, until: wait_until(patience), reason: "x".into(), by_policy: false };
                 run.waits = calls().into_iter().map(|call| (call, wait.clone())).collect();
                 run
             },
@@ -268,7 +269,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::Released { id: id(), destination: "may".into() },
         Event::RequestRefused { id: id(), reason: reason() },
         Event::Parked { reason: reason() },
-        Event::Postponed { call: "list".into(), reason: reason(), until: Until::OVER },
+        Event::Postponed { call: "list".into(), reason: reason(), until: Until::OVER, by_policy: false },
         Event::Superseded { by: reason() },
         Event::Finished,
     ]

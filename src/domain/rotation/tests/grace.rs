@@ -124,7 +124,7 @@ fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
 fn a_call_that_waits_holds_up_nothing_else() {
     let mut waiting = over();
     let until = Until::after(now().ours, Span::hours(1));
-    let wait = Wait { attempts: 1, until, reason: "429".into() };
+    let wait = Wait { attempts: 1, until, reason: "429".into(), by_policy: false };
     waiting.waits.insert(Directive::Read(key(1)).call(), wait);
     let mut facts = Facts { remote: Vec::new(), ..all_well() };
     facts.candidate = tested(TestResult::Valid, ago(Span::hours(1)));
