@@ -23,7 +23,7 @@ pub mod facts;
 mod next;
 mod retire;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waiting;
 
 pub use apply::{Event, IllegalEvent, apply};

@@ -79,7 +79,7 @@ pub(super) fn state() -> BoxedStrategy<State> {
     .boxed()
 }
 
-pub(super) fn run() -> BoxedStrategy<Run> {
+pub(crate) fn run() -> BoxedStrategy<Run> {
     let trigger =
         prop_oneof![Just(Trigger::Schedule), Just(Trigger::Manual), Just(Trigger::Leak), Just(Trigger::Heal)];
     let retirees = proptest::collection::vec((phase(), any::<bool>()), 0..3);
@@ -226,7 +226,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
 }
 
 /// One of every event.
-pub(super) fn events() -> Vec<Event> {
+pub(crate) fn events() -> Vec<Event> {
     let (reason, hash, id, at) = (|| "x".to_owned(), || "h1".to_owned(), || "q".to_owned(), now());
     vec![
         Event::PreflightPassed,
