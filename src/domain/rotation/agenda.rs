@@ -63,7 +63,9 @@ impl<'a> Agenda<'a> {
     /// named it.
     pub(super) fn tried_again(&mut self, until: Until, left: Span, cause: Cause, text: impl Into<String>) {
         let named = until.at.since(until.set_at) > LONGEST_BACKOFF;
-        self.note(left, Blocker { left: named.then_some(left), ..Blocker::cause(cause, text) });
+        // An emergency asks sooner, but that is a look, not the vendor's moment.
+        let moment = until.left(self.facts.clock).filter(|_| named);
+        self.note(left, Blocker { left: moment, ..Blocker::cause(cause, text) });
     }
 
     /// Something to wait for; there is nothing to look at before `sleep` has passed.

@@ -66,8 +66,8 @@ pub fn moments(run: &Run) -> Vec<Moment> {
     let grace = since.map(|since| since.plus(run.policy.grace));
     let mut moments: Vec<Moment> =
         grace.map(|at| Moment { what: "grace ends".to_owned(), at }).into_iter().collect();
-    let retires = since.is_some() || matches!(run.state, State::Observing | State::Aborting { .. });
-    let retirees = run.retirees.iter().filter(|retiree| retires && !stays(run, retiree));
+    let on_the_way = since.is_some() || matches!(run.state, State::Observing | State::Aborting { .. });
+    let retirees = run.retirees.iter().filter(|retiree| on_the_way && !stays(run, retiree));
     moments.extend(retirees.flat_map(|retiree| of_key(run, retiree, grace)));
     moments.sort_by_key(|moment| moment.at);
     moments
@@ -104,16 +104,18 @@ const PATIENCE: Span = Span::minutes(30);
 const LONG_PATIENCE: Span = Span::hours(24);
 
 impl Waiting {
-    /// True when people must be told of this wait (R17): it has no moment for too long, or one that is too far away. What
-    /// the policy names is never told.
+    /// True when people must be told of this wait (R17): it has no moment for too long, or one that is too far from where
+    /// the wait began, be it because it is put off again and again. What the policy names is never told.
     pub fn is_stalled(&self, emergency: bool, now: Timestamp) -> bool {
         if self.cause.is_none() {
             return false;
         }
-        let left = self.until.and_then(|until| until.left(now));
-        let patience = if emergency { PATIENCE } else { LONG_PATIENCE };
+        let Some(until) = self.until else { return now.since(self.since) >= PATIENCE };
+        if until.left(now).is_some() {
+            let patience = if emergency { PATIENCE } else { LONG_PATIENCE };
+            return until.at.since(self.since) > patience;
+        }
         // A moment that came and went without anything done is none any more.
-        let since = self.until.map_or(self.since, |until| self.since.max(until.at.min(now)));
-        left.map_or_else(|| now.since(since) >= PATIENCE, |left| left > patience)
+        now.since(self.since.max(until.at.min(now))) >= PATIENCE
     }
 }

@@ -68,11 +68,15 @@ fn what_the_policy_names_is_never_told() {
 #[test]
 fn a_moment_is_told_when_it_is_far_and_counts_for_nothing_once_it_has_passed() {
     let stalled = |emergency, set: Timestamp, span| {
-        let wait = wait(Some(Cause::Account), ago(Span::hours(40)), Some(Until::after(set, span)));
+        let wait = wait(Some(Cause::Account), set, Some(Until::after(set, span)));
         !opened(&Waiter { emergency, ..waiter(wait) }, &[]).is_empty()
     };
     assert!(!stalled(false, NOW, Span::hours(24)) && stalled(false, NOW, Span(24 * 3_600_000 + 1)));
     assert!(!stalled(true, NOW, Span::minutes(30)) && stalled(true, NOW, Span(30 * 60_000 + 1)));
+    // It is put off again and again.
+    let put_off =
+        wait(Some(Cause::Account), ago(Span::hours(24)), Some(Until::after(NOW, Span::minutes(20))));
+    assert_eq!(opened(&waiter(put_off), &[]).len(), 1);
     // It passed: the time without a moment begins there.
     assert!(!stalled(false, ago(Span::hours(30)), Span(30 * 3_600_000 - 29 * 60_000)));
     assert!(stalled(false, ago(Span::hours(30)), Span(30 * 3_600_000 - 30 * 60_000)));

@@ -109,14 +109,15 @@ async fn of_runs(engine: &Engine, now: Timestamp) -> Result<Vec<Waiter>, EngineE
             let trouble = engine.store().memory_or_anew(&trouble_of(&account)).await?;
             troubles.insert(account.clone(), trouble);
         }
-        let trouble = troubles.get(&account).cloned().flatten().filter(|_| row.wake.left(now).is_none());
+        let trouble =
+            troubles.get(&account).and_then(Option::as_ref).filter(|_| row.wake.left(now).is_none());
         let waits = row.blockers.iter().cloned().chain(trouble.map(visited_in_vain));
         waiters.extend(waits.map(|wait| of_run(engine, &row, &account, wait)));
     }
     Ok(waiters)
 }
 
-fn visited_in_vain(trouble: Trouble) -> Waiting {
+fn visited_in_vain(trouble: &Trouble) -> Waiting {
     let text = format!("the account cannot be worked on: {}", trouble.text);
     Waiting { text, cause: Some(Cause::Account), since: trouble.since, until: None }
 }

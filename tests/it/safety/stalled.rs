@@ -134,17 +134,17 @@ on_both_databases! {
         let (mut expected, mut runs) = (Vec::new(), Vec::new());
         for (n, state) in open_states().iter().enumerate() {
             let name = |kind: &str| format!("{kind}-{n}");
-            let place = Cause::Destination(name("d"));
+            let place = |kind: &str| Cause::Destination(name(kind));
             for (kind, cause, subject) in [
                 ("a", Cause::Account, format!("account org:{}", name("a"))),
                 ("p", Cause::Person, format!("rotation {}", name("p"))),
-                ("d", place.clone(), format!("destination {}", name("d"))),
+                ("d", place("d"), format!("destination {}", name("d"))),
             ] {
                 runs.push(waiting(&engine, &name(kind), state, vec![blocker(Some(cause), None)]).await);
                 expected.push(subject);
             }
             // A wait of the policy, and one with a moment.
-            let soon = blocker(Some(place), Some(Span::hours(20)));
+            let soon = blocker(Some(place("q")), Some(Span::hours(20)));
             waiting(&engine, &name("q"), state, vec![blocker(None, None), Blocker { text: "then".to_owned(), ..soon }]).await;
         }
         expected.sort();
@@ -303,7 +303,7 @@ on_both_databases! {
         assert!(run["waits"][0]["until"].is_string() && run["waits"][0]["on"].is_null(), "{run}");
 
         world.script.always("read_key", When::Before, Act::status(503));
-        let engine = world.engine(Ahead::by(Span::minutes(20))).await;
+        let engine = world.engine(Ahead::by(Span(0))).await;
         steps(&engine, id).await;
         pass_time(&world, Span::minutes(31)).await;
         let alert = told(&engine).await.remove(0);

@@ -267,8 +267,8 @@ on_both_databases! {
         // A try in between, and the same cause with other words.
         assert_eq!(begun(&State::Publishing, Vec::new()).await, first);
         let mut other = blockers();
-        other[0].text = "another thing".to_owned();
-        other[1].text = "503".to_owned();
+        other[0].text.replace_range(.., "another thing");
+        other[1].text.replace_range(.., "503");
         let then = begun(&State::Publishing, other).await;
         assert!(then[0] > first[0], "{then:?} after {first:?}");
         assert_eq!(then[1], first[1]);
