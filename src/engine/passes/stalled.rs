@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::domain::alert::{Kind, Severity, Subject};
 use crate::domain::rotation::{Cause, Retiree, State, Trigger, Waiting};
 use crate::domain::stall::{Decision, Memory, Told, Waiter, decide};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SLACK, Span, Timestamp};
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, KeyRow, Role, RunRow};
 
@@ -21,11 +21,22 @@ const QUEUE: &str = "queue:stalled";
 /// What one look leaves to the next.
 const MEMORY: &str = "stalled";
 
+/// Visits that fail come at most a minute one after the other. What is older than this says nothing of now: no run was
+/// awake since then, or no daemon was there.
+const FRESH: Span = Span::minutes(10);
+
 /// Why an account could not be worked on, since the first of the visits that failed one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Trouble {
     since: Timestamp,
+    seen: Timestamp,
     text: String,
+}
+
+impl Trouble {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        self.seen <= now.plus(CLOCK_SLACK) && now.since(self.seen) <= FRESH
+    }
 }
 
 fn trouble_of(account: &str) -> String {
@@ -37,16 +48,9 @@ pub async fn note_visit(engine: &Engine, account: &str, failure: Option<&str>) -
     let store = engine.store();
     let subject = trouble_of(account);
     let known: Option<Trouble> = store.memory_or_anew(&subject).await?;
-    let trouble = match failure {
-        None => None,
-        Some(text) => {
-            let since = match &known {
-                Some(known) => known.since,
-                None => store.now().await?,
-            };
-            Some(Trouble { since, text: text.to_owned() })
-        }
-    };
+    let now = store.now().await?;
+    let since = known.as_ref().filter(|known| known.is_fresh(now)).map_or(now, |known| known.since);
+    let trouble = failure.map(|text| Trouble { since, seen: now, text: text.to_owned() });
     if trouble != known {
         store.note(&subject, &json!(trouble)).await?;
     }
@@ -109,8 +113,10 @@ async fn of_runs(engine: &Engine, now: Timestamp) -> Result<Vec<Waiter>, EngineE
             let trouble = engine.store().memory_or_anew(&trouble_of(&account)).await?;
             troubles.insert(account.clone(), trouble);
         }
-        let trouble =
-            troubles.get(&account).and_then(Option::as_ref).filter(|_| row.wake.left(now).is_none());
+        let trouble = troubles
+            .get(&account)
+            .and_then(Option::as_ref)
+            .filter(|trouble| trouble.is_fresh(now) && row.wake.left(now).is_none());
         let waits = row.blockers.iter().cloned().chain(trouble.map(visited_in_vain));
         waiters.extend(waits.map(|wait| of_run(engine, &row, &account, wait)));
     }

@@ -238,6 +238,9 @@ on_both_databases! {
         connection.close().await.unwrap();
         assert_eq!(told_of(&engine).await, Vec::<String>::new());
         pass_time(&world, Span::minutes(31)).await;
+        let mut daemon = world.serve();
+        until("told by the daemon", async || ledger::alerts(&world).await.contains(&"run_stalled".to_owned())).await;
+        daemon.kill().await.unwrap();
         let told = told(&engine).await;
         let of = |subject: &str| told.iter().find(|alert| alert.subject == subject).unwrap();
         assert_eq!(told.len(), 2, "{told:?}");
@@ -255,11 +258,16 @@ on_both_databases! {
         let run = Run::new("r".to_owned(), "production".to_owned(), "org:a".to_owned(), Trigger::Schedule, policy);
         let new = NewRun { run, due_at: None, previous_generation: None };
         engine.store().start_run(&new, &entry()).await.unwrap();
-        passes::note_visit(&engine, "main", Some("GET /key: 502")).await.unwrap();
-        pass_time(&world, Span::minutes(29)).await;
-        passes::note_visit(&engine, "main", Some("GET /key: 503")).await.unwrap();
+        let fails = async |text| passes::note_visit(&engine, "main", Some(text)).await.unwrap();
+        // What failed before nobody came any more is another story.
+        fails("GET /key: 502").await;
+        pass_time(&world, Span::minutes(31)).await;
         assert_eq!(told_of(&engine).await, Vec::<String>::new());
-        pass_time(&world, Span::minutes(2)).await;
+        for _ in 0..4 {
+            fails("GET /key: 503").await;
+            assert_eq!(told_of(&engine).await, Vec::<String>::new());
+            pass_time(&world, Span::minutes(8)).await;
+        }
         let alert = told(&engine).await.remove(0);
         assert_eq!(alert.subject, "account main");
         assert!(alert.detail.contains("Run r of rotation production (planned)") && alert.detail.contains("503"), "{alert:?}");
@@ -267,6 +275,27 @@ on_both_databases! {
         assert_eq!(told_of(&engine).await, ["account main"]);
         pass_time(&world, Span::minutes(11)).await;
         assert_eq!(told_of(&engine).await, Vec::<String>::new());
+    }
+}
+
+on_both_databases! {
+    async fn a_daemon_that_cannot_open_an_account_remembers_since_when(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "1h";
+        world.configure();
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        let trouble = async || {
+            let rows = ledger::rows(&world, "SELECT doc FROM provider_health WHERE subject = 'trouble:main'").await;
+            rows.first().map(|row| row.get::<String, _>(0))
+        };
+        world.script.always("whoami", When::Before, Act::status(503));
+        ledger::rows(&world, "UPDATE runs SET wake_at = 0").await;
+        let mut daemon = world.serve();
+        until("noted", async || trouble().await.is_some_and(|doc| doc.contains("since"))).await;
+        world.script.clear();
+        until("over", async || trouble().await.as_deref() == Some("null")).await;
+        daemon.kill().await.unwrap();
     }
 }
 
