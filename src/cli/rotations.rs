@@ -4,7 +4,7 @@ use super::Context;
 use super::accounts::PATIENCE;
 use super::output::{Column, column, or_dash, piped, secret, table};
 use super::run_to_end::run_to_end;
-use super::runs::{ask, finished};
+use super::runs::{ask, finished, waiting};
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
@@ -158,6 +158,7 @@ fn show(view: &RotationView) -> String {
             or_dash(run.finished_at.as_ref())
         ));
     }
+    text.push_str(&waiting(&view.waits));
     text.push_str(&table(TARGETS, &view.destinations));
     text
 }
@@ -184,6 +185,9 @@ fn said(why: &WhyView) -> String {
     }
     text.push_str("blocks:\n");
     text.push_str(&why.blockers.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"));
+    for line in why.waits.coming() {
+        text.push_str(&format!("\nnext: {line}"));
+    }
     text
 }
 

@@ -5,7 +5,7 @@ use super::output::{Column, column, or_dash, table};
 use super::run_to_end::{Ending, needs_a_person, run_to_end};
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::Span;
-use crate::engine::commands::{EffectView, ListedRunView, RunView};
+use crate::engine::commands::{EffectView, ListedRunView, RunView, WaitsView};
 use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -96,11 +96,15 @@ fn text(run: &RunView) -> String {
     if let Some(error) = &run.error {
         text.push_str(&format!("{error}\n"));
     }
-    for blocker in &run.blockers {
-        text.push_str(&format!("waits: {blocker}\n"));
-    }
+    text.push_str(&waiting(&run.waits));
     text.push_str(&table(EFFECTS, &run.effects));
     text
+}
+
+/// What is waited for and what comes next, as `runs show` and `rotations show` say it.
+pub(super) fn waiting(view: &WaitsView) -> String {
+    let waits = view.said().into_iter().map(|line| format!("waits: {line}\n"));
+    waits.chain(view.coming().into_iter().map(|line| format!("next:  {line}\n"))).collect()
 }
 
 /// Follows a run to its end; works it where no daemon does.

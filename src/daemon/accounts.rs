@@ -97,7 +97,9 @@ impl Accounts {
             let Ok(_place) = Arc::clone(&accounts.places).acquire_owned().await else { return };
             let outcome = call_on(&live.engine, &stop, &taken.account).await;
             let now = live.engine.clock().monotonic();
-            accounts.note(&taken.account, now, outcome.map_err(|error| error.to_string()));
+            let outcome = outcome.map_err(|error| error.to_string());
+            remember(&live.engine, &taken.account, outcome.as_ref().err()).await;
+            accounts.note(&taken.account, now, outcome);
         });
     }
 
@@ -117,6 +119,13 @@ struct Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.accounts.with(&self.account, |seat| seat.taken = false);
+    }
+}
+
+/// For whoever tells people of runs that nobody comes to.
+async fn remember(engine: &Engine, account: &str, failure: Option<&String>) {
+    if let Err(error) = passes::note_visit(engine, account, failure.map(String::as_str)).await {
+        tracing::debug!(account, %error, "the visit could not be noted");
     }
 }
 

@@ -88,6 +88,12 @@ pub static PASSES: &[Pass] = &[
         longest: LONG,
         look: |service, live| Box::pin(drift(service, live)),
     },
+    Pass {
+        name: "stalled",
+        wake: "*/10 * * * * *",
+        longest: SHORT,
+        look: |service, live| Box::pin(stalled(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -129,6 +135,11 @@ async fn mirror(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineErro
 /// Looks whether somebody else changed a destination. Its own pass: a silent destination holds up nothing else.
 async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     passes::drift_tick(&live.engine, &service.stop).await
+}
+
+/// Tells people of waits that nobody else tells of.
+async fn stalled(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    passes::tell_stalled(&live.engine).await
 }
 
 /// The scheduler and the tasks that it wakes.

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
-//! (the protocol), [`schedule`] (when a run is due), [`guard`] (what may never happen), [`alert`] (what admins are told).
+//! (the protocol), [`schedule`] (when a run is due), [`guard`] (what may never happen), [`alert`] (what admins are told),
+//! [`stall`] (which waits they are told of).
 
 pub mod alert;
 pub mod guard;
@@ -12,5 +13,6 @@ pub mod outcome;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;
+pub mod stall;
 pub mod time;
 pub mod verdict;

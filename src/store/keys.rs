@@ -260,6 +260,22 @@ impl Store {
         Ok(readable(&rows, key_row))
     }
 
+    /// Keys that wait for a run that is not there: dead ones in use, and those on their way out.
+    pub async fn keys_alone(&self) -> Result<Vec<KeyRow>, StoreError> {
+        let mut rows = sqlx::query(
+            "SELECT k.* FROM keys k WHERE k.role = 'current' AND k.verdict = 'invalid'
+               AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.rotation = k.rotation AND r.is_open = 1)",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        let retiring = sqlx::query(
+            "SELECT k.* FROM keys k WHERE k.role = 'retiring'
+               AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.rotation = k.rotation AND r.is_open = 1)",
+        );
+        rows.extend(retiring.fetch_all(self.pools.reader()).await?);
+        Ok(readable(&rows, key_row))
+    }
+
     /// When the current key of each rotation was issued or taken over.
     pub async fn issued(&self) -> Result<std::collections::BTreeMap<String, Timestamp>, StoreError> {
         let rows = sqlx::query(

@@ -35,6 +35,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Remembers what belongs to no lease: whoever writes it saw it.
+    pub async fn note(&self, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        remember(&mut tx, subject, doc).await?;
+        tx.commit().await
+    }
+}
+
 /// Remembers it, over what was remembered before.
 pub(super) async fn remember(tx: &mut Tx, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
     sqlx::query(

@@ -1,5 +1,6 @@
 //! Runs, and what persons ask of them.
 
+use serde::Deserialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -9,7 +10,7 @@ use super::leases::Lease;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
 use crate::domain::rotation::facts::Request;
-use crate::domain::rotation::{Blocker, Run, Trigger};
+use crate::domain::rotation::{Blocker, Cause, Run, Trigger, Waiting};
 use crate::domain::time::{CLOCK_SLACK, Timestamp, Until};
 
 /// A run to insert.
@@ -36,8 +37,8 @@ pub struct RunRow {
     pub generation: Option<i64>,
     /// The generation that was current when it began.
     pub previous_generation: Option<i64>,
-    /// What it waits for.
-    pub blockers: Vec<Blocker>,
+    /// What it waits for. While it is awake in the state in which it waited: what it waited for last.
+    pub blockers: Vec<Waiting>,
     /// The last failure of a step.
     pub error: Option<String>,
     /// When it began.
@@ -47,29 +48,37 @@ pub struct RunRow {
 }
 
 pub(super) fn run_row(row: &AnyRow) -> Result<RunRow, StoreError> {
+    let waits_since = Timestamp(row.try_get("wake_set_at")?);
     Ok(RunRow {
         run: from_json(&row.try_get::<String, _>("doc")?, "runs.doc")?,
         is_open: row.try_get::<i64, _>("is_open")? != 0,
-        wake: Until {
-            set_at: Timestamp(row.try_get("wake_set_at")?),
-            at: Timestamp(row.try_get("wake_at")?),
-        },
+        wake: Until { set_at: waits_since, at: Timestamp(row.try_get("wake_at")?) },
         generation: row.try_get("generation")?,
         previous_generation: row.try_get("previous_generation")?,
-        blockers: blockers(&row.try_get::<String, _>("blockers")?)?,
+        blockers: blockers(&row.try_get::<String, _>("blockers")?, waits_since)?,
         error: row.try_get("error")?,
         started_at: Timestamp(row.try_get("started_at")?),
         finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(Timestamp),
     })
 }
 
-/// Version 1 stored sentences alone.
-fn blockers(text: &str) -> Result<Vec<Blocker>, StoreError> {
-    let plain = |text| Blocker { text, cause: None, left: None };
-    match serde_json::from_str::<Vec<String>>(text) {
-        Ok(texts) => Ok(texts.into_iter().map(plain).collect()),
-        Err(_) => from_json(text, "runs.blockers"),
-    }
+/// A wait as any version wrote it: the first one stored sentences alone, those after it no beginnings.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Whole(Waiting),
+    Caused { text: String, cause: Option<Cause> },
+    Plain(String),
+}
+
+fn blockers(text: &str, since: Timestamp) -> Result<Vec<Waiting>, StoreError> {
+    let whole = |written| match written {
+        Written::Whole(waiting) => waiting,
+        Written::Caused { text, cause } => Waiting { text, cause, since, until: None },
+        Written::Plain(text) => Waiting { text, cause: None, since, until: None },
+    };
+    let written: Vec<Written> = from_json(text, "runs.blockers")?;
+    Ok(written.into_iter().map(whole).collect())
 }
 
 impl Store {
@@ -283,8 +292,15 @@ pub(super) async fn update(
     fence: i64,
 ) -> Result<(), StoreError> {
     let finished = run.state.is_terminal().then_some(tx.now.0);
+    let waits = if blockers.is_empty() {
+        Vec::new()
+    } else {
+        Waiting::carried(blockers, &waited(tx, &run.id).await?, tx.now)
+    };
+    // What wakes in the state in which it waited may wait for the same in a moment.
     let done = sqlx::query(
-        "UPDATE runs SET state = $1, is_open = $2, doc = $3, wake_at = $4, blockers = $5, error = $6,
+        "UPDATE runs SET state = $1, is_open = $2, doc = $3, wake_at = $4, error = $6,
+           blockers = CASE WHEN $5 = '[]' AND state = $1 THEN blockers ELSE $5 END,
            generation = COALESCE($7, generation), finished_at = $8, wake_set_at = $9
          WHERE id = $10 AND fence = $11 AND is_open = 1",
     )
@@ -292,7 +308,7 @@ pub(super) async fn update(
     .bind(i64::from(!run.state.is_terminal()))
     .bind(to_json(run))
     .bind(wake.at.0)
-    .bind(to_json(&blockers))
+    .bind(to_json(&waits))
     .bind(error)
     .bind(run.candidate.as_ref().map(|key| key.generation))
     .bind(finished)
@@ -315,6 +331,17 @@ pub(super) async fn update(
         .execute(&mut *tx.inner)
         .await?;
     Ok(())
+}
+
+/// What the run waited for last; what cannot be read begins anew.
+async fn waited(tx: &mut Tx, run: &str) -> Result<Vec<Waiting>, StoreError> {
+    let row = sqlx::query("SELECT blockers, wake_set_at FROM runs WHERE id = $1")
+        .bind(run)
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+    let Some(row) = row else { return Ok(Vec::new()) };
+    let since = Timestamp(row.try_get("wake_set_at")?);
+    Ok(blockers(&row.try_get::<String, _>("blockers")?, since).unwrap_or_default())
 }
 
 /// Notes what came of a person's request.

@@ -104,6 +104,12 @@ kinds! {
         next: "Nothing, until a person decides.",
         must: "See `rekeyd why {rotation}`, mend the cause, then `rekeyd runs resume ID` (or abort, rollback, release).",
     }
+    /// A run, or a key that no run looks after, waits for somebody for too long (R17).
+    RunStalled = "run_stalled", Warning {
+        still: "Every key that waits stays as it is, and is tested.",
+        next: "It looks again and again, and goes on by itself once what it waits for has changed.",
+        must: "What the message says of each wait; `rekeyd why {rotation}` has all that is proved and waited for.",
+    }
     /// A live key may not do what it is for.
     KeyRestricted = "key_restricted", Warning {
         still: "The key is alive; some of what it is for is refused.",

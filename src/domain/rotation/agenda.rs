@@ -3,8 +3,8 @@
 
 use super::directive::{Blocker, Cause, Directive, SHORTEST};
 use super::facts::Facts;
-use super::{Event, Run};
-use crate::domain::time::{Span, Until};
+use super::{Event, Run, Wait};
+use crate::domain::time::{Span, Stamp, Until};
 
 /// `Err` is what to do now; `Ok` goes on to what is less important.
 pub(super) type Step<T = ()> = Result<T, Directive>;
@@ -37,16 +37,20 @@ impl<'a> Agenda<'a> {
         until.left(self.facts.clock)
     }
 
-    /// The wait before another try of this call, what is left of it, and why; `None` when it may go out.
-    pub(super) fn waits_for(&self, directive: &Directive) -> Option<(Until, Span, &'a str)> {
+    /// The wait before another try of this call, and what is left of it; `None` when it may go out.
+    pub(super) fn waits_for(&self, directive: &Directive) -> Option<(&'a Wait, Span)> {
         let wait = self.run.waits.get(&directive.call())?;
-        Some((wait.until, self.left(wait.until)?, &wait.reason))
+        Some((wait, self.left(wait.until)?))
     }
 
     /// This call, unless it waits for another try: then that is noted.
     pub(super) fn call(&mut self, directive: Directive, cause: Cause) -> Step {
-        let Some((until, left, reason)) = self.waits_for(&directive) else { return Err(directive) };
-        self.tried_again(until, left, cause, reason);
+        let Some((wait, left)) = self.waits_for(&directive) else { return Err(directive) };
+        if wait.by_policy {
+            self.note(left, Blocker::policy(&wait.reason));
+        } else {
+            self.tried_again(wait.until, left, cause, &wait.reason);
+        }
         Ok(())
     }
 
@@ -59,13 +63,20 @@ impl<'a> Agenda<'a> {
     /// named it.
     pub(super) fn tried_again(&mut self, until: Until, left: Span, cause: Cause, text: impl Into<String>) {
         let named = until.at.since(until.set_at) > LONGEST_BACKOFF;
-        self.note(left, Blocker { left: named.then_some(left), ..Blocker::cause(cause, text) });
+        // An emergency asks sooner, but that is a look, not the vendor's moment.
+        let moment = until.left(self.facts.clock).filter(|_| named);
+        self.note(left, Blocker { left: moment, ..Blocker::cause(cause, text) });
     }
 
     /// Something to wait for; there is nothing to look at before `sleep` has passed.
     pub(super) fn note(&mut self, sleep: Span, blocker: Blocker) {
         self.look_within(sleep);
         self.blockers.push(blocker);
+    }
+
+    /// A wait with a moment: until `span` has passed since `at`.
+    pub(super) fn note_until(&mut self, at: Stamp, span: Span, blocker: Blocker) {
+        self.note(self.facts.remaining(at, span), blocker.over_in(self.facts.left(at, span)));
     }
 
     /// There will be something to look at after so long.

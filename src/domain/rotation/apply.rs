@@ -92,7 +92,13 @@ pub enum Event {
     /// Needs a person.
     Parked { reason: String },
     /// This call did not work this time, see [`super::Directive::call`].
-    Postponed { call: String, reason: String, until: Until },
+    Postponed {
+        call: String,
+        reason: String,
+        until: Until,
+        #[serde(default)]
+        by_policy: bool,
+    },
     /// An emergency took over.
     Superseded { by: String },
     /// All keys on their way out are gone.
@@ -443,9 +449,12 @@ fn steering(run: &mut Run, event: &Event) -> bool {
         Event::Parked { reason } if !matches!(run.state, State::Parked { .. }) => {
             run.state = parked(run.state.clone(), reason);
         }
-        Event::Postponed { call, reason, until } => {
+        Event::Postponed { call, reason, until, by_policy } => {
             let attempts = run.attempts(call).saturating_add(1);
-            run.waits.insert(call.clone(), Wait { attempts, until: *until, reason: reason.clone() });
+            run.waits.insert(
+                call.clone(),
+                Wait { attempts, until: *until, reason: reason.clone(), by_policy: *by_policy },
+            );
         }
         Event::Superseded { by } => run.state = State::Superseded { by: by.clone() },
         _ => return false,

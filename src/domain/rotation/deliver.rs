@@ -33,7 +33,7 @@ pub(super) fn everywhere(agenda: &mut Agenda<'_>, key: &KeyRef, known: &KeyFacts
         }
         let directive = act(agenda.facts, target, key, known);
         match agenda.waits_for(&directive) {
-            Some((_, left, _)) if !target.required => agenda.look_within(left),
+            Some((_, left)) if !target.required => agenda.look_within(left),
             _ => agenda.call(directive, Cause::Destination(target.name.clone()))?,
         }
     }

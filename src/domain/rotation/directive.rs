@@ -86,6 +86,16 @@ impl Blocker {
         Self { text: text.into(), cause: None, left: None }
     }
 
+    /// The same with its moment. Nobody knows it while the provider does not tell the time (R11): then that is the cause.
+    #[must_use]
+    pub(super) fn over_in(self, left: Option<Span>) -> Self {
+        if left.is_some() {
+            return Self { left, ..self };
+        }
+        let cause = self.cause.unwrap_or(Cause::Account);
+        Self::cause(cause, format!("{} (the provider's clock is not known)", self.text))
+    }
+
     /// Nobody knows when: `cause` must change first.
     pub(super) fn cause(cause: Cause, text: impl Into<String>) -> Self {
         Self { text: text.into(), cause: Some(cause), left: None }

@@ -213,10 +213,16 @@ impl Facts {
         self.remote.iter().find(|r| r.hash == hash)
     }
 
-    /// How long until `span` has passed since `at` on the slower clock; at least a moment.
+    /// How long until `span` has passed since `at` on the slower clock; at least a moment, at most until the next look.
     pub(super) fn remaining(&self, at: Stamp, span: Span) -> Span {
-        let elapsed = self.now.elapsed_since(at).unwrap_or(Span::ZERO).max(Span::ZERO);
-        Span((span.0 - elapsed.0).clamp(200, Span::minutes(10).0))
+        let left = self.left(at, span).unwrap_or(span);
+        Span(left.0.clamp(200, Span::minutes(10).0))
+    }
+
+    /// How long until `span` has passed since `at` on the slower clock; nobody knows while the provider's is unknown.
+    pub(super) fn left(&self, at: Stamp, span: Span) -> Option<Span> {
+        let elapsed = self.now.elapsed_since(at)?.max(Span::ZERO);
+        Some(Span(span.0 - elapsed.0).max(Span::ZERO))
     }
 
     /// True when `known` was tested within `interval`.

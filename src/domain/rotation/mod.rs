@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Reading order: this file (the nouns), [`apply()`] (the events), [`Directive`], [`facts`] (what a decision may look
-//! at), then each on top of the one before: agenda, deliver, retire, [`next()`]. [`Emergency`] stands by itself: what a
-//! run inherits that supersedes another.
+//! at), then each on top of the one before: agenda, deliver, retire, [`next()`]. Two stand by themselves: [`Emergency`],
+//! what a run inherits that supersedes another, and [`Waiting`], what is remembered of a wait.
 
 mod agenda;
 mod apply;
@@ -24,12 +24,14 @@ pub mod facts;
 mod next;
 mod retire;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod waiting;
 
 pub use apply::{Event, IllegalEvent, apply};
 pub use directive::{Blocker, Cause, Directive};
 pub use emergency::{Emergency, gives_way_to_healing};
 pub use next::next;
+pub use waiting::{Moment, Waiting, moments};
 
 use std::collections::BTreeMap;
 
@@ -494,6 +496,9 @@ pub struct Wait {
     pub until: Until,
     /// What did not work, for people.
     pub reason: String,
+    /// The policy names it: the breaker's hour. Nobody else's doing is waited for (R17).
+    #[serde(default)]
+    pub by_policy: bool,
 }
 
 impl Run {

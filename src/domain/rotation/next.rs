@@ -103,7 +103,7 @@ fn held(run: &Run, facts: &Facts) -> Option<Directive> {
     facts.frozen.then(|| {
         let why =
             "the account is frozen: the provider shows keys of this instance that the journal does not know";
-        Directive::wait(Span::minutes(5), Blocker::cause(Cause::Person, why))
+        Directive::wait(Span::minutes(5), Blocker::cause(Cause::Account, why))
     })
 }
 
@@ -133,14 +133,15 @@ fn issue(agenda: &mut Agenda<'_>, issuing: &Issuing) -> Step {
                 return agenda.ask(Directive::Reconcile);
             }
             let text = "the outcome of a create is unknown: looking for the key by its name once more";
-            agenda.note(facts.remaining(*at, run.policy.settle), Blocker::policy(text));
+            // The account's, not the policy's: what never comes to an outcome goes round through here.
+            agenda.note_until(*at, run.policy.settle, Blocker::cause(Cause::Account, text));
             Ok(())
         }
         Issuing::Doubt { refused_since: Some(at), reason }
             if !facts.now.passed(*at, run.policy.confirm_after) =>
         {
             let text = format!("the provisioning key was refused ({reason}): looking again");
-            agenda.note(facts.remaining(*at, run.policy.confirm_after), Blocker::policy(text));
+            agenda.note_until(*at, run.policy.confirm_after, Blocker::cause(Cause::Account, text));
             Ok(())
         }
         Issuing::Doubt { .. } => agenda.ask(Directive::CheckProvisioning),
@@ -179,7 +180,8 @@ fn verify(agenda: &mut Agenda<'_>, since: Stamp) -> Step {
             failed("the provider does not accept the new key")
         }
         TestResult::Unauthorized => {
-            again(agenda, key, *at, Blocker::policy("the new key is not accepted yet"))
+            let left = facts.left(since, run.policy.propagation);
+            again(agenda, key, *at, Blocker::policy("the new key is not accepted yet").over_in(left))
         }
         TestResult::Inconclusive { reason } => {
             let text = format!("the new key could not be tested: {reason}");

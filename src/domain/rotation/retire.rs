@@ -69,8 +69,7 @@ pub(super) fn grace(agenda: &mut Agenda<'_>, since: Stamp, overlap_told: bool) -
         return Err(Directive::Apply(Event::OverlapTold));
     }
     if !facts.now.passed(since, run.policy.grace) {
-        let left = facts.remaining(since, run.policy.grace);
-        agenda.note(left, Blocker::policy("grace is not over"));
+        agenda.note_until(since, run.policy.grace, Blocker::policy("grace is not over"));
     }
     if !agenda.is_waiting() {
         confirm_again(agenda)?;
@@ -113,7 +112,8 @@ pub(super) fn candidate_health(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
             return agenda.ask(Directive::Test(key.clone()));
         }
         // Nothing is built on a key in doubt.
-        let blocker = Blocker::policy("the new key was refused once: looking again");
+        let blocker = Blocker::policy("the new key was refused once: looking again")
+            .over_in(facts.left(since, run.policy.confirm_after));
         return Err(Directive::wait(facts.remaining(since, run.policy.confirm_after), blocker));
     }
     let reason = "the provider no longer accepts the new key".to_owned();
@@ -121,8 +121,8 @@ pub(super) fn candidate_health(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
         Ok(()) => Directive::Apply(Event::CandidateFailed { reason }),
         Err(_) => agenda
             .waits_for(&Directive::Supersede { reason: String::new() })
-            .map_or(Directive::Supersede { reason }, |(_, left, why)| {
-                Directive::wait(left, Blocker::cause(Cause::Person, why))
+            .map_or(Directive::Supersede { reason }, |(wait, left)| {
+                Directive::wait(left, Blocker::cause(Cause::Person, &wait.reason))
             }),
     })
 }
@@ -190,13 +190,11 @@ fn not_quiet(agenda: &mut Agenda<'_>, retiree: &Retiree) {
     }
     let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
     let text = format!(
-        "the old key (generation {}) is not quiet yet: its figures last moved {} ago, last use {used}",
+        "the old key (generation {}) is not quiet yet: its figures have stood since {}, last use {used}",
         retiree.key.generation,
-        humantime::format_duration(std::time::Duration::from_secs(
-            facts.now.ours.since(since.ours).to_std().as_secs()
-        )),
+        since.ours.rfc3339(),
     );
-    agenda.note(facts.remaining(*since, agenda.run.policy.quiet), Blocker::policy(text));
+    agenda.note_until(*since, agenda.run.policy.quiet, Blocker::policy(text));
 }
 
 /// Looks at all keys on their way out that nobody hurries.
@@ -274,9 +272,8 @@ pub(super) fn kill(agenda: &mut Agenda<'_>, retiree: &Retiree, urgent: bool) -> 
             agenda.ask(Directive::Delete { key, urgent })
         }
         Phase::Disabled { since, .. } => {
-            let left = agenda.facts.remaining(*since, retiree.observe);
             let text = format!("generation {} is disabled and under observation", key.generation);
-            agenda.note(left, Blocker::policy(text));
+            agenda.note_until(*since, retiree.observe, Blocker::policy(text));
             Ok(())
         }
         Phase::Deleting => agenda.ask(Directive::Delete { key, urgent }),
@@ -322,8 +319,7 @@ pub(super) fn all_but(agenda: &mut Agenda<'_>, old: &KeyRef, since: Stamp) -> St
     }
     let live = patient.iter().any(|r| matches!(r.phase, Phase::Live { .. }));
     if live && !facts.now.passed(since, run.policy.grace) {
-        let left = facts.remaining(since, run.policy.grace);
-        agenda.note(left, Blocker::policy("grace of the rollback is not over"));
+        agenda.note_until(since, run.policy.grace, Blocker::policy("grace of the rollback is not over"));
     }
     if agenda.is_waiting() {
         return Ok(());
@@ -351,7 +347,7 @@ pub(super) fn revive(agenda: &mut Agenda<'_>, old: &KeyRef) -> Step {
             if facts.disable_in_doubt && !facts.candidate.refused(run.policy.confirm_after) =>
         {
             let text = "the outcome of a disable of the previous key is unknown: it may still land";
-            agenda.note(Span::seconds(5), Blocker::policy(text));
+            agenda.note(Span::seconds(5), Blocker::cause(Cause::Account, text));
             Ok(())
         }
         Remote::Enabled(_) if matches!(phase, Some(Phase::Disabled { .. } | Phase::Disabling)) => {

@@ -12,6 +12,7 @@
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
+//! stalled    waits that nobody tells of
 //! ```
 
 pub(crate) mod accounts;
@@ -26,6 +27,7 @@ pub(crate) mod notices;
 pub(crate) mod pass;
 pub(crate) mod runs;
 pub(crate) mod share;
+pub(crate) mod stalled;
 pub(crate) mod tests;
 pub(crate) mod unreadable;
 
@@ -36,4 +38,5 @@ pub use leaks::look_for_leaks;
 pub use mirror::mirror;
 pub use notices::{NoticeReport, deliver_notices};
 pub use runs::{accounts_awake, runs_awake};
+pub use stalled::{note_visit, tell_stalled};
 pub use tests::{CheckReport, KeyReport, check_keys, check_tick};

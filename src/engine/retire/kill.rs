@@ -132,10 +132,11 @@ async fn kill_refused(
         // Like a stray that is the only usable key: the run goes on without waiting for it.
         return Ok(Performed { run: commit::record(session, run, &left, Vec::new()).await?, did: reason });
     }
-    let changes = match refusal {
-        Refusal::Breaker { .. } => breaker_waits(session, refusal).await?,
-        _ => refusal_alert(session, refusal).into_iter().map(Change::Alert).collect(),
-    };
+    if matches!(refusal, Refusal::Breaker { .. }) {
+        let changes = breaker_waits(session, refusal).await?;
+        return commit::hold_back(session, run, &call, reason, changes).await;
+    }
+    let changes = refusal_alert(session, refusal).into_iter().map(Change::Alert).collect();
     commit::postpone(session, run, &call, reason, Some(Span::seconds(1)), changes).await
 }
 

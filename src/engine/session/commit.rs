@@ -113,11 +113,35 @@ pub(crate) async fn postpone(
     at_least: Option<Span>,
     extra: Vec<Change>,
 ) -> Result<Performed, EngineError> {
+    let event = postponed(session, run, call, reason.clone(), at_least);
+    Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
+}
+
+/// The same, when the policy itself says "not now": nobody is told of that as of a failure.
+pub(crate) async fn hold_back(
+    session: &Session<'_>,
+    run: &Run,
+    call: &Directive,
+    reason: String,
+    extra: Vec<Change>,
+) -> Result<Performed, EngineError> {
+    let mut event = postponed(session, run, call, reason.clone(), None);
+    if let Event::Postponed { by_policy, .. } = &mut event {
+        *by_policy = true;
+    }
+    Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
+}
+
+fn postponed(
+    session: &Session<'_>,
+    run: &Run,
+    call: &Directive,
+    reason: String,
+    at_least: Option<Span>,
+) -> Event {
     let call = call.call();
     let wait = session.engine.backoff(run.attempts(&call)).max(at_least.unwrap_or(Span::ZERO));
-    let event =
-        Event::Postponed { call, reason: reason.clone(), until: session.until(wait.min(LONGEST_WAIT)) };
-    Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
+    Event::Postponed { call, reason, until: session.until(wait.min(LONGEST_WAIT)), by_policy: false }
 }
 
 /// A call worked: the next failure of it is a first one again.

@@ -1,9 +1,10 @@
 //! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::rotation::{Event, KeyRef, Phase, Retiree, Run, State, Trigger};
+use crate::domain::rotation::{Event, Phase, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
-use crate::engine::session::Session;
+use crate::engine::session::trail::Line;
+use crate::engine::session::{Session, trail};
 use crate::engine::testing::alerts as key_alerts;
 use crate::store::Change;
 
@@ -17,62 +18,22 @@ pub(crate) fn consequences(session: &Session<'_>, before: &Run, event: &Event, a
         let subject = Subject::Account(session.account.name.clone());
         changes.push(Change::Resolve { kind: Kind::AccountWithoutKeys, subject });
     }
-    changes.extend(noted(session, before, event));
-    if before.state != after.state || matches!(event, Event::Resumed { .. } | Event::Released { .. }) {
-        let detail = after.state.reason().unwrap_or_default().to_owned();
-        let subject = format!("rotation {} run {}", after.rotation, after.id);
-        changes.push(Change::Audit(session.engine.entry(
-            format!("run.{}", after.state.word()),
-            subject,
-            detail,
-        )));
-    }
+    let entry = |line: Line| session.engine.entry(line.action, line.subject, line.detail);
+    changes.extend(trail::lines(before, event, after).into_iter().map(|line| Change::Audit(entry(line))));
     changes
-}
-
-/// I12: whatever becomes of a key is in the trail.
-fn noted(session: &Session<'_>, run: &Run, event: &Event) -> Option<Change> {
-    let (hash, action) = match event {
-        Event::Disabled { hash, .. } => (hash, "key.disabled"),
-        Event::Deleted { hash } => (hash, "key.deleted"),
-        Event::Enabled { hash, .. } => (hash, "key.enabled"),
-        Event::FoundGone { hash } => (hash, "key.found_gone"),
-        Event::FoundDisabled { hash, .. } => (hash, "key.found_disabled"),
-        Event::FoundEnabled { hash, .. } => (hash, "key.found_enabled"),
-        _ => return None,
-    };
-    let generation = retiree(run, hash).map_or(0, |key| key.generation);
-    let subject = format!("rotation {} generation {generation}", run.rotation);
-    Some(Change::Audit(session.engine.entry(action, subject, format!("run {}", run.id))))
-}
-
-fn retiree<'r>(run: &'r Run, hash: &str) -> Option<&'r KeyRef> {
-    run.retirees.iter().map(|r: &Retiree| &r.key).find(|key| key.hash == hash)
 }
 
 /// Which generation consumers should use, and which are gone.
 fn roles(run: &Run, event: &Event) -> Vec<Change> {
-    let promote = |key: &Option<KeyRef>| {
-        key.iter().map(|key| Change::Promote { rotation: run.rotation.clone(), id: key.id.clone() }).collect()
-    };
-    match event {
-        // "Current" moves with the first publish intent, not before.
-        Event::PublishIntended | Event::PublishedEverywhere { .. }
-            if !run.published && !is_going_back(run) =>
-        {
-            promote(&run.candidate)
-        }
-        Event::AbortAsked { .. } if run.published => promote(&run.predecessor),
-        Event::Revived { .. } => promote(&run.predecessor),
-        Event::Deleted { hash } | Event::FoundGone { hash } => {
-            retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }).into_iter().collect()
-        }
-        _ => Vec::new(),
+    let promoted = trail::promoted(run, event);
+    let mut changes: Vec<Change> = promoted
+        .map(|key| Change::Promote { rotation: run.rotation.clone(), id: key.id.clone() })
+        .into_iter()
+        .collect();
+    if let Event::Deleted { hash } | Event::FoundGone { hash } = event {
+        changes.extend(trail::retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }));
     }
-}
-
-fn is_going_back(run: &Run) -> bool {
-    matches!(run.state, State::RollingBack { .. })
+    changes
 }
 
 /// What a person's request came to.
@@ -208,7 +169,7 @@ fn figures(retiree: &Retiree, now: Stamp) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::key::MicroUsd;
-    use crate::domain::rotation::{Figures, Policy, SpecPolicy};
+    use crate::domain::rotation::{Figures, KeyRef, Policy, SpecPolicy};
 
     fn at(seconds: i64) -> Stamp {
         Stamp { ours: Timestamp(seconds * 1000), theirs: None }

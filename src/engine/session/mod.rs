@@ -8,6 +8,7 @@ pub(crate) mod listing;
 pub(crate) mod provisioning;
 pub(crate) mod reading;
 pub(crate) mod test_key;
+mod trail;
 mod waiting;
 pub(crate) mod witness;
 

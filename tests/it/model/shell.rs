@@ -123,7 +123,8 @@ impl Story {
     }
 
     pub(super) fn postpone(&self, w: &mut World, p: usize, call: &Directive) {
-        let event = Event::Postponed { call: call.call(), reason: "later".into(), until: SOON };
+        let event =
+            Event::Postponed { call: call.call(), reason: "later".into(), until: SOON, by_policy: false };
         self.record(w, p, &event);
     }
 

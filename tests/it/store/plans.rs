@@ -31,6 +31,8 @@ const GROWING: &[&str] = &["keys", "effects", "holdings", "runs", "requests", "a
 /// as far as a limit.
 const SHORT: &[&str] = &[
     "keys_one_current",
+    "keys_dead_current",
+    "keys_retiring",
     "effects_open",
     "runs_open",
     "requests_open",

@@ -49,6 +49,7 @@ fn full(run: Run) -> Run {
                 attempts: 3,
                 until: Until::after(Timestamp(9), Span(2)),
                 reason: "GitHub said „no“".to_owned(),
+                by_policy: false,
             },
         )]
         .into(),
@@ -110,7 +111,11 @@ on_both_databases! {
             let row = shelf.another().await.run("r").await.unwrap().unwrap();
             assert_eq!(row.run, run);
             assert_eq!((row.wake, row.generation), (Until::after(Timestamp(70), Span(7)), Some(7)));
-            assert_eq!((row.blockers, row.error.as_deref()), (blockers(), Some("502")));
+            let told: Vec<_> = row.blockers.iter().map(|wait| (wait.text.clone(), wait.cause.clone())).collect();
+            let said: Vec<_> = blockers().into_iter().map(|blocker| (blocker.text, blocker.cause)).collect();
+            assert_eq!((told, row.error.as_deref()), (said, Some("502")));
+            let left = row.blockers[1].until.unwrap();
+            assert_eq!((row.blockers[0].until, left.at.since(left.set_at)), (None, Span(5)));
             assert_eq!(row.is_open, !run.state.is_terminal());
             assert_eq!(row.finished_at.is_some(), run.state.is_terminal());
         }
@@ -244,6 +249,50 @@ on_both_databases! {
         shelf.commit(&[hold(&again, false)]).await.unwrap();
         let rows = shelf.store.holdings_at("github:a").await.unwrap();
         assert_eq!((rows[0].fact.level, rows[1].fact.level), (Level::Confirmed, Level::Confirmed));
+    }
+}
+
+on_both_databases! {
+    async fn a_wait_keeps_its_beginning_until_the_run_moves(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let (run, lease) = shelf.open_run("r").await;
+        let begun = async |state: &State, blockers: Vec<Blocker>| {
+            let run = Box::new(Run { state: state.clone(), ..run.clone() });
+            let change = Change::Run { run, wake: ASLEEP, blockers, error: None };
+            shelf.store.commit(&lease, &[change]).await.unwrap();
+            let row = shelf.store.run("r").await.unwrap().unwrap();
+            row.blockers.into_iter().map(|wait| wait.since).collect::<Vec<_>>()
+        };
+        let first = begun(&State::Publishing, blockers()).await;
+        // A try in between, and the same cause with other words.
+        assert_eq!(begun(&State::Publishing, Vec::new()).await, first);
+        let mut other = blockers();
+        other[0].text.replace_range(.., "another thing");
+        other[1].text.replace_range(.., "503");
+        let then = begun(&State::Publishing, other).await;
+        assert!(then[0] > first[0], "{then:?} after {first:?}");
+        assert_eq!(then[1], first[1]);
+        // The run moved: what it waited for is over, and begins anew.
+        assert_eq!(begun(&State::Observing, Vec::new()).await, []);
+        assert!(begun(&State::Observing, blockers()).await[1] > first[1]);
+    }
+}
+
+on_both_databases! {
+    async fn waits_that_older_versions_stored_are_read(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let (run, lease) = shelf.open_run("r").await;
+        let wake = Until::after(Timestamp(70), Span(7));
+        let change = Change::Run { run: Box::new(run), wake, blockers: blockers(), error: None };
+        shelf.store.commit(&lease, &[change]).await.unwrap();
+        for (written, text, cause) in [
+            (r#"["in one sentence"]"#, "in one sentence", None),
+            (r#"[{"text": "502", "cause": {"on": "account"}, "left": 7}]"#, "502", Some(Cause::Account)),
+        ] {
+            shelf.execute(&format!("UPDATE runs SET blockers = '{written}'")).await.unwrap();
+            let wait = shelf.store.run("r").await.unwrap().unwrap().blockers.remove(0);
+            assert_eq!((wait.text.as_str(), wait.cause, wait.since), (text, cause, Timestamp(70)));
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn state() -> BoxedStrategy<State> {
     .boxed()
 }
 
-pub(super) fn run() -> BoxedStrategy<Run> {
+pub(crate) fn run() -> BoxedStrategy<Run> {
     let trigger =
         prop_oneof![Just(Trigger::Schedule), Just(Trigger::Manual), Just(Trigger::Leak), Just(Trigger::Heal)];
     let retirees = proptest::collection::vec((phase(), any::<bool>()), 0..3);
@@ -95,7 +95,8 @@ pub(super) fn run() -> BoxedStrategy<Run> {
                 run.retirees =
                     (1..).zip(retirees).map(|(n, (phase, urgent))| retiree(n, urgent, phase)).collect();
                 (run.creates, run.published, run.abort_asked) = (creates, flags[0], flags[1]);
-                let wait = Wait { attempts: 1, until: wait_until(patience), reason: "x".into() };
+                let wait =
+                    Wait { attempts: 1, until: wait_until(patience), reason: "x".into(), by_policy: false };
                 run.waits = calls().into_iter().map(|call| (call, wait.clone())).collect();
                 run
             },
@@ -225,7 +226,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
 }
 
 /// One of every event.
-pub(super) fn events() -> Vec<Event> {
+pub(crate) fn events() -> Vec<Event> {
     let (reason, hash, id, at) = (|| "x".to_owned(), || "h1".to_owned(), || "q".to_owned(), now());
     vec![
         Event::PreflightPassed,
@@ -268,7 +269,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::Released { id: id(), destination: "may".into() },
         Event::RequestRefused { id: id(), reason: reason() },
         Event::Parked { reason: reason() },
-        Event::Postponed { call: "list".into(), reason: reason(), until: Until::OVER },
+        Event::Postponed { call: "list".into(), reason: reason(), until: Until::OVER, by_policy: false },
         Event::Superseded { by: reason() },
         Event::Finished,
     ]

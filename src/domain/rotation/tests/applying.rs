@@ -126,7 +126,8 @@ fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
 fn a_kill_intent_is_no_progress() {
     let mut waiting = run(State::Observing);
     let call = Directive::Disable { key: key(1), urgent: false }.call();
-    let later = Event::Postponed { call: call.clone(), reason: "502".into(), until: Until::OVER };
+    let later =
+        Event::Postponed { call: call.clone(), reason: "502".into(), until: Until::OVER, by_policy: false };
     for attempts in 1..4 {
         waiting = apply(&waiting, &later).unwrap();
         assert_eq!(waiting.attempts(&call), attempts);

@@ -124,7 +124,7 @@ fn a_wait_that_a_vendor_names_is_kept_and_an_emergency_asks_again() {
 fn a_call_that_waits_holds_up_nothing_else() {
     let mut waiting = over();
     let until = Until::after(now().ours, Span::hours(1));
-    let wait = Wait { attempts: 1, until, reason: "429".into() };
+    let wait = Wait { attempts: 1, until, reason: "429".into(), by_policy: false };
     waiting.waits.insert(Directive::Read(key(1)).call(), wait);
     let mut facts = Facts { remote: Vec::new(), ..all_well() };
     facts.candidate = tested(TestResult::Valid, ago(Span::hours(1)));
@@ -353,4 +353,33 @@ fn only_what_is_optional_or_left_the_configuration_is_released() {
     assert!(!asked("must", &[]), "required");
     assert!(asked("must", &["must"]), "out of the configuration");
     assert!(!asked("nosuch", &["nosuch"]), "not of this run");
+}
+
+#[test]
+fn what_comes_next_is_named_with_its_earliest_moment() {
+    let said = |run: &Run| {
+        let moments = moments(run).into_iter();
+        moments.map(|one| (one.what, one.at.since(Timestamp(T0)).0 / 3_600_000)).collect::<Vec<_>>()
+    };
+    let text = |what: &str, hours| (what.to_owned(), hours);
+    let mut run = run(State::Grace { since: now(), overlap_told: false });
+    assert_eq!(said(&run), [text("grace ends", 24)], "the old key was not looked at yet");
+    run.retirees[0].phase = Phase::Live { quiet: Some((figures(7), at(Span::hours(2)))) };
+    let expected = [
+        text("grace ends", 24),
+        text("generation 1 has been quiet long enough", 26),
+        text("generation 1 is disabled", 26),
+        text("generation 1 is deleted", 50),
+    ];
+    assert_eq!(said(&run), expected);
+    run.state = State::Observing;
+    run.retirees[0].phase = Phase::Disabled { since: at(Span::hours(3)), by_us: true };
+    assert_eq!(said(&run), [text("generation 1 is deleted", 27)]);
+    // Going back, the old key is no key on its way out.
+    run.state = rolling(Rollback::Retiring { since: now() });
+    assert_eq!(said(&run), [text("grace ends", 24)]);
+    for state in [State::Planned, State::Publishing, State::Done] {
+        run.state = state;
+        assert_eq!(said(&run), []);
+    }
 }

@@ -1,6 +1,6 @@
 //! The protocol's tables, one test a row; properties over arbitrary runs; and whole stories in a toy world.
 
-mod any;
+pub(crate) mod any;
 mod applying;
 mod back;
 mod emergency;
@@ -68,7 +68,7 @@ pub(super) fn figures(usage: i64) -> Figures {
 }
 
 /// A scheduled run that brings in generation 2 and retires generation 1.
-pub(super) fn run(state: State) -> Run {
+pub(crate) fn run(state: State) -> Run {
     let mut run = Run::new("r".into(), "production".into(), "org:a".into(), Trigger::Schedule, policy());
     run.predecessor = Some(key(1));
     run.retirees = vec![Retiree::new(key(1), false, run.policy.observe)];

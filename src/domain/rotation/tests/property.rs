@@ -56,6 +56,18 @@ proptest! {
     }
 
     #[test]
+    fn what_waits_says_for_what_and_is_told_unless_the_policy_names_it(run in any::run(), facts in any::facts()) {
+        let Directive::Wait { blockers, .. } = next(&run, &facts) else { return Ok(()) };
+        prop_assert!(!blockers.is_empty(), "{:?} waits and does not say for what", run.state);
+        for wait in Waiting::carried(&blockers, &[], facts.clock) {
+            let moment = wait.until.map_or(facts.clock, |until| until.at);
+            let told = wait.is_stalled(run.trigger.is_emergency(), moment.plus(Span::minutes(30)));
+            let named = wait.cause.is_none() && (wait.until.is_some() || wait.text.contains("paused"));
+            prop_assert!(told || named, "{wait:?} in {:?}", run.state);
+        }
+    }
+
+    #[test]
     fn what_is_published_was_tested_within_five_minutes(run in any::run(), facts in any::facts()) {
         let Directive::Publish { key: published, .. } = next(&run, &facts) else { return Ok(()) };
         let known = if published == key(2) { &facts.candidate } else { &facts.predecessor };

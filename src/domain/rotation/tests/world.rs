@@ -218,7 +218,12 @@ impl World {
                 Kill::Delete => Directive::Delete { key: key.clone(), urgent },
             };
             let until = Until::after(self.facts.clock, Span::seconds(5));
-            return self.record(&Event::Postponed { call: call.call(), reason: "guard".into(), until });
+            return self.record(&Event::Postponed {
+                call: call.call(),
+                reason: "guard".into(),
+                until,
+                by_policy: false,
+            });
         }
         self.assert_may_die(key, kill, urgent);
         let intent = match kill {

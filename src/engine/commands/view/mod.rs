@@ -3,7 +3,7 @@
 //! are never shown themselves.
 //!
 //! ```text
-//! rotation · run · why · plan   rotations and their runs
+//! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
 //! key · account                 stored keys; accounts and their keys at the provider
 //! destination · alert           where keys go; what people are told
 //! database                      where the schema stands, what was sealed anew
@@ -17,6 +17,7 @@ mod key;
 mod plan;
 mod rotation;
 mod run;
+mod waits;
 mod why;
 
 pub use account::{
@@ -34,4 +35,5 @@ pub use rotation::{
     adopted_view, rotation_view, rotation_views,
 };
 pub use run::{EffectView, ListedRunView, RunView, run_view, run_views};
+pub use waits::{MomentView, WaitView, WaitsView};
 pub use why::{WhyView, why};

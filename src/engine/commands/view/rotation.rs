@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::waits::{WaitsView, waits_view};
 use crate::domain::rotation::{Level, Phase, State};
 use crate::domain::time::Timestamp;
 use crate::engine::commands::runs::freeze_of;
@@ -21,6 +22,8 @@ pub struct RotationView {
     pub next_due_at: Option<String>,
     pub last_run: Option<LastRunView>,
     pub destinations: Vec<TargetView>,
+    #[serde(flatten)]
+    pub waits: WaitsView,
 }
 
 /// The current generation.
@@ -101,6 +104,7 @@ pub async fn rotation_view(engine: &Engine, name: &str) -> Result<RotationView, 
         name: name.to_owned(),
         account: rotation.account.clone(),
         state: state_word(engine, name, open.as_ref()).await?,
+        waits: waits_view(engine, open.as_ref()).await?,
         current: current.map(generation_view),
         previous: previous.map(|key| PreviousView {
             generation: generation_view(key),

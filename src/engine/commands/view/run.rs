@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::waits::{WaitsView, waits_view};
 use crate::domain::time::Timestamp;
 use crate::engine::commands::runs;
 use crate::engine::{Engine, EngineError};
@@ -38,6 +39,8 @@ pub struct RunView {
     pub error: Option<String>,
     pub effects: Vec<EffectView>,
     pub blockers: Vec<String>,
+    #[serde(flatten)]
+    pub waits: WaitsView,
 }
 
 /// One journalled call.
@@ -87,6 +90,7 @@ pub async fn run_views(engine: &Engine, limit: i64) -> Result<Vec<ListedRunView>
 pub async fn run_view(engine: &Engine, id: &str) -> Result<RunView, EngineError> {
     let row = runs::found(engine, id).await?;
     let effects = engine.store().effects(id).await?;
+    let waits = waits_view(engine, Some(&row)).await?;
     Ok(RunView {
         id: row.run.id.clone(),
         rotation: row.run.rotation.clone(),
@@ -99,6 +103,7 @@ pub async fn run_view(engine: &Engine, id: &str) -> Result<RunView, EngineError>
         outcome: (!row.is_open).then(|| row.run.state.word()),
         error: row.error.clone().or_else(|| row.run.state.reason().map(str::to_owned)),
         effects: effects.into_iter().map(effect_view).collect(),
-        blockers: row.blockers.into_iter().map(|blocker| blocker.text).collect(),
+        blockers: waits.said(),
+        waits,
     })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::rotation::{generation_of, state_word};
+use super::waits::{WaitsView, waits_view};
 use crate::domain::rotation::facts::TestResult;
 use crate::engine::commands::runs::freeze_of;
 use crate::engine::run::start;
@@ -19,6 +20,8 @@ pub struct WhyView {
     pub run: Option<String>,
     pub proved: Vec<String>,
     pub blockers: Vec<String>,
+    #[serde(flatten)]
+    pub waits: WaitsView,
 }
 
 /// What is proved, and what still blocks the old key.
@@ -34,17 +37,15 @@ pub async fn why(engine: &Engine, name: &str) -> Result<WhyView, EngineError> {
         proved.push(said_of_destination(&target.name, target.required, newest, &generations));
     }
     let mut blockers = holds(engine, name).await?;
-    blockers.extend(open.iter().flat_map(|open| open.blockers.iter().map(|blocker| blocker.text.clone())));
+    let waits = waits_view(engine, open.as_ref()).await?;
+    blockers.extend(waits.said());
     if let Some(open) = &open {
-        let waits = open.run.waits.values().map(|wait| wait.reason.clone());
-        blockers.extend(waits.filter(|reason| !blockers.contains(reason)).collect::<Vec<_>>());
-        blockers.extend(
-            open.run
-                .state
-                .reason()
-                .map(str::to_owned)
-                .filter(|reason| !blockers.iter().any(|known| known.contains(reason.as_str()))),
-        );
+        let tried = open.run.waits.values().map(|wait| wait.reason.as_str());
+        for reason in tried.chain(open.run.state.reason()) {
+            if !blockers.iter().any(|known| known.contains(reason)) {
+                blockers.push(reason.to_owned());
+            }
+        }
     }
     Ok(WhyView {
         rotation: name.to_owned(),
@@ -55,6 +56,7 @@ pub async fn why(engine: &Engine, name: &str) -> Result<WhyView, EngineError> {
         run: open.map(|open| open.run.id),
         proved,
         blockers,
+        waits,
     })
 }
 
