@@ -6,6 +6,7 @@
 //! - `delivery`: 12 to 17, 28: the destinations
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `strangers`: 59: keys that others name as ours
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
@@ -23,6 +24,7 @@ mod issuing;
 mod kill;
 mod people;
 mod replicas;
+mod strangers;
 mod weather;
 
 use serde_json::Value;
