@@ -344,6 +344,7 @@ fn vercel(name: &str, entry: &settings::Vercel, http: &Http) -> anyhow::Result<V
         git_branch: None,
         sensitive: entry.sensitive,
         redeploy: entry.redeploy,
+        promote: entry.promote,
         token: resolve(&entry.token, &format!("destination {name}: token"))?,
         api_url: entry.api_url.as_str().to_owned(),
     };

@@ -19,6 +19,12 @@ pub struct Settings {
     pub fail_creates: Option<(String, String)>,
     /// A write to a variable is answered as if it had been done, and is not (rotation.md, fault 16).
     pub swallow_writes: bool,
+    /// A promotion is done after so many reads of the project (202), or at once (201).
+    pub promotion_reads: u32,
+    /// One that takes time ends in `failed`.
+    pub promotions_fail: bool,
+    /// A promotion is answered with 202, and nothing happens.
+    pub swallow_promotions: bool,
     /// A variable with one target shows it as text instead of a list, as older versions did (*open*).
     pub single_target_as_text: bool,
 }
@@ -43,6 +49,9 @@ impl Default for Settings {
             cap_status: 402,
             fail_creates: None,
             swallow_writes: false,
+            promotion_reads: 0,
+            promotions_fail: false,
+            swallow_promotions: false,
             single_target_as_text: false,
         }
     }
