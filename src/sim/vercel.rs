@@ -47,7 +47,7 @@ use serde_json::json;
 pub use self::deployment::{DeploymentRow, ReadyState};
 pub use self::env::EnvRow;
 pub use self::promotion::Substate;
-pub use self::settings::{Progress, Settings};
+pub use self::settings::{Progress, Promotion, Settings};
 
 use self::desk::Desk;
 use super::clock::Clock;

@@ -56,8 +56,8 @@ impl Store {
         let select =
             "SELECT target, status, evidence FROM effects WHERE kind = 'create' AND target IN (MARKS)";
         let rows = self.rows_of(select, names).await?;
-        let named = |row: &AnyRow| Ok((row.try_get("target")?, created(row)?));
-        rows.iter().map(named).collect()
+        let by_name = |row: &AnyRow| Ok((row.try_get("target")?, created(row)?));
+        rows.iter().map(by_name).collect()
     }
 
     async fn those_of(&self, select: &str, values: &[String]) -> Result<BTreeSet<String>, StoreError> {

@@ -70,8 +70,8 @@ fn is_zero(number: &u32) -> bool {
 
 impl Deployment {
     /// As it was just seen.
-    pub(super) fn note(&mut self, state: Option<String>, stage: Option<String>) {
-        self.state = state.unwrap_or_else(|| "UNKNOWN".to_owned());
+    pub(super) fn note(&mut self, ready_state: Option<String>, stage: Option<String>) {
+        self.state = ready_state.unwrap_or_else(|| "UNKNOWN".to_owned());
         self.stage = stage;
     }
 

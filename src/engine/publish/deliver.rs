@@ -341,7 +341,7 @@ fn stand(
             drifted(session, fact, &how);
             (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
         }
-        Standing::Held(why) => held(session, fact, place, rotation, why),
+        Standing::Held(why) => held(session, fact, place, rotation, &why),
         Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),
         _ => not_proved(session, fact, name, rotation, "it cannot be told what it holds".to_owned()),
     }
@@ -353,7 +353,7 @@ fn held(
     fact: &mut Holding,
     place: &ConfiguredDestination,
     rotation: &str,
-    why: String,
+    why: &str,
 ) -> (String, Option<NewAlert>) {
     let name = &place.target.name;
     let attempts = fact.attempts.saturating_add(1);
@@ -361,13 +361,13 @@ fn held(
     *fact = Holding {
         level: Level::Confirmed,
         drift: None,
-        error: Some(why.clone()),
+        error: Some(why.to_owned()),
         permanent: false,
         attempts,
         until: session.until(wait),
         ..fact.clone()
     };
-    (format!("{name} holds the key, but: {why}"), Some(address::held_up(rotation, name, &why)))
+    (format!("{name} holds the key, but: {why}"), Some(address::held_up(rotation, name, why)))
 }
 
 /// What does not stay as it was written is written ever more rarely (R16): somebody else, or the destination

@@ -37,25 +37,24 @@ pub(crate) async fn without_row(
 ) -> Result<WithoutRow, EngineError> {
     let store = &session.engine.parts.store;
     let prefix = session.names().prefix();
-    let named: Vec<&RemoteKey> = listed.iter().filter(|key| key.name.starts_with(prefix)).collect();
-    let names: Vec<String> = named.iter().map(|key| key.name.clone()).collect();
-    let hashes: Vec<String> = named.iter().map(|key| key.hash.clone()).collect();
+    let alike: Vec<&RemoteKey> = listed.iter().filter(|key| key.name.starts_with(prefix)).collect();
+    let names: Vec<String> = alike.iter().map(|key| key.name.clone()).collect();
+    let hashes: Vec<String> = alike.iter().map(|key| key.hash.clone()).collect();
     let journalled = store.journalled(&names).await?;
     let foreign = store.foreign_keys(&session.identity).await?;
     let stored = store.known_hashes(&hashes).await?;
     let is_foreign = |key: &RemoteKey| foreign.iter().any(|(hash, _)| *hash == key.hash);
+    // No two keys of ours have one name: a second one has it from the first.
+    let is_copy = |key: &RemoteKey| foreign.iter().any(|(_, name)| *name == key.name);
     let mut found = WithoutRow::default();
-    for key in named.into_iter().filter(|key| !stored.contains(&key.hash) && !is_foreign(key)) {
+    for key in alike.into_iter().filter(|key| !stored.contains(&key.hash) && !is_foreign(key)) {
         let list = match journalled.get(&key.name) {
             // A person took it out of the store; it goes on living, and is nobody's concern.
             Some(Created::Done(Some(hash))) if *hash == key.hash => continue,
-            Some(Created::Done(_)) => &mut found.strangers,
             Some(Created::Never) if was_used(key) => &mut found.unknown,
             Some(Created::Never) => &mut found.strays,
-            // No two keys of ours have one name: a second one has it from the first.
-            None if foreign.iter().any(|(_, name)| *name == key.name) => &mut found.strangers,
-            None if session.names().gave(key) => &mut found.unknown,
-            None => &mut found.strangers,
+            None if session.names().gave(key) && !is_copy(key) => &mut found.unknown,
+            Some(Created::Done(_)) | None => &mut found.strangers,
         };
         list.push(key.clone());
     }

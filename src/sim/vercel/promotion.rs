@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::wire::{Answer, Call};
 use super::cloud::{Cloud, Project};
 use super::deployment::{DeploymentRow, ReadyState};
+use super::settings::Promotion;
 use super::shape;
 
 /// Whether a deployment that is READY has seen production's traffic.
@@ -142,7 +143,7 @@ impl Cloud {
             return conflict("the deployment is the current production deployment");
         }
         let (reads, project_id) = (self.settings.promotion_reads, self.projects[index].id.clone());
-        if self.settings.swallow_promotions {
+        if self.settings.promotion == Promotion::Swallowed {
             return Ok(Answer::json(202, &json!({})));
         }
         self.projects[index].last_request = Some(self.request(&project_id, id, "promote", reads));
@@ -155,7 +156,7 @@ impl Cloud {
 
     /// One more read of the project: a promotion that was accepted gets on.
     pub(super) fn get_on(&mut self, index: usize) {
-        let fails = self.settings.promotions_fail;
+        let fails = self.settings.promotion == Promotion::Fails;
         let project_id = self.projects[index].id.clone();
         let Some(request) = self.projects[index].last_request.as_mut().filter(|request| request.is_open())
         else {

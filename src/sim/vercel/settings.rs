@@ -21,12 +21,21 @@ pub struct Settings {
     pub swallow_writes: bool,
     /// A promotion is done after so many reads of the project (202), or at once (201).
     pub promotion_reads: u32,
-    /// One that takes time ends in `failed`.
-    pub promotions_fail: bool,
-    /// A promotion is answered with 202, and nothing happens.
-    pub swallow_promotions: bool,
+    /// What comes of a promotion that is answered with 202.
+    pub promotion: Promotion,
     /// A variable with one target shows it as text instead of a list, as older versions did (*open*).
     pub single_target_as_text: bool,
+}
+
+/// What comes of a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promotion {
+    /// The deployment serves production.
+    Done,
+    /// It ends in `failed`.
+    Fails,
+    /// It was taken, and nothing is ever seen of it.
+    Swallowed,
 }
 
 /// How a deployment gets from one state to the next.
@@ -50,8 +59,7 @@ impl Default for Settings {
             fail_creates: None,
             swallow_writes: false,
             promotion_reads: 0,
-            promotions_fail: false,
-            swallow_promotions: false,
+            promotion: Promotion::Done,
             single_target_as_text: false,
         }
     }

@@ -269,15 +269,17 @@ async fn the_daily_cap_is_not_the_end() {
 
 #[tokio::test]
 async fn a_staged_deployment_is_promoted_and_nobodys_decision_undone() {
-    for (reads, fails) in [(0, false), (2, false), (2, true)] {
+    for (reads, promotion) in
+        [(0, sim::Promotion::Done), (2, sim::Promotion::Done), (2, sim::Promotion::Fails)]
+    {
         let (world, project, vercel) = world(true).await;
         world.assign_domains(&project, false);
-        world.settings(|settings| (settings.promotion_reads, settings.promotions_fail) = (reads, fails));
+        world.settings(|settings| (settings.promotion_reads, settings.promotion) = (reads, promotion));
         let proved = published(&vercel, 1).await;
         let done = rolled_out(&vercel, 1, proved).await;
         let asked = world.requests().iter().filter(|request| request.label == "promote").count();
         let sees = world.production_sees(&project, NAME);
-        if fails {
+        if promotion == sim::Promotion::Fails {
             assert_eq!((asked, sees), (3, None), "{done:?}");
             assert!(matches!(done.standing, Standing::Held(_)), "{done:?}");
         } else {
@@ -285,13 +287,21 @@ async fn a_staged_deployment_is_promoted_and_nobodys_decision_undone() {
             assert_eq!(sees.unwrap(), delivery(1).secret.expose());
         }
     }
+    // One that is taken and never seen again is asked for once more.
+    let (cloud, project, vercel) = world(true).await;
+    cloud.assign_domains(&project, false);
+    cloud.settings(|settings| settings.promotion = sim::Promotion::Swallowed);
+    let proved = published(&vercel, 1).await;
+    let waiting = rolled_out(&vercel, 1, proved).await;
+    cloud.settings(|settings| settings.promotion = sim::Promotion::Done);
+    assert_eq!(rolled_out(&vercel, 1, waiting).await.standing, Standing::Effective);
     // A person rolls back while it is built: what they put back is rebuilt, and that is promoted.
-    let (world, project, vercel) = world(true).await;
-    let first = world.production(&project).unwrap();
-    world.deploy_by_hand(&project);
+    let (cloud, project, vercel) = world(true).await;
+    let first = cloud.production(&project).unwrap();
+    cloud.deploy_by_hand(&project);
     let mut seen = published(&vercel, 1).await;
     seen.evidence = vercel.start(&delivery(1), &seen.evidence, soon()).await.unwrap();
-    world.roll_back(&project, &first);
+    cloud.roll_back(&project, &first);
     let done = rolled_out(&vercel, 1, seen).await;
     assert_eq!(done.standing, Standing::Effective, "{done:?}");
     assert_eq!(done.evidence["deployment"]["from"], first);
