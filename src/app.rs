@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::config::settings::{
     self as settings, DatabaseAddress, DestinationKind, GithubAuth, GithubScope, OnInvalid, Probe,
 };
-use crate::crypto::{Fingerprinter, Ring, Sealed, SecretRef};
+use crate::crypto::{Fingerprinter, KeyNames, Ring, Sealed, SecretRef};
 use crate::destination::command::{Command, CommandSpec};
 use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
@@ -28,6 +28,7 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
 };
@@ -146,12 +147,12 @@ impl Adapters {
         clock: Arc<dyn Clock>,
         store: Store,
     ) -> anyhow::Result<Engine> {
-        let (instance, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
+        let (names, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
         Ok(Engine::new(Parts {
             store,
             ring: self.ring,
             fingerprints,
-            instance,
+            names,
             clock,
             actor: actor.to_owned(),
             owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
@@ -171,7 +172,8 @@ impl Adapters {
 
 /// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
 /// key refuses here, before anything is read or written with it.
-async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result<(String, Fingerprinter)> {
+async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result<(KeyNames, Fingerprinter)> {
+    let sealed_since = names_sealed_since(store).await?;
     let instance = store.fact_once("instance", &new_id().replace('-', "")[20..]).await?;
     let sealed = ring.seal(&Fingerprinter::generate());
     let stored = store.fact_once("sealed:fingerprints", sealed.as_str()).await?;
@@ -181,7 +183,15 @@ async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result
             format!("put the key that this database was made with where [encryption] keys points: {source}"),
         )
     })?;
-    Ok((instance, Fingerprinter::new(&key)))
+    Ok((KeyNames::new(&instance, &key, sealed_since), Fingerprinter::new(&key)))
+}
+
+/// Since when every key of this database has a sealed name (R6): for ever, or since a program that seals first
+/// opened it.
+async fn names_sealed_since(store: &Store) -> anyhow::Result<Timestamp> {
+    let now = if store.fact("instance").await?.is_some() { store.now().await? } else { Timestamp(0) };
+    let since = store.fact_once("names_sealed_since", &now.0.to_string()).await?;
+    Ok(Timestamp(since.parse().context("this database does not say since when its names are sealed")?))
 }
 
 /// The one HTTP client.
@@ -334,6 +344,7 @@ fn vercel(name: &str, entry: &settings::Vercel, http: &Http) -> anyhow::Result<V
         git_branch: None,
         sensitive: entry.sensitive,
         redeploy: entry.redeploy,
+        promote: entry.promote,
         token: resolve(&entry.token, &format!("destination {name}: token"))?,
         api_url: entry.api_url.as_str().to_owned(),
     };

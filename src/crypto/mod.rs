@@ -3,14 +3,17 @@
 //!
 //! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
+//! - [`names`]: [`KeyNames`], what keys are called at the provider, and whether we called one so
 //! - [`mod@reference`]: [`SecretRef`], where the configuration says a secret lies
 //!
 //! Nothing here logs, and no error repeats key material.
 
 pub mod fernet;
 pub mod fingerprint;
+pub mod names;
 pub mod reference;
 
 pub use fernet::{CryptoError, Ring, Sealed};
 pub use fingerprint::Fingerprinter;
+pub use names::KeyNames;
 pub use reference::{InvalidReference, ReferenceError, SecretRef};

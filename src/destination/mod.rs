@@ -48,6 +48,8 @@ pub enum Standing {
     Accepted(String),
     /// It proves that it holds the delivered key (rotation.md, "confirmed").
     Confirmed,
+    /// It holds the delivered key, and consumers run with it only after what the text says, which is somebody else's to do.
+    Held(String),
     /// Consumers run with it (rotation.md, "effective"); only kinds that redeploy ever say so.
     Effective,
     /// Somebody else changed it since our last proved write; the text says how that was seen.

@@ -2,7 +2,7 @@
 //!
 //! Map: this file says what a publish and a look are; `entries` reads and writes the variable; `variables`
 //! matches entries and words new ones;
-//! `proof` decides what counts as proof; `redeploy` rebuilds production; `api` makes the calls and reads
+//! `proof` decides what counts as proof; `redeploy` rebuilds production, `promotion` lets it serve; `api` makes the calls and reads
 //! refusals.
 //!
 //! Values of other variables are never fetched: the listing is asked for without decryption, and only our own
@@ -11,6 +11,7 @@
 mod api;
 mod entries;
 mod evidence;
+mod promotion;
 mod proof;
 mod redeploy;
 mod variables;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use self::api::Api;
 use self::entries::overtaken;
 use self::evidence::{Evidence, Written};
+use self::promotion::Reach;
 use self::variables::{Environment, Variable};
 use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
@@ -46,6 +48,8 @@ pub struct VercelSpec {
     pub sensitive: bool,
     /// Whether production is rebuilt after a proved write.
     pub redeploy: bool,
+    /// Whether a rebuilt deployment that is ready and staged is promoted.
+    pub promote: bool,
     /// The credential.
     pub token: Secret,
     /// `https://api.vercel.com`
@@ -71,6 +75,9 @@ impl Vercel {
         }
         if spec.git_branch.is_some() && spec.targets != ["preview"] {
             return refuse("a branch can only have a value of its own for the target \"preview\"");
+        }
+        if spec.promote && !spec.redeploy {
+            return refuse("`promote` is about deployments that `redeploy` makes");
         }
         if spec.redeploy && !spec.targets.iter().any(|target| target == "production") {
             return refuse("`redeploy` rebuilds production, which is not among `targets`");
@@ -150,8 +157,12 @@ impl Destination for Vercel {
         }
         let deployment = ours.and_then(|kept| kept.deployment);
         let mut kept = Evidence { generation: delivery.generation, entries: proved, deployment };
-        let effective = self.spec.redeploy && self.is_effective(&mut kept, deadline).await?;
-        let standing = if effective { Standing::Effective } else { Standing::Confirmed };
+        let reach = if self.spec.redeploy { self.reach(&mut kept, deadline).await? } else { Reach::Waits };
+        let standing = match reach {
+            Reach::Effective => Standing::Effective,
+            Reach::Waits => Standing::Confirmed,
+            Reach::Held(how) => Standing::Held(how),
+        };
         Ok(Look { standing, evidence: json!(kept) })
     }
 
@@ -205,6 +216,11 @@ impl Vercel {
             let call = format!("POST {}", self.api.url(&["v13", "deployments"], &[("forceNew", "1")]));
             let effect = "rebuilds what serves production now, and waits until it is READY".to_owned();
             calls.push(PlannedCall { call, effect });
+        }
+        if self.spec.promote {
+            let url = self.api.url(&["v10", "projects", &self.spec.project, "promote", "ID"], &[]);
+            let effect = "lets it serve production when it is staged".to_owned();
+            calls.push(PlannedCall { call: format!("POST {url}"), effect });
         }
         calls
     }

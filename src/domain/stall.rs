@@ -93,6 +93,7 @@ impl Waiter {
             | Kind::OldKeyInUse
             | Kind::ConfigRejected
             | Kind::StrayKey
+            | Kind::NameImitated
             | Kind::KeyHealed => false,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::crypto::{Fingerprinter, Ring};
+use crate::crypto::{Fingerprinter, KeyNames, Ring};
 use crate::destination::{Destination, LeakSource};
 use crate::domain::key::MicroUsd;
 use crate::domain::rotation::{Policy, Target};
@@ -102,8 +102,8 @@ pub struct Parts {
     pub ring: Ring,
     /// The keyed hash of this database.
     pub fingerprints: Fingerprinter,
-    /// This database's name at the provider (R6).
-    pub instance: String,
+    /// What keys of this database are called at the provider (R6).
+    pub names: KeyNames,
     /// Time and randomness.
     pub clock: Arc<dyn Clock>,
     /// Who acts, for the audit trail: `daemon`, `cli:USER`.

@@ -7,7 +7,8 @@
 //! | `read_env` | `GET /v1/projects/{id}/env/{envId}` |
 //! | `patch_env` | `PATCH /v9/projects/{id}/env/{envId}` |
 //! | `delete_env` | `DELETE /v9/projects/{id}/env/{envId}` |
-//! | `read_project` | `GET /v9/projects/{id}` |
+//! | `read_project` | `GET /v9/projects/{id}?rollbackInfo=true` |
+//! | `promote` | `POST /v10/projects/{id}/promote/{deploymentId}` |
 //! | `create_deployment` | `POST /v13/deployments?forceNew=1` |
 //! | `read_deployment` | `GET /v13/deployments/{id}` |
 //! | `list_deployments` | `GET /v6…v7/deployments?projectId=&target=&state=&meta-KEY=VALUE&until=&limit=` |
@@ -18,19 +19,22 @@
 //! projects are 404. A project is named by its id or its name.
 //!
 //! ```text
-//! QUEUED ─► INITIALIZING ─► BUILDING ─► READY ─► serves production, unless the project was rolled back
+//! QUEUED ─► INITIALIZING ─► BUILDING ─► READY ─► PROMOTED: serves production, or has
+//!                                   │        └─► ROLLING: gets there step by step, where the project does so
+//!                                   │        └─► STAGED: rolled back, or no domains are assigned by themselves
 //!                                   └─► ERROR, CANCELED, BLOCKED
 //! ```
 //!
 //! A deployment keeps the variables as they were when it was made: a change reaches only later ones.
 //!
-//! Where to read: `env` is a variable and the calls on it, `deployment` a deployment and its calls, `cloud`
-//! the world, `desk` who may ask and what for.
+//! Where to read: `env` is a variable and the calls on it, `deployment` a deployment and its calls, `promotion` what
+//! serves production, `cloud` the world, `desk` who may ask and what for.
 
 mod cloud;
 mod deployment;
 mod desk;
 mod env;
+mod promotion;
 mod settings;
 mod shape;
 #[cfg(test)]
@@ -42,7 +46,8 @@ use serde_json::json;
 
 pub use self::deployment::{DeploymentRow, ReadyState};
 pub use self::env::EnvRow;
-pub use self::settings::{Progress, Settings};
+pub use self::promotion::Substate;
+pub use self::settings::{Progress, Promotion, Settings};
 
 use self::desk::Desk;
 use super::clock::Clock;
@@ -150,6 +155,21 @@ impl Vercel {
     /// A person rolls production back to this deployment. Later ones do not serve production by themselves.
     pub fn roll_back(&self, project: &str, deployment_id: &str) {
         self.desk.visit().roll_back(project, deployment_id);
+    }
+
+    /// Deployments of the project that get READY from now on serve production by themselves, or are staged.
+    pub fn assign_domains(&self, project: &str, by_itself: bool) {
+        self.desk.visit().known(project).auto_assign = by_itself;
+    }
+
+    /// What is to serve production from now on gets there step by step.
+    pub fn release_in_steps(&self, project: &str, in_steps: bool) {
+        self.desk.visit().known(project).rolling_release = in_steps;
+    }
+
+    /// A person promotes a deployment, or completes its release in steps.
+    pub fn promote_by_hand(&self, project: &str, deployment_id: &str) {
+        self.desk.visit().promote_by_hand(project, deployment_id);
     }
 
     /// The deployments of a project, oldest first.

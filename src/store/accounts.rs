@@ -76,13 +76,13 @@ impl Store {
         tx.commit().await
     }
 
-    /// Hashes that a person declared foreign.
-    pub async fn foreign_hashes(&self, account: &str) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query("SELECT hash FROM foreign_keys WHERE account = $1")
+    /// Keys that a person declared foreign: their hashes, and their names.
+    pub async fn foreign_keys(&self, account: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT hash, name FROM foreign_keys WHERE account = $1")
             .bind(account)
             .fetch_all(self.pools.reader())
             .await?;
-        rows.iter().map(|row| Ok(row.try_get("hash")?)).collect()
+        rows.iter().map(|row| Ok((row.try_get("hash")?, row.try_get("name")?))).collect()
     }
 }
 

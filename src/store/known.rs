@@ -1,11 +1,13 @@
 //! What the store knows of what others show: hashes and names of a listing, fingerprints of a finding. Each answer
 //! costs what is asked for, never the whole table: tombstones and names of creates stay for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::damaged::readable;
+use super::effects::EffectStatus;
 use super::keys::{KeyRow, key_row, lenient};
 use super::{Store, StoreError, from_json};
 use crate::domain::key::KeySpec;
@@ -22,6 +24,25 @@ pub struct KnownSpec {
     pub hash: String,
     /// What it was allowed.
     pub spec: Option<KeySpec>,
+}
+
+/// What became of a create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// A key was stored; its hash, where the evidence can be read.
+    Done(Option<String>),
+    /// No key was, whatever the provider made.
+    Never,
+}
+
+fn created(row: &AnyRow) -> Result<Created, StoreError> {
+    if row.try_get::<String, _>("status")? != EffectStatus::Done.word() {
+        return Ok(Created::Never);
+    }
+    let evidence: Option<serde_json::Value> =
+        serde_json::from_str(&row.try_get::<String, _>("evidence")?).ok();
+    let hash = evidence.and_then(|evidence| evidence["hash"].as_str().map(str::to_owned));
+    Ok(Created::Done(hash))
 }
 
 impl Store {
@@ -42,20 +63,27 @@ impl Store {
         self.those_of("SELECT hash FROM keys WHERE hash IN (MARKS)", hashes).await
     }
 
-    /// Those of these names that this store ever intended to create (R6, I3).
-    pub async fn journalled(&self, names: &[String]) -> Result<BTreeSet<String>, StoreError> {
-        self.those_of("SELECT target FROM effects WHERE kind = 'create' AND target IN (MARKS)", names).await
+    /// Those of these names that this store ever intended to create (R6, I3), and what became of them.
+    pub async fn journalled(&self, names: &[String]) -> Result<BTreeMap<String, Created>, StoreError> {
+        let select =
+            "SELECT target, status, evidence FROM effects WHERE kind = 'create' AND target IN (MARKS)";
+        let rows = self.rows_of(select, names).await?;
+        let by_name = |row: &AnyRow| Ok((row.try_get("target")?, created(row)?));
+        rows.iter().map(by_name).collect()
     }
 
     async fn those_of(&self, select: &str, values: &[String]) -> Result<BTreeSet<String>, StoreError> {
-        let mut found = BTreeSet::new();
+        let rows = self.rows_of(select, values).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    async fn rows_of(&self, select: &str, values: &[String]) -> Result<Vec<AnyRow>, StoreError> {
+        let mut found = Vec::new();
         for values in values.chunks(AT_ONCE) {
             let marks: Vec<String> = (1..=values.len()).map(|n| format!("${n}")).collect();
             let sql = AssertSqlSafe(select.replace("MARKS", &marks.join(", ")));
             let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(value.clone()));
-            for row in &query.fetch_all(self.pools.reader()).await? {
-                found.insert(row.try_get(0)?);
-            }
+            found.extend(query.fetch_all(self.pools.reader()).await?);
         }
         Ok(found)
     }
@@ -89,7 +117,7 @@ impl Store {
         .bind(account)
         .fetch_all(self.pools.reader())
         .await?;
-        let known = |row: &sqlx::any::AnyRow| {
+        let known = |row: &AnyRow| {
             let spec: Option<String> = row.try_get("spec")?;
             Ok(KnownSpec {
                 rotation: row.try_get("rotation")?,

@@ -36,7 +36,7 @@ pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use holdings::HoldingRow;
 pub use keys::{KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
-pub use known::KnownSpec;
+pub use known::{Created, KnownSpec};
 pub use leases::Lease;
 pub use meta::SchemaStatus;
 pub use observations::ObservationRow;

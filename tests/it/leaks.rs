@@ -295,12 +295,8 @@ async fn an_emergency_that_could_not_begin_is_started_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_account_is_told_and_asked_again() {
     let world = world(Db::Sqlite).await;
-    let prefix = {
-        let store = Store::open(&world.database.url, 2).await.unwrap();
-        format!("rekeyd/{}/", store.fact("instance").await.unwrap().unwrap())
-    };
     // A key of this database that its journal does not know: it was restored.
-    let stranger = world.openrouter.new_regular_key(&format!("{prefix}production/9-x"));
+    let stranger = world.openrouter.new_regular_key(&world.name_of("production", 9).await);
     world.rekeyd(&["accounts", "keys", "main"]).await;
     world.rekeyd(&["rotations", "run", "production"]).await;
     leak(&world, &world.first);

@@ -118,9 +118,7 @@ on_both_databases! {
 on_both_databases! {
     async fn a_frozen_account_is_looked_at_and_never_written_to(db: Db) {
         let world = at_rest(db, "overwrite").await;
-        let issued = world.openrouter.keys().into_iter().find(|key| !key.deleted).unwrap();
-        let stranger = issued.name.rsplit_once('/').unwrap().0.to_owned() + "/9-feedfeed";
-        world.openrouter.new_regular_key(&stranger);
+        world.openrouter.new_regular_key(&world.name_of("production", 9).await);
         assert_ne!(world.rekeyd(&["rotations", "run", "production"]).await.status, 0);
         assert_eq!(world.rotation().await["state"], "frozen");
         write_by_hand(&world, &world.first);

@@ -192,6 +192,9 @@ pub struct Vercel {
     /// On where `targets` has production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redeploy: Option<bool>,
+    /// Promote a rebuilt deployment that is ready but staged, unless somebody shipped or rolled back meanwhile.
+    #[serde(default)]
+    pub promote: bool,
 }
 
 fn targets() -> Vec<VercelTarget> {

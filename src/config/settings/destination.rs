@@ -64,6 +64,8 @@ pub struct Vercel {
     pub api_url: BaseUrl,
     /// Rebuild the production deployment and wait for it; only with the production target.
     pub redeploy: bool,
+    /// Promote what was rebuilt when it is staged; only with `redeploy`.
+    pub promote: bool,
 }
 
 /// A row of the application's database.
@@ -153,6 +155,12 @@ impl Vercel {
                 "leave redeploy out, or add \"production\" to targets",
             ));
         }
+        if file.promote && !redeploy {
+            return Err(at.field("promote").problem(
+                "only a deployment that was rebuilt is promoted, and redeploy is off",
+                "leave promote out, or set redeploy = true",
+            ));
+        }
         Ok(Self {
             project: project?,
             team: team?,
@@ -162,6 +170,7 @@ impl Vercel {
             token: token?,
             api_url: api_url?,
             redeploy,
+            promote: file.promote,
         })
     }
 }
@@ -392,6 +401,7 @@ mod tests {
             destination("vercel", &format!("{VERCEL}targets = []")),
             destination("vercel", &format!("{VERCEL}targets = [\"prod\"]")),
             destination("vercel", &format!("{VERCEL}targets = [\"preview\"]\nredeploy = true")),
+            destination("vercel", &format!("{VERCEL}redeploy = false\npromote = true")),
             destination("postgres", "url = \"postgres://user:hunter2@db/app\""),
             destination("postgres", "url = \"env:U\"\nprovider_name = \" \"\nkey_number = 0"),
             destination("postgres", "url = \"env:U\"\nprovider_name = \" \""),

@@ -1,6 +1,7 @@
 //! What the store keeps of a publish until the next look, as it is serialised.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::variables::Variable;
 
@@ -39,9 +40,41 @@ pub(super) struct Deployment {
     /// Nothing was tried after it, until a person said so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) given_up: bool,
+    /// `readySubstate`, as last seen: STAGED, ROLLING, PROMOTED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stage: Option<String>,
+    /// The deployment it was rebuilt from; `None` when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    /// The last rollback when the build began.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(super) rollback: Value,
+    /// Production is another than when the build began: what serves now is rebuilt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) outdated: bool,
+    /// How often its promotion was asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) asked: u32,
+    /// It was asked for, and may still come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) asked_for: bool,
+    /// Looks since then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) waited: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it like this")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Deployment {
+    /// As it was just seen.
+    pub(super) fn note(&mut self, ready_state: Option<String>, stage: Option<String>) {
+        self.state = ready_state.unwrap_or_else(|| "UNKNOWN".to_owned());
+        self.stage = stage;
+    }
+
     pub(super) fn failed(&self) -> bool {
         matches!(self.state.as_str(), "ERROR" | "CANCELED" | "BLOCKED" | "DELETED")
     }

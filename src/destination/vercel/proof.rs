@@ -76,7 +76,7 @@ pub(super) fn together(standings: Vec<Standing>) -> Standing {
         Standing::Drift(_) => 1,
         Standing::Accepted(_) => 2,
         Standing::Unprovable => 3,
-        Standing::Confirmed | Standing::Effective => 4,
+        Standing::Confirmed | Standing::Held(_) | Standing::Effective => 4,
     };
     standings.into_iter().min_by_key(rank).unwrap_or(Standing::Missing)
 }

@@ -6,6 +6,8 @@
 //! does not build twice. A build that failed is tried again under another tag, [`ATTEMPTS`] times before a person must
 //! look and as often again after that.
 //!
+//! A build that is READY may be staged: `promotion` says what is left then.
+//!
 //! *Effective* is what serves production, whoever deployed it: READY, and ours or made well after the write.
 
 use async_trait::async_trait;
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::Vercel;
 use super::evidence::{Deployment, Evidence};
+use super::promotion::Reach;
 use crate::destination::{Delivery, Rollout};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::net::{Answer, Deadline};
@@ -27,12 +30,19 @@ const MARGIN_MS: i64 = 5000;
 /// The tag's name in the metadata of a deployment.
 const TAG: &str = "rekeyd_run";
 
+/// The tags that say how production was when the build began.
+const FROM: &str = "rekeyd_from";
+const ROLLBACK: &str = "rekeyd_rollback";
+
 /// What Vercel shows of a deployment.
 #[derive(Debug)]
-struct Shown {
+pub(super) struct Shown {
     id: String,
-    ready_state: Option<String>,
+    pub(super) ready_state: Option<String>,
+    pub(super) stage: Option<String>,
     created_at: Option<i64>,
+    from: Option<String>,
+    rollback: Value,
 }
 
 impl Shown {
@@ -42,6 +52,9 @@ impl Shown {
         Some(Self {
             id: text(["uid", "id"])?,
             ready_state: text(["readyState", "state"]),
+            stage: row["readySubstate"].as_str().map(str::to_owned),
+            from: row["meta"][FROM].as_str().map(str::to_owned),
+            rollback: row["meta"][ROLLBACK].as_str().and_then(|text| text.parse().ok()).unwrap_or_default(),
             created_at: row["createdAt"].as_i64().or_else(|| row["created"].as_i64()),
         })
     }
@@ -52,11 +65,16 @@ impl Shown {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Project {
     pub(super) id: String,
     pub(super) name: String,
     #[serde(default)]
     targets: Value,
+    #[serde(default)]
+    pub(super) last_rollback_target: Value,
+    #[serde(default)]
+    pub(super) last_alias_request: Value,
 }
 
 impl Project {
@@ -67,22 +85,18 @@ impl Project {
 
 impl Vercel {
     pub(super) async fn project(&self, deadline: Deadline) -> Result<Project, Failure> {
-        let url = self.api.url(&["v9", "projects", &self.spec.project], &[]);
+        let url = self.api.url(&["v9", "projects", &self.spec.project], &[("rollbackInfo", "true")]);
         self.api.get(url, deadline).await?.json()
     }
 
-    async fn deployment(&self, id: &str, deadline: Deadline) -> Result<Shown, Failure> {
+    pub(super) async fn deployment(&self, id: &str, deadline: Deadline) -> Result<Shown, Failure> {
         let url = self.api.url(&["v13", "deployments", id], &[]);
         Shown::of(&self.api.get(url, deadline).await?)
     }
 
-    /// Whether production runs with the write of `evidence`; notes how our own deployment is doing.
-    pub(super) async fn is_effective(
-        &self,
-        evidence: &mut Evidence,
-        deadline: Deadline,
-    ) -> Result<bool, Failure> {
-        let Some(proved_at) = evidence.proved_at() else { return Ok(false) };
+    /// How far production is from running with the write of `evidence`; notes how our own deployment is doing.
+    pub(super) async fn reach(&self, evidence: &mut Evidence, deadline: Deadline) -> Result<Reach, Failure> {
+        let Some(proved_at) = evidence.proved_at() else { return Ok(Reach::Waits) };
         let project = self.project(deadline).await?;
         if let Some(serving) = project.production() {
             let shown = self.deployment(serving, deadline).await?;
@@ -92,14 +106,13 @@ impl Vercel {
                 if let Some(own) = evidence.deployment.as_mut().filter(|_| ours) {
                     "READY".clone_into(&mut own.state);
                 }
-                return Ok(true);
+                return Ok(Reach::Effective);
             }
         }
-        if let Some(own) = &mut evidence.deployment {
-            let shown = self.deployment(&own.id, deadline).await?;
-            own.state = shown.ready_state.unwrap_or_else(|| "UNKNOWN".to_owned());
-        }
-        Ok(false)
+        let Some(own) = &mut evidence.deployment else { return Ok(Reach::Waits) };
+        let shown = self.deployment(&own.id, deadline).await?;
+        own.note(shown.ready_state, shown.stage);
+        Ok(own.reach(&project, self.spec.promote))
     }
 
     /// The deployment that carries `tag`, if there is one. Newer accounts have the listing under v7.
@@ -136,10 +149,40 @@ impl Vercel {
             "name": project.name,
             "deploymentId": serving,
             "target": "production",
-            "meta": { TAG: tag },
+            "meta": { TAG: tag, FROM: serving, ROLLBACK: project.rollback().to_string() },
         });
         let url = self.api.url(&["v13", "deployments"], &[("forceNew", "1")]);
-        Shown::of(&self.api.call(Method::POST, url, Some(&body), &[], deadline).await?)
+        let made = Shown::of(&self.api.call(Method::POST, url, Some(&body), &[], deadline).await?)?;
+        Ok(Shown { from: Some(serving.to_owned()), rollback: project.rollback(), ..made })
+    }
+}
+
+/// A build as it was just answered or found.
+fn started(shown: Shown, tag: String, attempt: u32) -> Deployment {
+    Deployment {
+        id: shown.id,
+        tag,
+        attempt,
+        state: shown.ready_state.unwrap_or_else(|| "QUEUED".to_owned()),
+        given_up: false,
+        stage: shown.stage,
+        from: shown.from,
+        rollback: shown.rollback,
+        outdated: false,
+        asked: 0,
+        asked_for: false,
+        waited: 0,
+    }
+}
+
+impl Vercel {
+    fn is_promotable(&self, own: &Deployment) -> bool {
+        self.spec.promote && own.is_to_be_promoted()
+    }
+
+    /// Something is to be done about it.
+    fn is_open(&self, own: &Deployment) -> bool {
+        own.failed() || own.outdated || self.is_promotable(own)
     }
 }
 
@@ -151,7 +194,7 @@ impl Rollout for Vercel {
 
     fn due(&self, evidence: &Value) -> bool {
         let open = |kept: Evidence| {
-            kept.proved_at().is_some() && kept.deployment.is_none_or(|deployment| deployment.failed())
+            kept.proved_at().is_some() && kept.deployment.is_none_or(|own| self.is_open(&own))
         };
         self.spec.redeploy && Evidence::deserialize(evidence).is_ok_and(open)
     }
@@ -167,8 +210,12 @@ impl Rollout for Vercel {
         let proved_at = kept.proved_at().ok_or_else(unproved)?;
         let attempt = match &kept.deployment {
             None => 1,
-            Some(own) if !own.failed() => return Ok(evidence.clone()),
-            Some(own) if own.attempt.is_multiple_of(ATTEMPTS) && !own.given_up => {
+            Some(own) if self.is_promotable(own) => {
+                kept.deployment = Some(self.promote(own.clone(), deadline).await?);
+                return Ok(json!(kept));
+            }
+            Some(own) if !self.is_open(own) => return Ok(evidence.clone()),
+            Some(own) if !own.outdated && own.attempt.is_multiple_of(ATTEMPTS) && !own.given_up => {
                 let text = format!(
                     "{ATTEMPTS} deployments ended without being ready, the last, {}, in {}",
                     own.id, own.state
@@ -184,8 +231,7 @@ impl Rollout for Vercel {
             Some(shown) => shown,
             None => self.build(&tag, &project, deadline).await?,
         };
-        let state = shown.ready_state.unwrap_or_else(|| "QUEUED".to_owned());
-        kept.deployment = Some(Deployment { id: shown.id, tag, attempt, state, given_up: false });
+        kept.deployment = Some(started(shown, tag, attempt));
         Ok(json!(kept))
     }
 

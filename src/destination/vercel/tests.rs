@@ -25,6 +25,7 @@ fn spec(url: &str, targets: &[&str]) -> VercelSpec {
         git_branch: None,
         sensitive: true,
         redeploy: false,
+        promote: false,
         token: Secret::new("vercel-false-token"),
         api_url: url.into(),
     }
@@ -271,7 +272,7 @@ async fn production_is_rebuilt_once_and_found_again_by_its_tag() {
     assert!(rollout.required() && rollout.due(&proved()) && !rollout.due(&Value::Null));
     let evidence = rollout.start(&delivery(), &proved(), soon()).await.unwrap();
     let tag = "production-3-100000-1";
-    let expected = json!({"id": "dpl_2", "tag": tag, "attempt": 1, "state": "QUEUED"});
+    let expected = json!({"id": "dpl_2", "tag": tag, "attempt": 1, "state": "QUEUED", "from": "dpl_1"});
     assert_eq!(evidence["deployment"], expected);
     assert!(!rollout.due(&evidence));
     let seen = lines(&wire);
@@ -280,7 +281,7 @@ async fn production_is_rebuilt_once_and_found_again_by_its_tag() {
         "GET /v6/deployments?teamId=team_123&projectId=prj_1&target=production&since=40000&limit=100"
     );
     assert_eq!(seen[2], "POST /v13/deployments?teamId=team_123&forceNew=1");
-    let body = json!({"name": "acme-app", "deploymentId": "dpl_1", "target": "production", "meta": {"rekeyd_run": tag}});
+    let body = json!({"name": "acme-app", "deploymentId": "dpl_1", "target": "production", "meta": {"rekeyd_run": tag, "rekeyd_from": "dpl_1", "rekeyd_rollback": "null"}});
     assert_eq!(body_of(&wire.requests()[2]), body);
 
     let gone = at(410, &json!({"error": {"code": "gone", "message": "use v7"}}));
@@ -309,8 +310,7 @@ async fn effective_is_what_serves_production() {
     let rows = [
         ("ours", "dpl_2", "READY", 100_500, None, Standing::Effective, "READY"),
         ("still the old one", "dpl_1", "READY", 50_000, Some("BUILDING"), Standing::Confirmed, "BUILDING"),
-        ("rolled back", "dpl_1", "READY", 50_000, Some("READY"), Standing::Confirmed, "READY"),
-        ("failed", "dpl_1", "READY", 50_000, Some("ERROR"), Standing::Confirmed, "ERROR"),
+        ("failed at first", "dpl_1", "READY", 50_000, Some("ERROR"), Standing::Confirmed, "ERROR"),
         ("canceled", "dpl_1", "READY", 50_000, Some("CANCELED"), Standing::Confirmed, "CANCELED"),
         ("blocked", "dpl_1", "READY", 50_000, Some("BLOCKED"), Standing::Confirmed, "BLOCKED"),
         ("somebody's, later", "dpl_3", "READY", 105_001, None, Standing::Effective, "QUEUED"),
@@ -335,6 +335,153 @@ async fn effective_is_what_serves_production() {
         assert_eq!(wire.requests().len(), calls, "{row}");
         assert_eq!(vercel.due(&look.evidence), ["ERROR", "CANCELED", "BLOCKED"].contains(&state), "{row}");
     }
+}
+
+/// A project that was rolled back, or not, and whose last promotion was of `dpl_2`, or of none.
+fn project_as(serving: &str, rolled_back_at: Option<i64>, promotion: Option<&str>) -> Act {
+    let rollback = rolled_back_at
+        .map(|at| json!({"toDeploymentId": serving, "requestedAt": at, "jobStatus": "succeeded"}));
+    let last =
+        promotion.map(|status| json!({"type": "promote", "toDeploymentId": "dpl_2", "jobStatus": status}));
+    at(
+        200,
+        &json!({"id": "prj_1", "name": "acme-app", "targets": {"production": {"id": serving}},
+        "lastRollbackTarget": rollback, "lastAliasRequest": last}),
+    )
+}
+
+fn staged(stage: &str) -> Act {
+    at(200, &json!({"id": "dpl_2", "readyState": "READY", "readySubstate": stage, "createdAt": 100_500}))
+}
+
+fn promoting(spec: VercelSpec) -> VercelSpec {
+    VercelSpec { promote: true, ..production(spec) }
+}
+
+/// Evidence of a build that was begun from `dpl_1`, with these fields more.
+fn built(more: &Value) -> Value {
+    let mut evidence = proved();
+    let mut own = json!({"id": "dpl_2", "tag": "t", "attempt": 1, "state": "READY", "stage": "STAGED", "from": "dpl_1"});
+    own.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    evidence["deployment"] = own;
+    evidence
+}
+
+#[tokio::test]
+async fn what_is_ready_and_does_not_serve_is_promoted_rebuilt_or_told() {
+    let rows = [
+        // what · serves · rolled back at · last promotion · stage · more evidence · promote · held · due
+        ("staged", "dpl_1", None, None, "STAGED", json!({}), true, "", true),
+        ("not by us", "dpl_1", None, None, "STAGED", json!({}), false, "promote it at Vercel", false),
+        (
+            "unknown origin",
+            "dpl_1",
+            None,
+            None,
+            "STAGED",
+            json!({"from": null}),
+            true,
+            "promote it at Vercel",
+            false,
+        ),
+        ("in steps", "dpl_1", None, None, "ROLLING", json!({}), true, "in steps", false),
+        ("put back", "dpl_1", Some(7), None, "PROMOTED", json!({}), true, "an older one was put back", false),
+        ("shipped meanwhile", "dpl_0", None, None, "STAGED", json!({}), true, "", true),
+        ("rolled back meanwhile", "dpl_1", Some(7), None, "STAGED", json!({}), true, "", true),
+        (
+            "rolled back before",
+            "dpl_1",
+            Some(7),
+            None,
+            "STAGED",
+            json!({"rollback": ["dpl_1", 7]}),
+            true,
+            "",
+            true,
+        ),
+        ("on its way", "dpl_1", None, Some("in-progress"), "STAGED", json!({"asked": 1}), true, "", false),
+        ("asked for", "dpl_1", None, None, "STAGED", json!({"asked": 1, "asked_for": true}), true, "", false),
+        (
+            "lost",
+            "dpl_1",
+            None,
+            None,
+            "STAGED",
+            json!({"asked": 1, "asked_for": true, "waited": 5}),
+            true,
+            "",
+            true,
+        ),
+        (
+            "failed",
+            "dpl_1",
+            None,
+            Some("failed"),
+            "STAGED",
+            json!({"asked": 1, "asked_for": true}),
+            true,
+            "",
+            true,
+        ),
+        (
+            "in vain",
+            "dpl_1",
+            None,
+            Some("failed"),
+            "STAGED",
+            json!({"asked": 3}),
+            true,
+            "did not promote it 3 times",
+            false,
+        ),
+    ];
+    for (row, serving, rolled_back, last, stage, more, promote, held, due) in rows {
+        let older = deployment(serving, "READY", 50_000);
+        let entries = listing(&[entry("1", "sensitive", &["production"], 100_000)]);
+        let acts = vec![entries, project_as(serving, rolled_back, last), older, staged(stage)];
+        let (_wire, vercel) = played(acts, if promote { promoting } else { production }).await;
+        let look = vercel.look(&delivery(), &built(&more), soon()).await.unwrap();
+        match &look.standing {
+            Standing::Held(how) => assert!(!held.is_empty() && how.contains(held), "{row}: {how}"),
+            standing => assert_eq!((standing, held), (&Standing::Confirmed, ""), "{row}"),
+        }
+        assert_eq!(vercel.due(&look.evidence), due, "{row}");
+        let outdated = look.evidence["deployment"]["outdated"] == true;
+        assert_eq!(outdated, row.ends_with("meanwhile"), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_is_asked_for_once_and_after_a_look() {
+    let asked = at(202, &json!({}));
+    let (wire, vercel) =
+        played(vec![project_as("dpl_1", None, None), staged("STAGED"), asked], promoting).await;
+    let evidence = vercel.start(&delivery(), &built(&json!({})), soon()).await.unwrap();
+    assert_eq!(lines(&wire)[0], "GET /v9/projects/acme-app?teamId=team_123&rollbackInfo=true");
+    assert_eq!(lines(&wire)[2], "POST /v10/projects/prj_1/promote/dpl_2?teamId=team_123");
+    assert!(!vercel.due(&evidence));
+    // Somebody rolled back between the look and the promotion.
+    for changed in [project_as("dpl_0", None, None), project_as("dpl_1", Some(7), None)] {
+        let (wire, vercel) = played(vec![changed, staged("STAGED")], promoting).await;
+        vercel.start(&delivery(), &built(&json!({})), soon()).await.unwrap();
+        assert_eq!(wire.requests().len(), 2, "nothing is asked for");
+    }
+    let busy = at(409, &json!({"error": {"code": "conflict", "message": "in progress"}}));
+    let (_wire, vercel) =
+        played(vec![project_as("dpl_1", None, None), staged("STAGED"), busy], promoting).await;
+    let failure = vercel.start(&delivery(), &built(&json!({})), soon()).await.unwrap_err();
+    assert!(!failure.is_permanent(), "a look later: {failure:?}");
+    // What was outdated is built again from what serves now, under another tag.
+    let acts = vec![
+        project_as("dpl_0", None, None),
+        at(200, &json!({"deployments": []})),
+        deployment("dpl_3", "QUEUED", 1),
+    ];
+    let (_wire, vercel) = played(acts, promoting).await;
+    let evidence =
+        vercel.start(&delivery(), &built(&json!({"outdated": true, "attempt": 3})), soon()).await.unwrap();
+    let own = &evidence["deployment"];
+    assert_eq!((&own["id"], &own["from"], &own["attempt"]), (&json!("dpl_3"), &json!("dpl_0"), &json!(4)));
 }
 
 #[tokio::test]
@@ -397,6 +544,7 @@ fn specs_addresses_and_plans() {
     assert!(refused(VercelSpec { git_branch: Some("x".into()), ..good() }).contains("preview"));
     let targets = vec!["preview".to_owned()];
     assert!(refused(VercelSpec { redeploy: true, targets, ..good() }).contains("production"));
+    assert!(refused(VercelSpec { promote: true, ..good() }).contains("redeploy"));
     assert!(refused(VercelSpec { api_url: "vercel".into(), ..good() }).contains("api_url"));
     let vercel = Vercel::new(VercelSpec { redeploy: true, ..good() }, &http).unwrap();
     assert_eq!(

@@ -86,6 +86,12 @@ kinds! {
         next: "Nothing on this account: no create, publish, disable or delete.",
         must: "Find out whether this database was restored or cloned. Stop the other rekeyd, then `rekeyd accounts thaw {account}`.",
     }
+    /// Keys at the provider carry names like ours that this database did not give them.
+    NameImitated = "name_imitated", Warning {
+        still: "Everything. These keys are never tested, disabled or deleted, and nothing waits for them.",
+        next: "Nothing: it says so once, until they are gone.",
+        must: "Find out who named them so: `rekeyd accounts keys {account}` shows them. A copy of this database under a program of an older version names keys like this too: stop it.",
+    }
     /// A key is known to strangers.
     LeakDetected = "leak_detected", Critical {
         still: "Consumers keep working: the leaked key is disabled only after every required destination holds the new one.",

@@ -207,7 +207,7 @@ pub async fn create_by_hand(
 ) -> Result<KeyRow, EngineError> {
     listed(session).await?;
     session.not_frozen().await?;
-    let name = format!("{}manual/{}", listing::prefix(session), session.engine.clock().nonce());
+    let name = session.names().by_hand(&session.engine.clock().nonce());
     let spec = KeySpec { limit, workspace: session.account.workspace.clone(), ..KeySpec::default() };
     let effect = NewEffect {
         id: new_id(),

@@ -112,6 +112,7 @@ fn said(standing: &Standing) -> String {
         Standing::Accepted(why) => format!("accepted: {why}"),
         Standing::Confirmed => "holds the key that was last written".to_owned(),
         Standing::Effective => "holds the key that was last written, and consumers run with it".to_owned(),
+        Standing::Held(how) => format!("holds the key that was last written, but {how}"),
         Standing::Drift(how) => format!("changed by somebody else: {how}"),
         Standing::Missing => "empty".to_owned(),
         Standing::Unprovable => "cannot be told: no write of rekeyd's is on record".to_owned(),

@@ -24,7 +24,7 @@ pub async fn plan(session: &mut Session<'_>, name: &str) -> Result<PlanView, Eng
     let known = session.engine.parts.store.rotation(name).await?.and_then(|row| row.spec);
     let spec = policy.spec.resolve(remote.as_ref().map(RemoteKey::spec).or(known));
     let mut calls =
-        steps(None, issue_calls(&listing::prefix(session), name, &spec, policy.chat_model.as_deref()));
+        steps(None, issue_calls(session.names().prefix(), name, &spec, policy.chat_model.as_deref()));
     let mut warnings = warnings(session, name, current, remote.as_ref()).await?;
     for target in &policy.targets {
         let (planned, said) = survey_destination(session, target, &generations).await?;

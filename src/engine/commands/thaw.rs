@@ -8,7 +8,7 @@ use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::rotation::{Event, apply};
 use crate::engine::EngineError;
-use crate::engine::session::{Session, commit, consequences, listing};
+use crate::engine::session::{Session, commit, consequences, listing, whose};
 use crate::store::Change;
 
 /// Ends the freeze. Answers the keys that are foreign from now on.
@@ -24,7 +24,7 @@ pub async fn thaw(session: &mut Session<'_>) -> Result<Vec<RemoteKey>, EngineErr
     listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))?;
     can_be_read(session).await?;
     let keys = session.listing.as_ref().map(|listing| listing.keys.clone()).unwrap_or_default();
-    let (_, foreign) = listing::without_row(session, &keys).await?;
+    let foreign = whose::without_row(session, &keys).await?.unknown;
     let counters = generations_seen(session);
     let mut changes = end_open_runs(session).await?;
     let rotations = rotations_of(session).await?;
@@ -61,19 +61,13 @@ async fn rotations_of(session: &Session<'_>) -> Result<Vec<String>, EngineError>
     Ok(mine.map(|rotation| rotation.name.clone()).collect())
 }
 
-/// The highest generation that any name of this instance shows, by rotation.
+/// The highest generation that any name shows which this database or a copy of it gave, by rotation.
 fn generations_seen(session: &Session<'_>) -> Vec<(String, i64)> {
-    let prefix = listing::prefix(session);
     let mut highest: BTreeMap<String, i64> = BTreeMap::new();
-    for key in session.listing.iter().flat_map(|listing| &listing.keys) {
-        let Some((rotation, rest)) = key.name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'))
-        else {
-            continue;
-        };
-        let Some(generation) = rest.split_once('-').and_then(|(n, _)| n.parse::<i64>().ok()) else {
-            continue;
-        };
-        let entry = highest.entry(rotation.to_owned()).or_default();
+    let listed = session.listing.iter().flat_map(|listing| &listing.keys);
+    let given = listed.filter(|key| session.names().gave(key));
+    for (rotation, generation) in given.filter_map(|key| session.names().generation(&key.name)) {
+        let entry = highest.entry(rotation).or_default();
         *entry = (*entry).max(generation);
     }
     highest.into_iter().collect()

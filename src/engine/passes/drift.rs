@@ -197,7 +197,7 @@ async fn look_once_more(
     if rolled_back {
         let how = "production no longer runs with the key: an older deployment serves it, until somebody promotes a \
                    newer one";
-        (row.fact.level, row.fact.drift) = (before, Some(how.to_owned()));
+        (row.fact.level, row.fact.drift, row.fact.error) = (before, Some(how.to_owned()), None);
         alert = Some(drift::alert(&rotation.name, place, how));
     }
     session.commit(&address::looked(&row, place, alert)).await?;

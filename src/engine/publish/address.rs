@@ -65,6 +65,15 @@ pub(crate) fn destination_failed(
     NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
 }
 
+/// It took the key, and consumers do not run with it before somebody else does something.
+pub(crate) fn held_up(rotation: &str, name: &str, why: &str) -> NewAlert {
+    let detail = format!(
+        "Destination {name} holds the key of rotation {rotation}, but consumers do not run with it yet: {why}. The old \
+         key stays alive until they do; it is looked at again and again."
+    );
+    NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
+}
+
 /// Drift that was seen before a write: on the row that waits, on that of the last write, and the alert. Nothing was
 /// written: what the last write proved is what the next writer compares with, too.
 pub(crate) fn noted(

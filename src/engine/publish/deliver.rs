@@ -341,9 +341,33 @@ fn stand(
             drifted(session, fact, &how);
             (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
         }
+        Standing::Held(why) => held(session, fact, place, rotation, &why),
         Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),
         _ => not_proved(session, fact, name, rotation, "it cannot be told what it holds".to_owned()),
     }
+}
+
+/// It holds the key, and somebody else must let its consumers run with it: people are told, and it is looked at again.
+fn held(
+    session: &Session<'_>,
+    fact: &mut Holding,
+    place: &ConfiguredDestination,
+    rotation: &str,
+    why: &str,
+) -> (String, Option<NewAlert>) {
+    let name = &place.target.name;
+    let attempts = fact.attempts.saturating_add(1);
+    let wait = backoff(Span::seconds(1), Span::seconds(30), attempts - 1);
+    *fact = Holding {
+        level: Level::Confirmed,
+        drift: None,
+        error: Some(why.to_owned()),
+        permanent: false,
+        attempts,
+        until: session.until(wait),
+        ..fact.clone()
+    };
+    (format!("{name} holds the key, but: {why}"), Some(address::held_up(rotation, name, why)))
 }
 
 /// What does not stay as it was written is written ever more rarely (R16): somebody else, or the destination

@@ -123,7 +123,7 @@ async fn look_at_copy(
         }
     };
     match look.standing {
-        Standing::Confirmed | Standing::Effective => {
+        Standing::Confirmed | Standing::Held(_) | Standing::Effective => {
             row.evidence = look.evidence;
             copy_proved(session, row).await?;
             Ok(Next::Nothing)

@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::publish::address;
 use crate::engine::retire::sweep;
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, again, commit, keys, listing};
+use crate::engine::session::{Session, again, commit, keys};
 use crate::provider::IssuedKey;
 use crate::store::{Change, EffectKind, EffectStatus, NewEffect, NewKey, Role, new_id};
 
@@ -86,7 +86,7 @@ pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Perfo
     let spec = run.policy.spec.resolve(inherited(session, run).await?);
     let generation = session.engine.parts.store.take_generation(&session.lease, &run.rotation).await?;
     let nonce = session.engine.clock().nonce();
-    let name = format!("{}{}/{generation}-{nonce}", listing::prefix(session), run.rotation);
+    let name = session.names().of_generation(&run.rotation, generation, &nonce);
     let effect = NewEffect {
         id: new_id(),
         run: Some(run.id.clone()),

@@ -6,19 +6,9 @@ use crate::domain::alert::{Kind, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::engine::EngineError;
+use crate::engine::session::whose::{self, WithoutRow};
 use crate::engine::session::{Listing, Session, reading};
 use crate::store::Change;
-
-/// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was
-/// copied while that create was in doubt.
-pub(crate) fn was_used(key: &RemoteKey) -> bool {
-    key.last_used_at.is_some() || key.usage.0 > 0 || key.byok_usage.0 > 0
-}
-
-/// The beginning of every name that this database gives out (R6).
-pub(crate) fn prefix(session: &Session<'_>) -> String {
-    session.prefix()
-}
 
 /// Lists the account, freezes it when it shows keys of this instance that the journal does not know (R9),
 /// and finds strays. Removes nothing.
@@ -28,16 +18,18 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
         Err(failure) => return Ok(Err(failure)),
     };
     note_specs(session, &keys).await?;
-    let (strays, unknown) = without_row(session, &keys).await?;
+    let found = whose::without_row(session, &keys).await?;
     let mut unsure = unsure(session).await?;
-    if !(strays.is_empty() && unknown.is_empty()) && is_damaged(session).await? {
-        unsure.extend(strays.iter().chain(&unknown).map(|key| key.hash.clone()));
+    if !found.is_empty() && is_damaged(session).await? {
+        let WithoutRow { strays, unknown, strangers } = &found;
+        unsure.extend(strays.iter().chain(unknown).chain(strangers).map(|key| key.hash.clone()));
         session.listing = Some(Listing { at, strays: Vec::new(), unsure, keys, strays_left: 0, close: None });
         return Ok(Ok(()));
     }
+    tell_of_strangers(session, &found.strangers).await?;
+    let WithoutRow { strays, unknown, .. } = found;
     if !unknown.is_empty() {
-        let names = unknown.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
-        freeze(session, &names).await?;
+        freeze(session, &names_of(&unknown)).await?;
     }
     let strays_left = strays.len();
     session.listing = Some(Listing { at, strays, unsure, keys, strays_left, close: None });
@@ -62,23 +54,30 @@ pub(crate) async fn look_up(
     Ok(if listed { Err(Failure::new(FailureKind::Unclear, text)) } else { Ok(shown) })
 }
 
-/// Listed keys with our names that the store has no row of: strays, and those that the journal does not know or that
-/// somebody used. Foreign ones are left out. Asked after the listing: what is listed was journalled before it was
-/// made.
-pub(crate) async fn without_row(
-    session: &Session<'_>,
-    listed: &[RemoteKey],
-) -> Result<(Vec<RemoteKey>, Vec<RemoteKey>), EngineError> {
-    let store = &session.engine.parts.store;
-    let prefix = prefix(session);
-    let ours: Vec<&RemoteKey> = listed.iter().filter(|key| key.name.starts_with(&prefix)).collect();
-    let names: Vec<String> = ours.iter().map(|key| key.name.clone()).collect();
-    let hashes: Vec<String> = ours.iter().map(|key| key.hash.clone()).collect();
-    let journalled = store.journalled(&names).await?;
-    let stored = store.known_hashes(&hashes).await?;
-    let foreign = store.foreign_hashes(&session.identity).await?;
-    let without = ours.into_iter().filter(|key| !stored.contains(&key.hash) && !foreign.contains(&key.hash));
-    Ok(without.cloned().partition(|key| journalled.contains(&key.name) && !was_used(key)))
+fn names_of(keys: &[RemoteKey]) -> String {
+    keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Once, until they are gone: strangers may make as many as they like.
+async fn tell_of_strangers(session: &Session<'_>, strangers: &[RemoteKey]) -> Result<(), EngineError> {
+    let kind = Kind::NameImitated;
+    let subject = Subject::Account(session.account.name.clone());
+    let told = session.engine.parts.store.open_subjects(kind).await?.contains(&subject);
+    match (strangers, told) {
+        ([], true) => session.commit(&[Change::Resolve { kind, subject }]).await,
+        ([first, ..], false) => {
+            let detail = format!(
+                "{} key(s) of account {} carry names that begin like those of this database, and that it did not \
+                 give them: the first is {} ({}). Somebody else named them so. They are left alone.",
+                strangers.len(),
+                session.account.name,
+                first.name,
+                first.label
+            );
+            session.commit(&[Change::Alert(session.account_alert(kind, detail))]).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Hashes of living keys whose rows cannot be read or opened.

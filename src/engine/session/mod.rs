@@ -10,12 +10,14 @@ pub(crate) mod reading;
 pub(crate) mod test_key;
 mod trail;
 mod waiting;
+pub(crate) mod whose;
 pub(crate) mod witness;
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::crypto::KeyNames;
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Called, Failure, FailureKind};
@@ -276,9 +278,9 @@ impl Session<'_> {
         }
     }
 
-    /// The beginning of every name that this database gives out (R6).
-    pub(crate) fn prefix(&self) -> String {
-        format!("rekeyd/{}/", self.engine.parts.instance)
+    /// What keys of this database are called (R6).
+    pub(crate) fn names(&self) -> &KeyNames {
+        &self.engine.parts.names
     }
 
     /// Who the account is (R8).

@@ -13,7 +13,7 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::time::{Span, Stamp};
 use crate::engine::EngineError;
-use crate::engine::session::Session;
+use crate::engine::session::{Session, whose};
 use crate::provider::MAX_PAGES;
 
 /// So many readings at most; an account that changes during each of them is being rebuilt.
@@ -134,8 +134,8 @@ async fn agree(
     if differing.is_empty() {
         return Ok(Ok(true));
     }
-    let prefix = session.prefix();
-    if differing.iter().any(|key| key.name.starts_with(&prefix)) {
+    let differing: Vec<RemoteKey> = differing.into_iter().cloned().collect();
+    if whose::without_row(session, &differing).await?.any_of_ours() {
         return Ok(Ok(false));
     }
     let store = &session.engine.parts.store;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::super::wire::{Answer, Call};
 use super::deployment::{DeploymentRow, ReadyState};
 use super::env::EnvRow;
+use super::promotion::AliasRequest;
 use super::settings::Settings;
 use super::shape;
 
@@ -19,6 +20,12 @@ pub(super) struct Project {
     pub(super) production: Option<String>,
     /// Production was rolled back: new deployments no longer take over.
     pub(super) rolled_back: bool,
+    /// A deployment that gets READY takes over by itself; else it is staged.
+    pub(super) auto_assign: bool,
+    /// What takes over does so step by step.
+    pub(super) rolling_release: bool,
+    pub(super) last_request: Option<AliasRequest>,
+    pub(super) last_rollback: Option<AliasRequest>,
 }
 
 impl Project {
@@ -67,6 +74,10 @@ impl Cloud {
             envs: Vec::new(),
             production: None,
             rolled_back: false,
+            auto_assign: true,
+            rolling_release: false,
+            last_request: None,
+            last_rollback: None,
         });
         self.deploy_by_hand(&id);
         id
@@ -131,13 +142,8 @@ impl Cloud {
         let id = self.deploy(&project_id, Some("production"), std::collections::BTreeMap::new());
         let row = self.deployments.last_mut().expect("pushed just above");
         row.state = ReadyState::Ready;
-        self.promote(&project_id, &id);
+        self.arrive(self.deployments.len() - 1);
         id
-    }
-
-    pub(super) fn roll_back(&mut self, project: &str, deployment_id: &str) {
-        let project = self.known(project);
-        (project.production, project.rolled_back) = (Some(deployment_id.to_owned()), true);
     }
 
     /// Refuses a credential that is none, or that does not see the team the call names.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::wire::{Answer, Call};
 use super::cloud::{Cloud, new_id};
+use super::promotion::Substate;
 use super::settings::Progress;
 use super::shape;
 
@@ -71,6 +72,8 @@ pub struct DeploymentRow {
     pub state: ReadyState,
     /// Milliseconds since 1970; no two are equal.
     pub created_at: i64,
+    /// Whether it has seen production's traffic, once it is READY.
+    pub substate: Option<Substate>,
     /// The variables of its target when it was made.
     pub env: BTreeMap<String, String>,
     /// Steps it has taken.
@@ -103,6 +106,9 @@ impl DeploymentRow {
         } else {
             (shown["id"], shown["status"]) = (json!(self.id), shown["readyState"].clone());
         }
+        if let Some(substate) = self.substate {
+            shown["readySubstate"] = json!(substate.as_str());
+        }
         if self.state == ReadyState::Error {
             shown["errorCode"] = json!("BUILD_FAILED");
             shown["errorMessage"] = json!("Command \"npm run build\" exited with 1");
@@ -132,6 +138,7 @@ impl Cloud {
             target: target.map(str::to_owned),
             meta,
             state: ReadyState::Queued,
+            substate: None,
             created_at,
             env: baked.map(|row| (row.key.clone(), row.value.clone())).collect(),
             steps: 0,
@@ -161,26 +168,21 @@ impl Cloud {
         (row.state, row.steps) = (before.next(outcome), row.steps + 1);
         let arrived = before != ReadyState::Ready && row.state == ReadyState::Ready;
         if arrived && row.target.is_some() {
-            let (project_id, id) = (row.project_id.clone(), row.id.clone());
-            self.promote(&project_id, &id);
+            self.arrive(index);
         }
     }
 
-    /// This deployment serves production now, unless a person has rolled the project back.
-    pub(super) fn promote(&mut self, project_id: &str, id: &str) {
-        let project = self.known(project_id);
-        if !project.rolled_back {
-            project.production = Some(id.to_owned());
-        }
-    }
-
-    pub(super) fn read_project(&self, call: &Call, project: &str) -> Result<Answer, Answer> {
-        let project = &self.projects[self.project(call, project)?];
+    pub(super) fn read_project(&mut self, call: &Call, project: &str) -> Result<Answer, Answer> {
+        let index = self.project(call, project)?;
+        self.get_on(index);
+        let project = &self.projects[index];
         let serving = project.production.as_ref();
         let row = serving.and_then(|id| self.deployments.iter().find(|row| row.id == *id));
         let targets = row.map_or_else(|| json!({}), |row| json!({"production": row.shown(false)}));
         let account = project.team_id.as_deref().unwrap_or("user_simulated");
-        let body = json!({"id": project.id, "name": project.name, "accountId": account, "targets": targets});
+        let mut body =
+            json!({"id": project.id, "name": project.name, "accountId": account, "targets": targets});
+        project.show_requests(call, &mut body);
         Ok(Answer::json(200, &body))
     }
 

@@ -19,8 +19,23 @@ pub struct Settings {
     pub fail_creates: Option<(String, String)>,
     /// A write to a variable is answered as if it had been done, and is not (rotation.md, fault 16).
     pub swallow_writes: bool,
+    /// A promotion is done after so many reads of the project (202), or at once (201).
+    pub promotion_reads: u32,
+    /// What comes of a promotion that is answered with 202.
+    pub promotion: Promotion,
     /// A variable with one target shows it as text instead of a list, as older versions did (*open*).
     pub single_target_as_text: bool,
+}
+
+/// What comes of a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promotion {
+    /// The deployment serves production.
+    Done,
+    /// It ends in `failed`.
+    Fails,
+    /// It was taken, and nothing is ever seen of it.
+    Swallowed,
 }
 
 /// How a deployment gets from one state to the next.
@@ -43,6 +58,8 @@ impl Default for Settings {
             cap_status: 402,
             fail_creates: None,
             swallow_writes: false,
+            promotion_reads: 0,
+            promotion: Promotion::Done,
             single_target_as_text: false,
         }
     }

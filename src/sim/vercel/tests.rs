@@ -42,6 +42,10 @@ impl Bench {
         self.call(&self.token, Method::PATCH, &format!("/v9/projects/app/env/{id}"), body).await
     }
 
+    async fn promote(&self, id: &str) -> (u16, Value) {
+        self.call(&self.token, Method::POST, &format!("/v10/projects/app/promote/{id}"), json!({})).await
+    }
+
     /// Redeploys what serves production, tagged.
     async fn redeploy(&self, query: &str, tag: &str) -> (u16, Value) {
         let source = self.get("/v9/projects/app").await.1["targets"]["production"]["id"].clone();
@@ -241,6 +245,49 @@ async fn after_a_rollback_a_ready_deployment_does_not_serve() {
     }
     assert_eq!(bench.state(&made).await, "READY");
     assert_eq!(bench.get("/v9/projects/app").await.1["targets"]["production"]["id"], first);
+    assert_eq!(bench.sim.deployments("app").last().unwrap().substate, Some(Substate::Staged));
+    assert_eq!(bench.get("/v9/projects/app").await.1["lastRollbackTarget"], Value::Null, "not asked for");
+    let shown = bench.get("/v9/projects/app?rollbackInfo=true").await.1;
+    assert_eq!(shown["lastRollbackTarget"]["toDeploymentId"], first);
+    // A promotion ends the rollback.
+    assert_eq!(bench.promote(&made).await.0, 201);
+    assert_eq!(bench.sim.production("app"), Some(made));
+    bench.sim.deploy_by_hand("app");
+    assert_eq!(bench.sim.deployments("app").last().unwrap().substate, Some(Substate::Promoted));
+}
+
+#[tokio::test]
+async fn a_promotion_builds_nothing_takes_its_time_and_stands_alone() {
+    let bench = Bench::new().await;
+    let serving = bench.sim.production("app").unwrap();
+    bench.sim.assign_domains("app", false);
+    let made = id(&bench.redeploy("?forceNew=1", "r").await);
+    assert_eq!(bench.promote("dpl_nobodys").await.0, 404);
+    assert_eq!(bench.promote(&made).await.0, 400, "not READY");
+    for _ in 0..3 {
+        bench.state(&made).await;
+    }
+    assert_eq!(bench.promote(&serving).await.0, 409, "it serves already");
+    bench.sim.settings(|settings| settings.promotion_reads = 2);
+    assert_eq!(bench.promote(&made).await.0, 202);
+    assert_eq!(bench.promote(&made).await.0, 409, "one at a time");
+    let status = async || bench.get("/v9/projects/app").await.1["lastAliasRequest"]["jobStatus"].clone();
+    assert_eq!((status().await, bench.sim.production("app")), (json!("in-progress"), Some(serving)));
+    assert_eq!((status().await, bench.sim.production("app")), (json!("succeeded"), Some(made)));
+    assert_eq!(bench.sim.deployments("app").len(), 2);
+}
+
+#[tokio::test]
+async fn a_release_in_steps_serves_when_it_is_complete() {
+    let bench = Bench::new().await;
+    let serving = bench.sim.production("app");
+    bench.sim.release_in_steps("app", true);
+    let made = bench.sim.deploy_by_hand("app");
+    let shown = bench.get(&format!("/v13/deployments/{made}")).await.1;
+    assert_eq!((&shown["readySubstate"], bench.sim.production("app")), (&json!("ROLLING"), serving));
+    assert_eq!(bench.promote(&made).await.0, 409);
+    bench.sim.promote_by_hand("app", &made);
+    assert_eq!(bench.sim.production("app"), Some(made));
 }
 
 #[tokio::test]

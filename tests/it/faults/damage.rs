@@ -84,8 +84,7 @@ fault! {
         let proof = invariants(&world, "before the damage").await;
         change(&world, "UPDATE effects SET target = target || '?', evidence = '{' WHERE kind = 'create'").await;
         // Its key has no row of its own any more, and no readable journal: ours by name only.
-        let ours = world.living()[0].name.clone();
-        world.openrouter.new_regular_key(&ours.replace("/2-", "/99-"));
+        world.openrouter.new_regular_key(&world.name_of("production", 99).await);
         world.rekeyd(&["keys", "test"]).await;
         let alerts = ledger::alerts(&world).await;
         assert!(alerts.contains(&"key_unreadable".to_owned()), "{alerts:?}");

@@ -4,8 +4,10 @@
 //! - `kill`: 1, 2, and SIGKILL at every call of a rotation, an emergency, a rollback, a healing
 //! - `issuing`: 3 to 8, 10, 11: the new key
 //! - `delivery`: 12 to 17, 28: the destinations
+//! - `staging`: 38, 56: deployments that are ready and do not serve production
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `strangers`: 59: keys that others name as ours
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49: what healing must not wait for, and must not believe
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
@@ -25,6 +27,8 @@ mod issuing;
 mod kill;
 mod people;
 mod replicas;
+mod staging;
+mod strangers;
 mod weather;
 
 use serde_json::Value;

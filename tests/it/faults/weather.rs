@@ -19,7 +19,7 @@ use crate::support::{Ahead, Db, World};
 
 /// A copy of the database as it is now, for a clone to work on. Returns its URL. On SQLite the backup stays beside it:
 /// one that somebody worked on is whole only together with its log.
-async fn copied(world: &World, db: Db) -> String {
+pub async fn copied(world: &World, db: Db) -> String {
     if db == Db::Sqlite {
         let (backup, copy) = (world.path("backup.db"), world.path("copy.db"));
         world.rekeyd(&["db", "backup", backup.to_str().unwrap()]).await.ok();
@@ -40,7 +40,7 @@ async fn on_the_server(server: &str, statements: &[String]) {
 }
 
 /// Puts the copy in the place of the database.
-async fn restore(world: &World, db: Db, copy: &str) {
+pub async fn restore(world: &World, db: Db, copy: &str) {
     if db == Db::Sqlite {
         for tail in ["", "-wal", "-shm"] {
             drop(std::fs::remove_file(world.path(&format!("rekeyd.db{tail}"))));

@@ -35,10 +35,8 @@ on_both_databases! {
         for command in ["pause", "resume"] {
             world.rekeyd(&["rotations", command, "third"]).await.ok();
         }
-        let name = world.living()[0].name.clone();
-        let stem = name.split("production/").next().unwrap().to_owned();
-        let second = world.openrouter.new_regular_key(&format!("{stem}second/7-0123456789abcdef"));
-        world.openrouter.new_regular_key(&format!("{stem}gone/4-0123456789abcdef"));
+        let second = world.openrouter.new_regular_key(&world.name_of("second", 7).await);
+        world.openrouter.new_regular_key(&world.name_of("gone", 4).await);
         let out = world.rekeyd(&["rotations", "run", "production"]).await;
         assert_ne!(out.status, 0, "{out:?}");
         assert_eq!(world.rotation().await["state"], "frozen");

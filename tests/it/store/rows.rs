@@ -7,7 +7,7 @@ use rekeyd::domain::rotation::{
     Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Wait,
 };
 use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
-use rekeyd::store::{Change, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
+use rekeyd::store::{Change, Created, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
 use serde_json::json;
 
 use super::shelf::{
@@ -187,7 +187,13 @@ on_both_databases! {
         }
         let asked = ["name of e1", "name of e2", "name of e3", "name of e4"].map(str::to_owned);
         let names = shelf.store.journalled(&asked).await.unwrap();
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["name of e2", "name of e3", "name of e4"]);
+        let [two, three, four] = ["e2", "e3", "e4"].map(|id| format!("name of {id}"));
+        assert_eq!(names, [(two, Created::Never), (three, Created::Done(None)), (four, Created::Never)].into());
+        let evidence = json!({ "hash": "h3" });
+        let issued = Change::Settle { id: "e3".to_owned(), status: EffectStatus::Done, evidence };
+        shelf.commit(&[issued]).await.unwrap();
+        let names = shelf.store.journalled(&asked[2..3]).await.unwrap();
+        assert_eq!(names.into_values().collect::<Vec<_>>(), [Created::Done(Some("h3".to_owned()))]);
         assert_eq!(shelf.store.unknown_effects().await.unwrap(), 1);
         assert!(shelf.store.open_toggles(ACCOUNT).await.unwrap().is_empty(), "a create is no toggle");
         shelf.commit(&[intend("e5", EffectKind::Limit, "h"), intend("e6", EffectKind::Disable, "h")]).await.unwrap();
@@ -440,9 +446,10 @@ on_both_databases! {
             let row = shelf.store.rotation(young).await.unwrap().unwrap();
             assert_eq!((row.last_generation, row.needs_adopt), (seen, true), "{young}");
         }
-        let mut foreign = shelf.store.foreign_hashes(ACCOUNT).await.unwrap();
+        let mut foreign = shelf.store.foreign_keys(ACCOUNT).await.unwrap();
         foreign.sort();
-        assert_eq!(foreign, ["h1", "h2"]);
+        let known = |hash: &str| (hash.to_owned(), unknown_key(hash).name);
+        assert_eq!(foreign, ["h1", "h2"].map(known));
         let lease = shelf.lease().await;
         assert_eq!(shelf.store.take_generation(&lease, ROTATION).await.unwrap(), 10);
         // A counter never falls.

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rekeyd::crypto::{KeyNames, Ring, Sealed};
+use rekeyd::domain::secret::Secret;
+use rekeyd::domain::time::Timestamp;
 use rekeyd::sim::fault::Script;
 use rekeyd::sim::github::{GitHub, Permissions, Scope};
 use rekeyd::sim::openrouter::{KeyRow, OpenRouter};
+use rekeyd::store::Store;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -272,7 +276,17 @@ variable = "{SECRET}"
 
     /// Hash of the key that production used first.
     pub fn first_hash(&self) -> String {
-        rekeyd::domain::secret::Secret::new(self.first.clone()).sha256_hex()
+        Secret::new(self.first.clone()).sha256_hex()
+    }
+
+    /// The name that this world's database would give to a generation: nobody else can.
+    pub async fn name_of(&self, rotation: &str, generation: i64) -> String {
+        let store = Store::open(&self.database.url, 2).await.unwrap();
+        let fact = async |name| store.fact(name).await.unwrap().unwrap();
+        let ring = Ring::parse(&Secret::new(self.encryption_key.clone())).unwrap();
+        let root = ring.open(&Sealed::from_stored(fact("sealed:fingerprints").await)).unwrap();
+        let names = KeyNames::new(&fact("instance").await, &root, Timestamp(0));
+        names.of_generation(rotation, generation, "0123456789abcdef")
     }
 
     /// Starts the daemon; its log goes to `serve.log`.
@@ -319,7 +333,7 @@ variable = "{SECRET}"
     pub fn assert_destinations_work(&self, when: &str) {
         for (place, value) in [("github", self.at_github()), ("file", self.in_file())] {
             let value = value.unwrap_or_else(|| panic!("{when}: {place} holds nothing"));
-            let hash = rekeyd::domain::secret::Secret::new(value).sha256_hex();
+            let hash = Secret::new(value).sha256_hex();
             let key = self.openrouter.key_by_hash(&hash);
             let key = key.unwrap_or_else(|| panic!("{when}: {place} holds an unknown key"));
             assert!(!key.deleted && !key.disabled, "{when}: {place} holds a dead key ({})", key.name);

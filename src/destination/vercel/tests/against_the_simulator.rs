@@ -36,6 +36,7 @@ fn at(world: &sim::Vercel, team: &str, redeploy: bool) -> Vercel {
         git_branch: None,
         sensitive: true,
         redeploy,
+        promote: redeploy,
         token: Secret::new(world.new_token()),
         api_url: world.api_url(),
     };
@@ -240,7 +241,7 @@ async fn what_never_gets_ready_or_is_rolled_back_is_not_effective() {
     assert_eq!(done.standing, Standing::Effective);
     world.roll_back(&project, &first);
     let back = look(&vercel, 1, &done.evidence).await;
-    assert_eq!(back.standing, Standing::Confirmed);
+    assert!(matches!(back.standing, Standing::Held(_)), "{back:?}");
     assert!(!vercel.due(&back.evidence), "a person's decision is not fought");
     world.set_clock_offset(60);
     let by_hand = world.deploy_by_hand(&project);
@@ -264,4 +265,57 @@ async fn the_daily_cap_is_not_the_end() {
     let failure = vercel.start(&delivery(1), &proved.evidence, soon()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::RateLimited, "a cap passes, whatever its status: {failure:?}");
     assert_eq!(json!(proved.evidence["deployment"]), Value::Null);
+}
+
+#[tokio::test]
+async fn a_staged_deployment_is_promoted_and_nobodys_decision_undone() {
+    for (reads, promotion) in
+        [(0, sim::Promotion::Done), (2, sim::Promotion::Done), (2, sim::Promotion::Fails)]
+    {
+        let (world, project, vercel) = world(true).await;
+        world.assign_domains(&project, false);
+        world.settings(|settings| (settings.promotion_reads, settings.promotion) = (reads, promotion));
+        let proved = published(&vercel, 1).await;
+        let done = rolled_out(&vercel, 1, proved).await;
+        let asked = world.requests().iter().filter(|request| request.label == "promote").count();
+        let sees = world.production_sees(&project, NAME);
+        if promotion == sim::Promotion::Fails {
+            assert_eq!((asked, sees), (3, None), "{done:?}");
+            assert!(matches!(done.standing, Standing::Held(_)), "{done:?}");
+        } else {
+            assert_eq!((asked, done.standing), (1, Standing::Effective));
+            assert_eq!(sees.unwrap(), delivery(1).secret.expose());
+        }
+    }
+    // One that is taken and never seen again is asked for once more.
+    let (cloud, project, vercel) = world(true).await;
+    cloud.assign_domains(&project, false);
+    cloud.settings(|settings| settings.promotion = sim::Promotion::Swallowed);
+    let proved = published(&vercel, 1).await;
+    let waiting = rolled_out(&vercel, 1, proved).await;
+    cloud.settings(|settings| settings.promotion = sim::Promotion::Done);
+    assert_eq!(rolled_out(&vercel, 1, waiting).await.standing, Standing::Effective);
+    // A person rolls back while it is built: what they put back is rebuilt, and that is promoted.
+    let (cloud, project, vercel) = world(true).await;
+    let first = cloud.production(&project).unwrap();
+    cloud.deploy_by_hand(&project);
+    let mut seen = published(&vercel, 1).await;
+    seen.evidence = vercel.start(&delivery(1), &seen.evidence, soon()).await.unwrap();
+    cloud.roll_back(&project, &first);
+    let done = rolled_out(&vercel, 1, seen).await;
+    assert_eq!(done.standing, Standing::Effective, "{done:?}");
+    assert_eq!(done.evidence["deployment"]["from"], first);
+}
+
+#[tokio::test]
+async fn a_release_in_steps_is_waited_for_and_never_promoted() {
+    let (world, project, vercel) = world(true).await;
+    world.release_in_steps(&project, true);
+    let proved = published(&vercel, 1).await;
+    let waiting = rolled_out(&vercel, 1, proved).await;
+    assert!(matches!(&waiting.standing, Standing::Held(how) if how.contains("in steps")), "{waiting:?}");
+    assert!(world.requests().iter().all(|request| request.label != "promote"));
+    let ours = waiting.evidence["deployment"]["id"].as_str().unwrap().to_owned();
+    world.promote_by_hand(&project, &ours);
+    assert_eq!(look(&vercel, 1, &waiting.evidence).await.standing, Standing::Effective);
 }
