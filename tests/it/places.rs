@@ -2,10 +2,12 @@
 //! says so, written over. And one rotation to eight of them, two of which fail for a while.
 //!
 //! - `disk`: files on a disk that refuses
+//! - `left_open`: writes without a run that a process left open
 //! - `one_file`: several variables of one file, written at once
 //! - `repairs`: what a person publishes again; the step after a write, when it fails
 
 mod disk;
+mod left_open;
 mod one_file;
 mod repairs;
 

@@ -3,6 +3,7 @@
 pub(crate) mod again;
 pub(crate) mod commit;
 pub(crate) mod consequences;
+pub(crate) mod in_doubt;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod provisioning;
@@ -142,6 +143,7 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
     session.remember_place().await?;
     session.watch_clocks().await?;
     session.settle_toggles().await?;
+    in_doubt::give_up(&session).await?;
     Ok(Opened::Ready(Box::new(session)))
 }
 
