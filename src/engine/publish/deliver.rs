@@ -29,6 +29,10 @@ pub(crate) async fn publish(
     let (place, row, secret) = delivery_parts(session, run, address, key).await?;
     let name = place.target.name.clone();
     let known = holding(session, address, key, &name, &run.rotation).await?;
+    if let Some(reason) = address::claimed(session, run, &place.target).await? {
+        let parked = commit::record(session, run, &Event::Parked { reason: reason.clone() }, vec![]).await?;
+        return Ok(Performed { run: parked, did: format!("{name}: not written, {reason}") });
+    }
     if let Some((last, drift)) = drift::drift_before(session, run, &place, key).await? {
         let did = format!("{name}: not written, somebody else changed it ({drift})");
         let change = address::noted(known, last, &drift, &run.rotation, &place);
