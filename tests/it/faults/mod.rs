@@ -1,4 +1,4 @@
-//! The 34 faults of rotation.md, each under its number, on both databases; after each, the invariants.
+//! The faults of rotation.md that are built, each under its number, on both databases; after each, the invariants.
 //!
 //! - `invariants`: I1 to I12, looked at mechanically
 //! - `kill`: 1, 2, and SIGKILL at every call of a rotation, an emergency, a rollback, a healing
@@ -7,13 +7,15 @@
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
+//! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
 //! The proof of a test that passed is a line of `target/faults`; `tests/run.sh faults` prints the table of them
-//! and fails when one of the 34 has none.
+//! and fails when one of them has none.
 #![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
+mod addresses;
 mod crowd;
 mod damage;
 mod delivery;
