@@ -179,8 +179,10 @@ impl Adapters {
         store: Store,
     ) -> anyhow::Result<Engine> {
         let (instance, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
+        let loaded_at = store.now().await?;
         Ok(Engine::new(Parts {
             store,
+            loaded_at,
             ring: self.ring,
             fingerprints,
             instance,

@@ -3,11 +3,13 @@
 //! - `busy`: the database is busy at the commit after a 201
 //! - `large`: an account of 10,000 keys
 //! - `nowhere`: a confirmation never acts on what is not there
+//! - `standing`: processes whose configurations differ
 //! - `thaw`: what a thaw asks of rotations that the restored store hardly knows
 
 mod busy;
 mod large;
 mod nowhere;
+mod standing;
 mod thaw;
 
 use rekeyd::sim::fault::{Act, When};
