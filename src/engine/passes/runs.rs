@@ -13,12 +13,11 @@ use crate::store::{Change, RunRow};
 pub async fn accounts_awake(engine: &Engine) -> Result<BTreeSet<String>, EngineError> {
     let mut accounts = BTreeSet::new();
     for row in &awake(engine).await? {
-        match account_of(engine, row).await? {
-            Some(account) => drop(accounts.insert(account)),
-            None => {
-                park_orphan(engine, row).await?;
-                engine.open_runs.saw(&row.run.id);
-            }
+        if let Some(account) = account_of(engine, row).await? {
+            accounts.insert(account);
+        } else {
+            park_orphan(engine, row).await?;
+            engine.open_runs.saw(&row.run.id);
         }
     }
     Ok(accounts)
