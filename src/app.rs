@@ -21,7 +21,7 @@ use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
 use crate::destination::postgres::{Postgres, PostgresSpec};
 use crate::destination::vercel::{Vercel, VercelSpec};
-use crate::destination::{Destination, Rollout};
+use crate::destination::{Destination, Rollout, overlap};
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
@@ -112,6 +112,37 @@ pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::
     adapters.engine(settings, actor, Arc::clone(&old.parts.clock), old.store().clone()).await
 }
 
+/// What only the adapters can tell of the settings: which places their destinations really are.
+pub fn check_places(settings: &Settings) -> anyhow::Result<()> {
+    let http = http(settings)?;
+    let (accounts, destinations) = (accounts(settings, &http)?, destinations(settings, &http)?);
+    one_place_each(accounts.values(), destinations.values())
+}
+
+/// R20: no two destinations of the configuration are one place.
+fn one_place_each<'a>(
+    accounts: impl Iterator<Item = &'a Account>,
+    destinations: impl Iterator<Item = &'a ConfiguredDestination>,
+) -> anyhow::Result<()> {
+    let copies = accounts.flat_map(|account| &account.provisioning_destinations);
+    let all: Vec<&ConfiguredDestination> = destinations.chain(copies).collect();
+    for (index, one) in all.iter().enumerate() {
+        let same = |other: &&&ConfiguredDestination| overlap(&*one.adapter, &*other.adapter);
+        if let Some(other) = all[..index].iter().find(same) {
+            let (first, second) = (&other.target.name, &one.target.name);
+            return Err(Misconfigured::new(
+                format!(
+                    "destinations {first} and {second} are one place ({}), or a mirror writes over one of them",
+                    one.target.address
+                ),
+                "a place holds one key: remove one of the two",
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
 /// All that the settings name, before the database is touched.
 struct Adapters {
     ring: Ring,
@@ -130,6 +161,7 @@ impl Adapters {
         let tester = Arc::new(CatalogTester::new(http.clone()));
         let accounts = accounts(settings, &http)?;
         let destinations = destinations(settings, &http)?;
+        one_place_each(accounts.values(), destinations.values())?;
         let rotations = settings
             .rotations
             .iter()
@@ -148,8 +180,10 @@ impl Adapters {
         store: Store,
     ) -> anyhow::Result<Engine> {
         let (names, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
+        let loaded_at = store.now().await?;
         Ok(Engine::new(Parts {
             store,
+            loaded_at,
             ring: self.ring,
             fingerprints,
             names,

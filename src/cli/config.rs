@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::output::line;
-use crate::app::Misconfigured;
+use crate::app::{Misconfigured, check_places};
 use crate::config::{load, schema_json};
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,6 +36,7 @@ fn check(context: &Context) -> anyhow::Result<()> {
             Misconfigured { text: format!("references that do not resolve\n{text}"), hint: None }.into()
         );
     }
+    check_places(&loaded.settings)?;
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     context.out.value(&serde_json::json!({ "valid": true, "files": files }), |_| {
         let fixed = if loaded.settings.has_credentials() {

@@ -45,6 +45,8 @@ pub(super) enum Ending {
     Finished(&'static str),
     /// A timed wait; the daemon goes on.
     Waiting(Timestamp, Vec<String>),
+    /// Another process works it by a newer configuration; what to say of it, and whether its end was waited for.
+    Left(String, bool),
     /// Ctrl-C.
     Interrupted,
 }
@@ -75,6 +77,7 @@ pub(super) async fn run_to_end(
                 let run = commands::run_status(engine, run).await?;
                 return Ok(Ending::Finished(run.map_or("gone", |run| run.state)));
             }
+            Progress::Left(why) => return Ok(Ending::Left(why, wait)),
             Progress::Again => {}
             Progress::Wait(until, blockers) => {
                 let left = until.since(engine.clock().now());

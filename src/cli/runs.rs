@@ -5,7 +5,7 @@ use super::output::{Column, column, or_dash, table};
 use super::run_to_end::{Ending, needs_a_person, run_to_end};
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::Span;
-use crate::engine::commands::{EffectView, ListedRunView, RunView, WaitsView};
+use crate::engine::commands::{EffectView, ListedRunView, Progress, RunView, WaitsView};
 use crate::engine::{Engine, EngineError, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -146,6 +146,13 @@ pub(super) async fn finished(
             not_frozen(engine, id).await?;
             Ok(u8::from(needs_a_person(engine, id).await?))
         }
+        // As after any wait the run goes on without this command; who waited for its end did not see it.
+        Ending::Left(why, waited_for) => {
+            context
+                .out
+                .value(&commands::run_view(engine, id).await?, |run| format!("{}: {why}", run.state))?;
+            Ok(u8::from(*waited_for))
+        }
         Ending::Interrupted => Ok(1),
     }
 }
@@ -177,7 +184,9 @@ pub(super) async fn ask(
         if let Some(answer) = commands::answer(engine, &ticket).await? {
             break answer;
         }
-        commands::step(&mut session, id).await?;
+        if let Progress::Left(why) = commands::step(&mut session, id).await?.progress {
+            break format!("noted; {why}");
+        }
         if engine.clock().monotonic().0 > until {
             break "noted; the daemon will act on it".to_owned();
         }

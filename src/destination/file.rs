@@ -68,6 +68,8 @@ pub struct FileSpec {
 pub struct File {
     spec: FileSpec,
     address: String,
+    /// The same by the file that is replaced, when the name is a link.
+    real: String,
 }
 
 /// What the file holds under our name.
@@ -79,12 +81,15 @@ enum Held {
 }
 
 impl File {
-    /// A destination for `spec`. Looks once where symbolic links lead, for the address.
+    /// A destination for `spec`. Its address is the real folder and the configured name: what a link in that place
+    /// leads to may change with every write of somebody else.
     pub fn new(spec: FileSpec) -> Self {
-        let path = disk::resolve(&spec.path).unwrap_or_else(|_| spec.path.clone());
         let variable = spec.format.variable().map(|name| format!("#{name}")).unwrap_or_default();
+        let path = disk::in_real_folder(&spec.path).unwrap_or_else(|_| spec.path.clone());
+        let real = disk::resolve(&spec.path).unwrap_or_else(|_| path.clone());
         let address = format!("file:{}{variable}", path.display());
-        Self { spec, address }
+        let real = format!("file:{}{variable}", real.display());
+        Self { spec, address, real }
     }
 }
 
@@ -92,6 +97,10 @@ impl File {
 impl Destination for File {
     fn address(&self) -> String {
         self.address.clone()
+    }
+
+    fn occupies(&self) -> Vec<String> {
+        vec![self.address.clone(), self.real.clone()]
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {

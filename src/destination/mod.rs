@@ -126,8 +126,19 @@ impl Survey {
 /// Failures carry a sentence that says what is missing and a hint how to grant it.
 #[async_trait]
 pub trait Destination: Send + Sync {
-    /// Where the key really goes, without secrets: two entries with one address are one place (R14).
+    /// Where the key really goes, without secrets and in one spelling: two entries with one address are one place
+    /// (R14, R20).
     fn address(&self) -> String;
+
+    /// Everything that a write changes, where that is more than the address says.
+    fn occupies(&self) -> Vec<String> {
+        vec![self.address()]
+    }
+
+    /// The beginning of everything that a mirror here may write.
+    fn mirrors_over(&self) -> Option<String> {
+        None
+    }
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
     /// line a call ("GET … with secrets:read: the secret exists since …").
@@ -168,6 +179,17 @@ pub trait Destination: Send + Sync {
     fn ledger(&self) -> Option<&dyn Ledger> {
         None
     }
+}
+
+/// Whether a write of one would change what the other holds (R20).
+pub fn overlap(one: &dyn Destination, other: &dyn Destination) -> bool {
+    let (mine, theirs) = (one.occupies(), other.occupies());
+    let under = |mirror: Option<String>, places: &[String]| {
+        mirror.is_some_and(|beginning| places.iter().any(|place| place.starts_with(&beginning)))
+    };
+    mine.iter().any(|place| theirs.contains(place))
+        || under(one.mirrors_over(), &theirs)
+        || under(other.mirrors_over(), &mine)
 }
 
 /// A step after a proved write that makes running consumers take the key up: a redeploy, a dispatch event.

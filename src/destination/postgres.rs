@@ -187,6 +187,10 @@ impl Destination for Postgres {
         format!("{}#{}", self.server.address(), self.row_name())
     }
 
+    fn mirrors_over(&self) -> Option<String> {
+        self.mirror.then(|| format!("{}#{}/", self.server.address(), self.provider))
+    }
+
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
         self.lacking(deadline).await
     }

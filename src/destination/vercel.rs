@@ -56,6 +56,20 @@ pub struct VercelSpec {
     pub api_url: String,
 }
 
+impl VercelSpec {
+    fn place(&self, host: &str, targets: &str) -> String {
+        let project = one_spelling(&self.project, "prj_");
+        let team = one_spelling(self.team.as_deref().unwrap_or("-"), "team_");
+        let branch = self.git_branch.as_ref().map(|branch| format!("@{branch}")).unwrap_or_default();
+        format!("vercel:{host}/{team}/{project}/{}/{targets}{branch}", self.variable)
+    }
+}
+
+/// Vercel's ids have both cases; its names have one, whatever is written.
+fn one_spelling(text: &str, id: &str) -> String {
+    if text.starts_with(id) { text.to_owned() } else { text.to_lowercase() }
+}
+
 /// A Vercel destination. Has no `Debug`: it holds a credential.
 pub struct Vercel {
     spec: VercelSpec,
@@ -90,13 +104,15 @@ impl Vercel {
 #[async_trait]
 impl Destination for Vercel {
     fn address(&self) -> String {
-        let VercelSpec { project, team, variable, git_branch, .. } = &self.spec;
         let mut targets = self.spec.targets.clone();
         targets.sort();
         targets.dedup();
-        let branch = git_branch.as_ref().map(|branch| format!("@{branch}")).unwrap_or_default();
-        let team = team.as_deref().unwrap_or("-");
-        format!("vercel:{}/{team}/{project}/{variable}/{}{branch}", self.api.host(), targets.join("+"))
+        self.spec.place(&self.api.host(), &targets.join("+"))
+    }
+
+    /// One for each target: two destinations may share some of them.
+    fn occupies(&self) -> Vec<String> {
+        self.spec.targets.iter().map(|target| self.spec.place(&self.api.host(), target)).collect()
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {

@@ -48,12 +48,14 @@ pub struct Engine {
     pub(crate) parts: Parts,
     /// Who of this process waits for an account.
     pub(crate) waiting: parts::Waiting,
+    /// What this configuration knows of open runs.
+    pub(crate) open_runs: parts::OpenRuns,
 }
 
 impl Engine {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, waiting: parts::Waiting::default() }
+        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default() }
     }
 
     /// The store, for reading.

@@ -1,6 +1,6 @@
 //! What an engine is made from: accounts, rotations, destinations, and how keys are tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -106,6 +106,8 @@ pub struct Parts {
     pub names: KeyNames,
     /// Time and randomness.
     pub clock: Arc<dyn Clock>,
+    /// When the configuration was loaded, on the database's clock (R14).
+    pub loaded_at: Timestamp,
     /// Who acts, for the audit trail: `daemon`, `cli:USER`.
     pub actor: String,
     /// Unique name of this process, for leases.
@@ -176,5 +178,48 @@ pub(crate) struct InLine(Arc<Line>);
 impl Drop for InLine {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What one configuration knows of open runs (R14): those that it has not looked at yet, and those that it has left to
+/// a process with a newer one. Lost with the process without harm: the next configuration looks again.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRuns(Mutex<Runs>);
+
+#[derive(Debug, Default)]
+struct Runs {
+    /// `None` before the first look at what is open.
+    unseen: Option<BTreeSet<String>>,
+    left: BTreeSet<String>,
+}
+
+impl OpenRuns {
+    fn with<R>(&self, change: impl FnOnce(&mut Runs) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs that were open at the first look and that nobody has looked at since; `None` before it.
+    pub(crate) fn unseen(&self) -> Option<Vec<String>> {
+        self.with(|runs| runs.unseen.as_ref().map(|unseen| unseen.iter().cloned().collect()))
+    }
+
+    /// The first look.
+    pub(crate) fn are(&self, open: impl Iterator<Item = String>) {
+        self.with(|runs| runs.unseen = Some(open.collect()));
+    }
+
+    /// It was looked at.
+    pub(crate) fn saw(&self, run: &str) {
+        self.with(|runs| runs.unseen.as_mut().is_some_and(|unseen| unseen.remove(run)));
+    }
+
+    /// From now on the passes pass it by. False when they did so already.
+    pub(crate) fn leave(&self, run: &str) -> bool {
+        self.with(|runs| runs.left.insert(run.to_owned()))
+    }
+
+    /// Whether they do.
+    pub(crate) fn has_left(&self, run: &str) -> bool {
+        self.with(|runs| runs.left.contains(run))
     }
 }

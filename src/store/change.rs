@@ -34,6 +34,8 @@ pub enum Change {
     Intend(NewEffect),
     /// What came of it.
     Settle { id: String, status: EffectStatus, evidence: serde_json::Value },
+    /// It can no longer land, and nobody knows what came of it: it stays unknown, with an end.
+    GiveUp { id: String },
     /// A key at the provider is ours now.
     NewKey { provider: NewProvider, key: Box<NewKey> },
     /// A stored key joins a rotation.
@@ -268,6 +270,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::StartRun(new) => runs::insert(tx, new, lease.fence).await,
         Change::Intend(effect) => effects::intend(tx, effect).await,
         Change::Settle { id, status, evidence } => effects::settle(tx, id, *status, evidence).await,
+        Change::GiveUp { id } => effects::give_up(tx, id).await,
         Change::NewKey { provider, key } => {
             key_writes::ensure_provider(tx, provider).await?;
             key_writes::insert(tx, key).await

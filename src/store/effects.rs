@@ -1,5 +1,6 @@
 //! The journal of effects (R1): `intended → done | failed | unknown`. Rows are never deleted (R6).
 
+use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -86,6 +87,8 @@ pub struct NewEffect {
     pub account: String,
     pub kind: EffectKind,
     pub target: String,
+    /// Where it writes to, for what goes to a destination: a name may mean another place one day.
+    pub address: Option<String>,
 }
 
 /// One journalled call.
@@ -107,7 +110,7 @@ pub struct EffectRow {
     pub attempt: i64,
     /// When the last attempt was intended.
     pub started_at: Timestamp,
-    /// When it was settled.
+    /// When it was settled, or could no longer land with nobody knowing what came of it.
     pub finished_at: Option<Timestamp>,
     /// What was seen; never key material.
     pub evidence: serde_json::Value,
@@ -153,11 +156,27 @@ impl Store {
         Ok(readable(&rows, effect_row))
     }
 
-    /// How many effects have no settled outcome, over all accounts.
+    /// Creates and writes of an account that belong to no run and are not proved, those that have an end as well: a
+    /// look may still prove them.
+    pub async fn unproved_without_run(&self, account: &str) -> Result<Vec<EffectRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM effects WHERE account = $1 AND run IS NULL AND kind IN ('create', 'publish', 'deploy')
+             AND status IN ('intended', 'unknown') ORDER BY started_at, id",
+        )
+        .bind(account)
+        .fetch_all(self.pools.reader())
+        .await?;
+        // One that cannot be read holds up nothing.
+        Ok(readable(&rows, effect_row))
+    }
+
+    /// How many effects have neither a settled outcome nor an end, over all accounts.
     pub async fn unknown_effects(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM effects WHERE status IN ('intended', 'unknown')")
-            .fetch_one(self.pools.reader())
-            .await?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n FROM effects WHERE status IN ('intended', 'unknown') AND finished_at IS NULL",
+        )
+        .fetch_one(self.pools.reader())
+        .await?;
         Ok(row.try_get("n")?)
     }
 }
@@ -166,9 +185,9 @@ impl Store {
 pub(super) async fn intend(tx: &mut Tx, effect: &NewEffect) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO effects (id, run, account, kind, target, status, attempt, started_at, evidence)
-         VALUES ($1, $2, $3, $4, $5, 'intended', 1, $6, 'null')
+         VALUES ($1, $2, $3, $4, $5, 'intended', 1, $6, $7)
          ON CONFLICT (id) DO UPDATE SET status = 'intended', attempt = effects.attempt + 1,
-           started_at = excluded.started_at, finished_at = NULL",
+           started_at = excluded.started_at, finished_at = NULL, evidence = excluded.evidence",
     )
     .bind(&effect.id)
     .bind(&effect.run)
@@ -176,8 +195,19 @@ pub(super) async fn intend(tx: &mut Tx, effect: &NewEffect) -> Result<(), StoreE
     .bind(effect.kind.word())
     .bind(&effect.target)
     .bind(tx.now.0)
+    .bind(to_json(&effect.address.as_ref().map(|address| json!({ "address": address }))))
     .execute(&mut *tx.inner)
     .await?;
+    Ok(())
+}
+
+/// An end for what can no longer land, and of which nobody knows what came of it.
+pub(super) async fn give_up(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE effects SET status = 'unknown', finished_at = $1 WHERE id = $2")
+        .bind(tx.now.0)
+        .bind(id)
+        .execute(&mut *tx.inner)
+        .await?;
     Ok(())
 }
 

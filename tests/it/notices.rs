@@ -53,6 +53,7 @@ on_both_databases! {
             account: "x".to_owned(),
             kind: EffectKind::Create,
             target: "rekeyd/one-name".to_owned(),
+            address: None,
         });
         office.commit(&[create("one")]).await.unwrap();
         let alert = Change::Alert(NewAlert::new(Kind::RotationParked, Subject::Rotation("a".to_owned()), "It is parked."));

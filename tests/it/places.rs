@@ -2,11 +2,17 @@
 //! says so, written over. And one rotation to eight of them, two of which fail for a while.
 //!
 //! - `disk`: files on a disk that refuses
+//! - `held`: a change that is held, whoever would write next
+//! - `left_open`: writes without a run that a process left open
 //! - `one_file`: several variables of one file, written at once
+//! - `one_place`: one address, two writers
 //! - `repairs`: what a person publishes again; the step after a write, when it fails
 
 mod disk;
+mod held;
+mod left_open;
 mod one_file;
+mod one_place;
 mod repairs;
 
 use std::collections::BTreeMap;

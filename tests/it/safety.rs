@@ -4,12 +4,14 @@
 //! - `large`: an account of 10,000 keys
 //! - `nowhere`: a confirmation never acts on what is not there
 //! - `stalled`: what stands still is told
+//! - `standing`: processes whose configurations differ
 //! - `thaw`: what a thaw asks of rotations that the restored store hardly knows
 
 mod busy;
 mod large;
 mod nowhere;
 mod stalled;
+mod standing;
 mod thaw;
 
 use rekeyd::sim::fault::{Act, When};

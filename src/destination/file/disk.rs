@@ -46,12 +46,9 @@ pub(super) struct Attributes {
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     let mut at = path.to_path_buf();
     for _ in 0..LINK_CAP {
-        let (folder, name) = parts(&at)?;
-        let folder =
-            folder.canonicalize().map_err(|error| explain("cannot open the folder of", &at, &error))?;
-        at = folder.join(name);
+        at = in_real_folder(&at)?;
         match fs::symlink_metadata(&at) {
-            Ok(meta) if meta.is_symlink() => at = follow(&at, &folder, &meta)?,
+            Ok(meta) if meta.is_symlink() => at = follow(&at, &meta)?,
             Ok(_) => return Ok(at),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(at),
             Err(error) => return Err(explain("cannot look at", &at, &error)),
@@ -60,9 +57,16 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
     Err(refused(format!("{} goes through more than {LINK_CAP} symbolic links", path.display())))
 }
 
-fn follow(link: &Path, folder: &Path, meta: &Metadata) -> Result<PathBuf, Failure> {
+/// The same name in the folder that is meant, without links on the way to it.
+pub(super) fn in_real_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let (folder, name) = parts(path)?;
+    let folder = folder.canonicalize().map_err(|error| explain("cannot open the folder of", path, &error))?;
+    Ok(folder.join(name))
+}
+
+fn follow(link: &Path, meta: &Metadata) -> Result<PathBuf, Failure> {
     let target = fs::read_link(link).map_err(|error| explain("cannot read the link", link, &error))?;
-    let target = folder.join(target);
+    let target = parts(link)?.0.join(target);
     let owner = fs::metadata(link).ok().map(|target| target.uid());
     let maker = meta.uid();
     if maker == 0 || maker == Uid::effective().as_raw() || Some(maker) == owner {

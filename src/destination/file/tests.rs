@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::destination::shown;
+use crate::destination::{overlap, shown};
 
 fn key(last: char) -> Secret {
     Secret::new(format!("sk-or-v1-{}{last}", "0f".repeat(31)))
@@ -103,8 +103,12 @@ async fn mode_and_link_stay() {
     fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).unwrap();
     symlink("real.env", &link).unwrap();
     let file = env_file(&link);
-    assert_eq!(file.address(), env_file(&real).address());
-    assert!(file.address().ends_with("real.env#OPENROUTER_API_KEY"));
+    assert!(file.address().ends_with("link.env#OPENROUTER_API_KEY"));
+    assert!(overlap(&file, &env_file(&real)), "two names of one file are one place");
+    assert!(!overlap(&file, &env_file(&folder.path().join("other.env"))));
+    let beside = folder.path().join("beside");
+    symlink(folder.path(), &beside).unwrap();
+    assert_eq!(env_file(&beside.join("real.env")).address(), env_file(&real).address());
     file.publish(&delivery('a', 1), soon()).await.unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(fs::read_to_string(&real).unwrap().starts_with("# ours\nOPENROUTER_API_KEY=sk-or-v1-0f"));

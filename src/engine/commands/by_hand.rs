@@ -215,6 +215,7 @@ pub async fn create_by_hand(
         account: session.identity.clone(),
         kind: EffectKind::Create,
         target: name.clone(),
+        address: None,
     };
     let deadline = session.deadline().await?;
     let entry = session.engine.entry("key.create", format!("account {}", session.account.name), name.clone());
@@ -290,6 +291,7 @@ async fn journalled(
         account: session.identity.clone(),
         kind,
         target: hash.to_owned(),
+        address: None,
     };
     let deadline = session.deadline().await?;
     let entry = session.engine.entry(

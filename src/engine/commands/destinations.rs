@@ -5,8 +5,7 @@ use crate::domain::rotation::Level;
 use crate::engine::commands::view::{CheckedView, DestinationView, destination_view};
 use crate::engine::passes::mirror;
 use crate::engine::publish::{address, provisioning_copy, repair};
-use crate::engine::session::provisioning;
-use crate::engine::session::{Session, keys};
+use crate::engine::session::{Session, keys, standing};
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 
 /// Every destination that somebody publishes to, those for provisioning keys with their account.
@@ -155,7 +154,7 @@ pub async fn publish_copy_by_hand(session: &mut Session<'_>, name: &str) -> Resu
             account.provisioning_destinations.iter().map(|p| &p.target.name),
         )
     })?;
-    if let Some(reason) = provisioning::stranger(session).await? {
+    if let Some(reason) = standing::stranger(session).await? {
         return Err(EngineError::Refused(format!("refused: {reason}")));
     }
     provisioning_copy::copy_again(session, place).await

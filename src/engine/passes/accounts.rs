@@ -9,7 +9,7 @@ use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::publish::provisioning_copy;
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
-use crate::engine::session::{Session, listing, provisioning};
+use crate::engine::session::{Session, listing, provisioning, standing};
 use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::{Account, Engine, EngineError, session};
 use crate::store::{Change, KeyRow, Lease, Role};
@@ -97,7 +97,7 @@ async fn watch(session: &mut Session<'_>) -> Result<(), EngineError> {
 /// R8: the key works, and belongs to somebody else's account than the keys of our rotations: nothing is done there.
 async fn is_a_stranger(session: &Session<'_>) -> Result<bool, EngineError> {
     let kind = Kind::ProvisioningKeyInvalid;
-    if let Some(reason) = provisioning::stranger(session).await? {
+    if let Some(reason) = standing::stranger(session).await? {
         let detail = format!(
             "At present {reason}. Keys in use go on working and are tested, but nothing can be rotated or healed meanwhile."
         );

@@ -15,7 +15,7 @@ use crate::destination::Delivery;
 use crate::domain::rotation::{Level, OnDrift, State};
 use crate::domain::time::{Span, Until};
 use crate::engine::publish::{address, deliver, drift, repair};
-use crate::engine::session::{Opened, Session, keys};
+use crate::engine::session::{Opened, Session, in_doubt, keys};
 use crate::engine::testing::endpoint;
 use crate::engine::{ConfiguredDestination, Engine, EngineError, Rotation, lease, session};
 use crate::store::{Change, HoldingRow, KeyRow, Lease};
@@ -200,7 +200,13 @@ async fn look_once_more(
         (row.fact.level, row.fact.drift, row.fact.error) = (before, Some(how.to_owned()), None);
         alert = Some(drift::alert(&rotation.name, place, how));
     }
-    session.commit(&address::looked(&row, place, alert)).await?;
+    if before == Level::Intended && row.fact.drift.take().is_some() {
+        // Our own write may be what it shows, or may still be missing: it is no change of somebody else's.
+        alert = None;
+    }
+    let mut changes = address::looked(&row, place, alert);
+    changes.extend(in_doubt::proved(session, &row, delivery.generation).await?);
+    session.commit(&changes).await?;
     match (rolled_back, &row.fact.drift) {
         (true, _) => return Ok(Found::Fine),
         (false, Some(_)) => return Ok(Found::Drift),

@@ -12,10 +12,12 @@ use crate::store::{Change, RunRow};
 /// parked (R14).
 pub async fn accounts_awake(engine: &Engine) -> Result<BTreeSet<String>, EngineError> {
     let mut accounts = BTreeSet::new();
-    for row in &engine.store().runs_awake().await? {
-        match account_of(engine, row).await? {
-            Some(account) => drop(accounts.insert(account)),
-            None => park_orphan(engine, row).await?,
+    for row in &awake(engine).await? {
+        if let Some(account) = account_of(engine, row).await? {
+            accounts.insert(account);
+        } else {
+            park_orphan(engine, row).await?;
+            engine.open_runs.saw(&row.run.id);
         }
     }
     Ok(accounts)
@@ -24,12 +26,37 @@ pub async fn accounts_awake(engine: &Engine) -> Result<BTreeSet<String>, EngineE
 /// Runs of an account that are awake, the one that woke first at the front.
 pub async fn runs_awake(engine: &Engine, account: &str) -> Result<Vec<String>, EngineError> {
     let mut mine = Vec::new();
-    for row in &engine.store().runs_awake().await? {
+    for row in &awake(engine).await? {
         if account_of(engine, row).await?.as_deref() == Some(account) {
             mine.push(row.run.id.clone());
         }
     }
     Ok(mine)
+}
+
+/// Runs that are awake or that this configuration has not looked at yet (R14), those aside that it left to another
+/// process.
+async fn awake(engine: &Engine) -> Result<Vec<RunRow>, EngineError> {
+    let mut rows = engine.store().runs_awake().await?;
+    for id in unseen(engine).await? {
+        match engine.store().run(&id).await? {
+            _ if rows.iter().any(|row| row.run.id == id) => {}
+            Some(row) if !row.run.state.is_terminal() => rows.push(row),
+            _ => engine.open_runs.saw(&id),
+        }
+    }
+    rows.retain(|row| !engine.open_runs.has_left(&row.run.id));
+    Ok(rows)
+}
+
+/// A new configuration takes up every open run, whatever it waits for: it may say something else of it.
+async fn unseen(engine: &Engine) -> Result<Vec<String>, EngineError> {
+    if let Some(unseen) = engine.open_runs.unseen() {
+        return Ok(unseen);
+    }
+    let open = engine.store().open_runs().await?;
+    engine.open_runs.are(open.into_iter().map(|row| row.run.id));
+    Ok(engine.open_runs.unseen().unwrap_or_default())
 }
 
 /// The entry that works a run: its rotation's; when the configuration dropped the rotation, one that showed the

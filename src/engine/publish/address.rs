@@ -1,11 +1,13 @@
 //! The row of one key at one address: how it begins, what was seen there, how it failed.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::Failure;
-use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
+use crate::domain::rotation::{Level, Run, Target};
 use crate::engine::publish::drift;
 use crate::engine::session::Session;
 use crate::engine::{ConfiguredDestination, EngineError};
@@ -90,6 +92,31 @@ pub(crate) fn noted(
         Change::Holding { row: Box::new(last), fresh_write: false },
         Change::Alert(drift::alert(rotation, place, how)),
     ]
+}
+
+/// R20: why this run must not write there. Each configuration gives an address to one rotation; processes with different
+/// ones, or a reload, may give it to a second one while a run of the first is open.
+pub(crate) async fn claimed(
+    session: &Session<'_>,
+    run: &Run,
+    target: &Target,
+) -> Result<Option<String>, EngineError> {
+    let store = &session.engine.parts.store;
+    let rows = store.holdings_at(&target.address).await?;
+    let written = rows.into_iter().filter(|row| row.fact.level > Level::Pending);
+    let others: BTreeSet<String> =
+        written.map(|row| row.rotation).filter(|rotation| *rotation != run.rotation).collect();
+    for rotation in others {
+        let Some(open) = store.open_run(&rotation).await? else { continue };
+        if open.run.policy.targets.iter().any(|theirs| theirs.address == target.address) {
+            return Ok(Some(format!(
+                "destination {} ({}) belongs to run {} of rotation {rotation} as well: two rotations would write over \
+                 each other. Bring that run to its end, or take the destination from one of the two",
+                target.name, target.address, open.run.id
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// What is known of this key at this place.

@@ -7,12 +7,12 @@ use crate::destination::{Delivery, Standing};
 use crate::domain::alert::NewAlert;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
-use crate::domain::rotation::{Event, KeyRef, Level, Run};
+use crate::domain::rotation::{Event, KeyRef, Level, Run, Target};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Until, backoff};
 use crate::engine::publish::{address, drift};
 use crate::engine::session::commit::{LONGEST_WAIT, Performed};
-use crate::engine::session::{Session, commit};
+use crate::engine::session::{Session, commit, in_doubt};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
@@ -29,13 +29,18 @@ pub(crate) async fn publish(
     let (place, row, secret) = delivery_parts(session, run, address, key).await?;
     let name = place.target.name.clone();
     let known = holding(session, address, key, &name, &run.rotation).await?;
+    if let Some(reason) = address::claimed(session, run, &place.target).await? {
+        let parked = commit::record(session, run, &Event::Parked { reason: reason.clone() }, vec![]).await?;
+        return Ok(Performed { run: parked, did: format!("{name}: not written, {reason}") });
+    }
     if let Some((last, drift)) = drift::drift_before(session, run, &place, key).await? {
         let did = format!("{name}: not written, somebody else changed it ({drift})");
         let change = address::noted(known, last, &drift, &run.rotation, &place);
         session.commit(&change).await?;
         return Ok(Performed { run: run.clone(), did });
     }
-    let effect = effect_of(session, Some(&run.id), EffectKind::Publish, &name, key.generation).await?;
+    let effect =
+        effect_of(session, Some(&run.id), EffectKind::Publish, &place.target, key.generation).await?;
     let mut intended = known.clone();
     // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
     let before = known.fact.level.min(Level::Intended);
@@ -102,26 +107,29 @@ async fn holding(
     Ok(found.unwrap_or_else(|| address::blank(address, &key.id, name, rotation)))
 }
 
-/// The same effect again is another attempt; a first one is new.
+/// The same effect again is another attempt; a first one is new, and outside of runs one after a proved one.
 pub(crate) async fn effect_of(
     session: &Session<'_>,
     run: Option<&str>,
     kind: EffectKind,
-    name: &str,
+    place: &Target,
     generation: i64,
 ) -> Result<NewEffect, EngineError> {
-    let target = format!("{name} generation {generation}");
-    let effects = match run {
-        Some(run) => session.engine.parts.store.effects(run).await?,
-        None => Vec::new(),
+    let target = in_doubt::target(&place.name, generation);
+    let known = match run {
+        Some(run) => {
+            let effects = session.engine.parts.store.effects(run).await?;
+            effects.into_iter().find(|e| e.kind == kind && e.target == target)
+        }
+        None => in_doubt::unproved(session, kind, &place.address, &target).await?,
     };
-    let known = effects.into_iter().find(|e| e.kind == kind && e.target == target);
     Ok(NewEffect {
         id: known.map_or_else(new_id, |effect| effect.id),
         run: run.map(str::to_owned),
         account: session.identity.clone(),
         kind,
         target,
+        address: Some(place.address.clone()),
     })
 }
 
@@ -163,7 +171,7 @@ pub(crate) fn not_taken(
     let tried = row.fact.attempts;
     not_done(session, &mut row, failure, tried);
     let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
-    let evidence = json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+    let evidence = unsuccessful(&row.fact.address, failure);
     let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
     if failure.is_permanent() || row.fact.attempts >= 3 {
         changes.push(Change::Alert(address::destination_failed(
@@ -175,6 +183,10 @@ pub(crate) fn not_taken(
     }
     changes.push(Change::Holding { row: Box::new(row), fresh_write: false });
     changes
+}
+
+fn unsuccessful(address: &str, failure: &Failure) -> Value {
+    json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint, "address": address })
 }
 
 /// Looks whether the destination holds the key, and notes what it proved.
@@ -207,7 +219,9 @@ pub(crate) async fn look_and_go_on(
 ) -> Result<(HoldingRow, String), EngineError> {
     let tried = row.fact.attempts;
     let (row, did, alert) = look(session, place, row, delivery, &delivery.rotation, run).await?;
-    session.commit(&address::looked(&row, place, alert)).await?;
+    let mut changes = address::looked(&row, place, alert);
+    changes.extend(in_doubt::proved(session, &row, delivery.generation).await?);
+    session.commit(&changes).await?;
     if !address::proved_for_rollout(&row, place) {
         return Ok((row, did));
     }
@@ -227,7 +241,7 @@ pub(crate) async fn roll_out(
 ) -> Result<String, EngineError> {
     let Some(rollout) = place.adapter.rollout() else { return Ok(String::new()) };
     let name = &place.target.name;
-    let effect = effect_of(session, run, EffectKind::Deploy, name, delivery.generation).await?;
+    let effect = effect_of(session, run, EffectKind::Deploy, &place.target, delivery.generation).await?;
     let deadline = session.deadline_for(place).await?;
     session.commit(&[Change::Intend(effect.clone())]).await?;
     let started = session.holding(place, rollout.start(delivery, &row.evidence, deadline)).await?;
@@ -246,8 +260,7 @@ pub(crate) async fn roll_out(
             if !rollout.required() {
                 (row.fact.error, row.fact.permanent) = (None, false);
             }
-            let evidence =
-                json!({ "status": failure.status, "answer": failure.message, "hint": failure.hint });
+            let evidence = unsuccessful(&row.fact.address, &failure);
             if loud {
                 let alert = address::destination_failed(&row.rotation, run, name, &failure);
                 session.commit(&[Change::Alert(alert)]).await?;

@@ -24,8 +24,10 @@ pub(crate) async fn drift_before(
     if last.fact.level < Level::Confirmed || last.fact.key == key.id {
         return Ok(None);
     }
-    let Some(row) = session.engine.parts.store.key(&last.fact.key).await? else { return Ok(None) };
-    let Some(secret) = session.engine.open(&row)? else { return Ok(None) };
+    // Drift is the address's (R20): once seen it holds, also when the key that showed it is gone.
+    let known = last.fact.drift.clone().map(|how| (last.clone(), how));
+    let Some(row) = session.engine.parts.store.key(&last.fact.key).await? else { return Ok(known) };
+    let Some(secret) = session.engine.open(&row)? else { return Ok(known) };
     let delivery = Delivery {
         secret,
         rotation: run.rotation.clone(),
@@ -36,7 +38,8 @@ pub(crate) async fn drift_before(
     let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
     Ok(match look {
         Ok(Look { standing: Standing::Drift(how), .. }) => Some((last, how)),
-        _ => None,
+        Ok(Look { standing: Standing::Confirmed | Standing::Effective | Standing::Missing, .. }) => None,
+        _ => known,
     })
 }
 

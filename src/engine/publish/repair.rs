@@ -25,7 +25,7 @@ pub(crate) async fn publish_current(
     })?;
     let (name, generation) = (place.target.name.clone(), key.generation.unwrap_or_default());
     let before = address::row_of(session, place, key, rotation).await?;
-    let effect = deliver::effect_of(session, None, EffectKind::Publish, &name, generation).await?;
+    let effect = deliver::effect_of(session, None, EffectKind::Publish, &place.target, generation).await?;
     let mut row = before.clone();
     (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Intended, None, None);
     let deadline = session.deadline_for(place).await?;

@@ -204,6 +204,7 @@ async fn kill_effect(session: &Session<'_>, target: &KillTarget<'_>) -> Result<N
         account: session.identity.clone(),
         kind,
         target: target.hash.to_owned(),
+        address: None,
     })
 }
 
@@ -404,6 +405,7 @@ pub(crate) async fn enable(
         account: session.identity.clone(),
         kind: EffectKind::Enable,
         target: key.hash.clone(),
+        address: None,
     };
     let deadline = session.deadline().await?;
     session.commit(&[Change::Intend(effect.clone())]).await?;

@@ -93,6 +93,7 @@ pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Perfo
         account: session.identity.clone(),
         kind: EffectKind::Create,
         target: name.clone(),
+        address: None,
     };
     let deadline = session.deadline().await?;
     let intent = Event::CreateIntended { name: name.clone(), spec: spec.clone() };

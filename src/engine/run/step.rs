@@ -1,12 +1,13 @@
 //! One directive at a time: load → facts → [`next`] → perform → commit.
 
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
-use crate::domain::rotation::{Blocker, Directive, KeyRef, Run, Target, next};
+use crate::domain::rotation::{Blocker, Directive, KeyRef, Run, next};
 use crate::domain::time::{Span, Timestamp};
+use crate::engine::EngineError;
 use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit};
-use crate::engine::{Engine, EngineError};
+use crate::engine::session::standing::Standing;
+use crate::engine::session::{Session, commit, standing};
 use crate::store::{Change, EffectKind, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
@@ -29,6 +30,8 @@ pub enum Progress {
     Wait(Timestamp, Vec<String>),
     /// The run is over.
     Finished,
+    /// Another process works it by a newer configuration (R14), and what to say of it.
+    Left(String),
 }
 
 /// Does the next thing for a run of this account.
@@ -41,6 +44,10 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         text: format!("there is no run {run_id}"),
         hint: Some("`rekeyd runs list` shows them".to_owned()),
     })?;
+    session.engine.open_runs.saw(run_id);
+    if let (Some(why), true) = (standing::outdated(session, &row.run).await?, !row.run.state.is_terminal()) {
+        return Ok(left(session, &row, why));
+    }
     let facts = facts(session, &row.run).await?;
     let directive = next(&row.run, &facts);
     tracing::debug!(run = run_id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
@@ -55,6 +62,14 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
             Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
         }
     }
+}
+
+/// The run is left to another process, and the log says so once.
+fn left(session: &Session<'_>, row: &RunRow, why: String) -> Report {
+    if session.engine.open_runs.leave(&row.run.id) {
+        tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, "left to a process with a newer configuration");
+    }
+    Report { state: row.run.state.word(), did: None, progress: Progress::Left(why) }
 }
 
 /// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).
@@ -100,13 +115,14 @@ async fn facts(session: &Session<'_>, run: &Run) -> Result<Facts, EngineError> {
     let rotation = store.rotation(&run.rotation).await?;
     let keys = run_keys(run);
     let holdings = store.holdings(&run.rotation).await?;
+    let Standing { detached, dropped } = standing::of(session, run);
     Ok(Facts {
         now: session.now(),
         clock: session.clock(),
         frozen: store.freeze_of(&session.identity).await?.is_some(),
         paused: rotation.is_some_and(|rotation| rotation.paused),
-        detached: session.another_account(&run.account).or_else(|| detached(session.engine, run)),
-        dropped: dropped(session.engine, run),
+        detached,
+        dropped,
         request: store.open_request(&run.id).await?,
         strays: session.listing.as_ref().map(|listing| listing.strays_left),
         candidate: key_facts(session, run.candidate.as_ref()).await?,
@@ -131,39 +147,6 @@ async fn disable_in_doubt(session: &Session<'_>, key: Option<&KeyRef>) -> Result
     let Some(key) = key else { return Ok(false) };
     let open = session.engine.parts.store.open_toggles(&session.identity).await?;
     Ok(open.iter().any(|effect| effect.kind == EffectKind::Disable && effect.target == key.hash))
-}
-
-/// R14: what of a run's snapshot the configuration no longer says.
-fn detached(engine: &Engine, run: &Run) -> Option<String> {
-    let Some(rotation) = engine.parts.rotations.get(&run.rotation) else {
-        return Some(format!("the configuration no longer has rotation {}", run.rotation));
-    };
-    run.policy.targets.iter().find_map(|target| {
-        let listed = rotation.policy.targets.iter().find(|now| now.name == target.name);
-        match listed {
-            None => Some(format!(
-                "the configuration no longer publishes to destination {}: put it back, or say \
-                 `rekeyd runs release {} {}`",
-                target.name, run.id, target.name
-            )),
-            Some(now) if now.address != target.address => Some(format!(
-                "destination {} now points somewhere else ({} instead of {}): put it back, or say \
-                 `rekeyd runs release {} {}`",
-                target.name, now.address, target.address, run.id, target.name
-            )),
-            Some(_) => None,
-        }
-    })
-}
-
-/// What of a run's snapshot no longer has to be brought to the new key, by the configuration's word.
-fn dropped(engine: &Engine, run: &Run) -> Vec<String> {
-    let Some(rotation) = engine.parts.rotations.get(&run.rotation) else { return Vec::new() };
-    let listed = |target: &Target| {
-        let same = |now: &&Target| now.name == target.name && now.address == target.address;
-        rotation.policy.targets.iter().find(same).is_some_and(|now| now.required)
-    };
-    run.policy.targets.iter().filter(|target| !listed(target)).map(|target| target.name.clone()).collect()
 }
 
 fn released(rows: &[HoldingRow], fact: &Holding) -> bool {

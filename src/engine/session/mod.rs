@@ -3,10 +3,12 @@
 pub(crate) mod again;
 pub(crate) mod commit;
 pub(crate) mod consequences;
+pub(crate) mod in_doubt;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod provisioning;
 pub(crate) mod reading;
+pub(crate) mod standing;
 pub(crate) mod test_key;
 mod trail;
 mod waiting;
@@ -27,7 +29,7 @@ use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::engine::testing::endpoint;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
-use crate::store::{Change, EffectKind, EffectRow, EffectStatus, KeyRow, Lease, Role, RotationRow};
+use crate::store::{Change, EffectKind, EffectRow, EffectStatus, Lease, RotationRow};
 
 pub use waiting::wait_for_session;
 pub(crate) use waiting::wait_for_session_or_stop;
@@ -145,6 +147,7 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
     session.remember_place().await?;
     session.watch_clocks().await?;
     session.settle_toggles().await?;
+    in_doubt::give_up(&session).await?;
     Ok(Opened::Ready(Box::new(session)))
 }
 
@@ -388,18 +391,12 @@ impl Session<'_> {
     /// The rotation's row. Refused when its keys belong to another account than this session's (R8).
     pub(crate) async fn rotation_row(&self, name: &str) -> Result<RotationRow, EngineError> {
         let generations = self.engine.parts.store.generations(name).await?;
-        if let Some(reason) = self.elsewhere(&generations) {
+        if let Some(reason) = standing::elsewhere(self, &generations) {
             return Err(EngineError::Refused(format!("refused: {reason}")));
         }
         self.engine.parts.store.ensure_rotation(name, Some(&self.identity)).await?;
         let row = self.engine.parts.store.rotation(name).await?;
         row.ok_or_else(|| EngineError::Refused(format!("rotation {name} could not be stored")))
-    }
-
-    /// Why these keys are not on this session's account.
-    pub(crate) fn elsewhere(&self, generations: &[KeyRow]) -> Option<String> {
-        let mut living = generations.iter().filter(|key| key.role != Role::Dead);
-        living.find_map(|key| self.another_account(key.account.as_deref()?))
     }
 
     /// R9: refused while the account is frozen.
@@ -408,17 +405,6 @@ impl Session<'_> {
             None => Ok(()),
             Some(reason) => Err(EngineError::Frozen { account: self.account.name.clone(), reason }),
         }
-    }
-
-    /// R8: why work of `account` must not go on with this session's provisioning key.
-    pub(crate) fn another_account(&self, account: &str) -> Option<String> {
-        (account != self.identity).then(|| {
-            format!(
-                "the provisioning key of account {} belongs to another account now ({} instead of {account}): put the \
-                 right key back",
-                self.account.name, self.identity
-            )
-        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::Why;
 use crate::engine::{Account, Engine, EngineError};
 use crate::net::Deadline;
-use crate::store::{Change, Lease, StoreError};
+use crate::store::{Change, Lease};
 
 /// Credits of the account.
 pub async fn account_credits(session: &mut Session<'_>) -> Result<crate::provider::Credits, EngineError> {
@@ -153,18 +153,4 @@ fn provisioning_alerts(
         ));
     }
     changes
-}
-
-/// Why this is not the account that the keys of the entry's rotations are on.
-pub(crate) async fn stranger(session: &Session<'_>) -> Result<Option<String>, EngineError> {
-    for rotation in session.engine.rotations().filter(|rotation| rotation.account == session.account.name) {
-        let generations = match session.engine.parts.store.generations(&rotation.name).await {
-            Err(StoreError::Corrupt(_)) => continue,
-            read => read?,
-        };
-        if let Some(reason) = session.elsewhere(&generations) {
-            return Ok(Some(reason));
-        }
-    }
-    Ok(None)
 }

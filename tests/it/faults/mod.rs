@@ -1,4 +1,4 @@
-//! The 34 faults of rotation.md, each under its number, on both databases; after each, the invariants.
+//! The faults of rotation.md that are built, each under its number, on both databases; after each, the invariants.
 //!
 //! - `invariants`: I1 to I12, looked at mechanically
 //! - `kill`: 1, 2, and SIGKILL at every call of a rotation, an emergency, a rollback, a healing
@@ -10,13 +10,15 @@
 //! - `strangers`: 59: keys that others name as ours
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49: what healing must not wait for, and must not believe
+//! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
 //! The proof of a test that passed is a line of `target/faults`; `tests/run.sh faults` prints the table of them
-//! and fails when one of the 34 has none.
+//! and fails when one of them has none.
 #![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
+mod addresses;
 mod crowd;
 mod damage;
 mod delivery;

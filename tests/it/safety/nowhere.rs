@@ -1,8 +1,11 @@
 //! What is not there any more: a confirmation never acts on it (exit status 1, nothing is removed or journalled), and
 //! no key is sent anywhere else instead.
 
+use sqlx::Row;
+
 use super::*;
-use crate::support::ledger::Ledger;
+use crate::support::ledger::{self, Ledger, runs_in};
+use crate::support::wait::{serve, stop, until};
 
 /// A hash that no key has.
 const NOBODY: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
@@ -93,5 +96,32 @@ on_both_databases! {
         let reason = tested[0]["detail"].as_str().unwrap();
         assert!(reason.contains("its account is not in the configuration any more"), "{tested}");
         assert_eq!(asked(&world), before);
+    }
+}
+
+on_both_databases! {
+    async fn a_run_whose_rotation_and_account_left_the_configuration_is_parked(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "3s";
+        world.configure();
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        let whole = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
+        forget_accounts(&world);
+        let daemon = serve(&world).await;
+        until("parked", async || runs_in(&world, &["parked"]).await == 1).await;
+        stop(daemon).await;
+        let parked = "SELECT detail FROM alerts WHERE kind = 'rotation_parked' AND resolved_at IS NULL";
+        let detail: String = ledger::rows(&world, parked).await[0].get(0);
+        assert!(detail.contains("neither rotation production nor its account"), "{detail}");
+        assert!(Ledger::read(&world).await.audit.iter().any(|(action, _)| action == "run.parked"));
+        assert_eq!(world.living().len(), 2, "both keys live");
+        // It was a mistake.
+        std::fs::write(world.path("rekeyd.toml"), whole).unwrap();
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        world.rekeyd(&["runs", "resume", &run]).await.ok();
+        let daemon = serve(&world).await;
+        until("done", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
     }
 }

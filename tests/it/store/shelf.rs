@@ -216,7 +216,14 @@ pub fn key_ref(number: i64) -> KeyRef {
 }
 
 pub fn effect(id: &str, kind: EffectKind, target: &str) -> NewEffect {
-    NewEffect { id: id.to_owned(), run: None, account: ACCOUNT.to_owned(), kind, target: target.to_owned() }
+    NewEffect {
+        id: id.to_owned(),
+        run: None,
+        account: ACCOUNT.to_owned(),
+        kind,
+        target: target.to_owned(),
+        address: None,
+    }
 }
 
 pub fn intend(id: &str, kind: EffectKind, target: &str) -> Change {
