@@ -95,7 +95,7 @@ async fn promoted_by_a_person(db: Db) -> Proof {
 async fn promoted_by_us(db: Db) -> Proof {
     let stage = Stage::new(db, true).await;
     stage.vercel.assign_domains(&stage.project, false);
-    stage.vercel.settings(|settings| settings.promotion_reads = 2);
+    stage.vercel.settings(|settings| settings.promotion_reads = 5);
     let busy = json!({"error": {"code": "conflict", "message": "another promotion is in progress"}});
     stage.world.script.once("promote", When::Before, Act::body(409, busy));
     stage.world.script.once("promote", When::After, Act::Reset);
