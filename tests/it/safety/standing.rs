@@ -15,18 +15,25 @@ async fn begun(db: Db) -> World {
     world
 }
 
+/// A destination that was down is asked again at once.
+async fn try_now(world: &World) {
+    let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+    world.rekeyd(&["runs", "resume", &run]).await;
+}
+
 on_both_databases! {
     async fn a_process_with_an_older_configuration_leaves_the_run(db: Db) {
         let world = begun(db).await;
         let older = serve(&world).await;
         reconfigure(&world, "grace = \"4s\"", "grace = \"5s\"");
-        // A newer one takes it up, and goes on when the older has left.
-        world.script.always("put_secret", When::Before, Act::status(503));
+        // A newer one takes it up, and goes on when the older has left. It asks to wait for longer than a command does.
+        world.script.always("put_secret", When::Before, Act::rate_limited(Some(25)));
         world.rekeyd(&["rotations", "run", "production"]).await;
         logged(&world, PARTED, 1).await;
         assert_eq!(runs_in(&world, &["publishing"]).await, 1);
         world.script.clear();
         let newer = serve(&world).await;
+        try_now(&world).await;
         until("done", async || runs_in(&world, &["done"]).await == 1).await;
         assert_eq!(log(&world).matches(PARTED).count(), 1, "it is said once");
         stop(older).await;
@@ -52,6 +59,7 @@ on_both_databases! {
         assert_eq!(out.status.code(), Some(1), "{said}");
         assert!(said.contains("by a configuration that was loaded later"), "{said}");
         world.script.clear();
+        try_now(&world).await;
         until("the daemon ends it", async || runs_in(&world, &["done"]).await == 1).await;
         stop(daemon).await;
     }
