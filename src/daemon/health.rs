@@ -226,8 +226,8 @@ mod tests {
         let clock = Arc::new(Hands::default());
         let health = watched(&clock);
         clock.0.store(600_000, Ordering::SeqCst);
-        for pass in ["due", "runs"] {
-            health.note(pass, true);
+        for pass in PASSES.iter().filter(|pass| pass.longest < Span::minutes(10)) {
+            health.note(pass.name, true);
         }
         assert!(health.progresses() && health.turns());
         clock.0.store(3_601_000, Ordering::SeqCst);
