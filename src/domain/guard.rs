@@ -74,8 +74,10 @@ pub struct Case<'a> {
     pub keys: &'a [RemoteKey],
     /// Hash of the provisioning key: never usable, never a target.
     pub provisioning_hash: &'a str,
-    /// Hashes with an open disable or delete intent.
+    /// Hashes with a disable or delete that may still land.
     pub open_kills: &'a [String],
+    /// Hashes with one that can no longer land, and of which nobody could see what came: never usable, and in nobody's way.
+    pub in_doubt: &'a [String],
     /// Destinations that may have received the target.
     pub holders: &'a [Holder],
     /// Created by this instance, or adopted by an admin (I9).
@@ -176,6 +178,7 @@ pub fn is_usable(case: &Case<'_>, key: &RemoteKey) -> bool {
         && key.hash != case.provisioning_hash
         && key.is_live(now)
         && !case.open_kills.contains(&key.hash)
+        && !case.in_doubt.contains(&key.hash)
 }
 
 /// Condition 1: at least one usable key remains.

@@ -83,8 +83,10 @@ pub enum Change {
 /// What the guard looks at inside the transaction that commits the intent.
 #[derive(Debug, Clone)]
 pub struct KillRows {
-    /// Hashes with an open kill intent.
+    /// Hashes with a kill that may still land.
     pub open_kills: Vec<String>,
+    /// Hashes with one that can no longer land, and of which nobody knows what came.
+    pub in_doubt: Vec<String>,
     /// Rows of the target at every address, and the newest proved row of another key there.
     pub holders: Vec<(HoldingRow, Option<HoldingRow>)>,
     /// The account is frozen.
@@ -191,22 +193,29 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
         let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
         holders.push((row, newest));
     }
-    let open_kills = open_kills(tx, account).await?;
+    let (open_kills, in_doubt) = unsettled_kills(tx, account).await?;
     let recent_kills = recent_kills(tx, account, target).await?;
     let (frozen, ours) = standing(tx, account, target).await?;
     let tested = tested(tx, account, &holders).await?;
-    Ok(KillRows { open_kills, holders, frozen, ours, recent_kills, tested })
+    Ok(KillRows { open_kills, in_doubt, holders, frozen, ours, recent_kills, tested })
 }
 
-async fn open_kills(tx: &mut Tx, account: &str) -> Result<Vec<String>, StoreError> {
+/// Targets of kills that may still land, and of those that were given up.
+async fn unsettled_kills(tx: &mut Tx, account: &str) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let rows = sqlx::query(
-        "SELECT target FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')
+        "SELECT target, finished_at FROM effects WHERE account = $1 AND kind IN ('disable', 'delete')
          AND status IN ('intended', 'unknown')",
     )
     .bind(account)
     .fetch_all(&mut *tx.inner)
     .await?;
-    rows.iter().map(|row| Ok(row.try_get("target")?)).collect()
+    let (mut open, mut given_up) = (Vec::new(), Vec::new());
+    for row in rows {
+        let over = row.try_get::<Option<i64>, _>("finished_at")?.is_some();
+        let list = if over { &mut given_up } else { &mut open };
+        list.push(row.try_get("target")?);
+    }
+    Ok((open, given_up))
 }
 
 /// R12: destructive acts within the last hour, the target's own aside.

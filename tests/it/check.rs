@@ -143,7 +143,8 @@ on_both_databases! {
             assert_eq!(out.status, 1, "{out:?}");
         }
         assert_eq!(of_kind(&world, "key_invalid").await.len(), 1);
-        assert_eq!(world.openrouter.requests().iter().filter(|r| r.label == "read_key").count(), 1);
+        // The account is asked at each refusal.
+        assert_eq!(world.openrouter.requests().iter().filter(|r| r.label == "read_key").count(), 2);
         assert_eq!(world.rekeyd(&["runs", "list", "--json"]).await.ok().json(), serde_json::json!([]));
         assert_eq!(world.openrouter.keys().len(), 1);
     }

@@ -34,6 +34,7 @@ struct Setting {
     keys: Vec<RemoteKey>,
     holders: Vec<Holder>,
     open_kills: Vec<String>,
+    in_doubt: Vec<String>,
     now: Stamp,
     listed: Stamp,
     kill: Kill,
@@ -47,6 +48,7 @@ fn decide(change: impl FnOnce(&mut Setting)) -> Result<(), Refusal> {
         keys: vec![remote("old"), remote("new"), remote("provisioning")],
         holders: vec![holder(Some(proof()))],
         open_kills: Vec::new(),
+        in_doubt: Vec::new(),
         now: ago(Span::ZERO),
         listed: ago(Span::ZERO),
         kill: Kill::Disable,
@@ -66,6 +68,7 @@ fn decide(change: impl FnOnce(&mut Setting)) -> Result<(), Refusal> {
         keys: &it.keys,
         provisioning_hash: "provisioning",
         open_kills: &it.open_kills,
+        in_doubt: &it.in_doubt,
         holders: &it.holders,
         ours,
         frozen,
@@ -104,6 +107,12 @@ fn the_last_regular_key_stays_whatever_else_is_listed() {
         it.holders.clear();
     }));
     assert_eq!(dying, "last_regular_key", "a key with an open intent is not one to live on");
+    let doubtful = word(decide(|it| {
+        it.in_doubt.push("new".into());
+        it.holders.clear();
+    }));
+    assert_eq!(doubtful, "last_regular_key", "nor one whose disable may have happened");
+    assert_eq!(word(decide(|it| it.in_doubt.push("third".into()))), "permitted", "which holds up no other");
 }
 
 #[test]

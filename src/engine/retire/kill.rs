@@ -256,6 +256,7 @@ async fn commit_intent(
             keys: &keys,
             provisioning_hash: &provisioning_hash,
             open_kills: &rows.open_kills,
+            in_doubt: &rows.in_doubt,
             holders: &holders(rows),
             ours: rows.ours || target.stray,
             frozen: rows.frozen,

@@ -8,7 +8,7 @@ use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::standing::Standing;
 use crate::engine::session::{Session, commit, standing};
-use crate::store::{Change, EffectKind, HoldingRow, RunRow};
+use crate::store::{Change, EffectKind, EffectRow, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +146,11 @@ async fn key_facts(session: &Session<'_>, key: Option<&KeyRef>) -> Result<KeyFac
 async fn disable_in_doubt(session: &Session<'_>, key: Option<&KeyRef>) -> Result<bool, EngineError> {
     let Some(key) = key else { return Ok(false) };
     let open = session.engine.parts.store.open_toggles(&session.identity).await?;
-    Ok(open.iter().any(|effect| effect.kind == EffectKind::Disable && effect.target == key.hash))
+    let may_land = |effect: &&EffectRow| effect.finished_at.is_none();
+    Ok(open
+        .iter()
+        .filter(may_land)
+        .any(|effect| effect.kind == EffectKind::Disable && effect.target == key.hash))
 }
 
 fn released(rows: &[HoldingRow], fact: &Holding) -> bool {

@@ -34,6 +34,9 @@ use crate::store::{Change, EffectKind, EffectRow, EffectStatus, Lease, RotationR
 pub use waiting::wait_for_session;
 pub(crate) use waiting::wait_for_session_or_stop;
 
+/// So many toggles that cannot be seen end the look at them: the provider does not answer.
+const UNSEEN: usize = 3;
+
 /// A call must be over this long before the lease ends (R4).
 const MARGIN: Span = Span::seconds(2);
 
@@ -310,20 +313,39 @@ impl Session<'_> {
         Ok(self.engine.parts.store.release(&self.lease).await?)
     }
 
-    /// Disables, deletes and enables that an earlier process intended and never settled: ask the provider (R5).
+    /// Disables, deletes and enables that an earlier process intended and never settled: ask the provider (R5). One
+    /// that cannot be seen holds up no other.
     async fn settle_toggles(&mut self) -> Result<(), EngineError> {
+        let mut unseen = 0;
         for effect in self.engine.parts.store.open_toggles(&self.identity).await? {
             let deadline = self.deadline().await?;
             let called = self.account.issuer.read(&effect.target, deadline).await;
-            let Ok(seen) = self.noting(called) else { return Ok(()) };
-            let disabled = seen.as_ref().map(|key| key.disabled);
             let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
+            let Ok(seen) = self.noting(called) else {
+                self.give_up(&effect, open_for).await?;
+                unseen += 1;
+                if unseen == UNSEEN { break } else { continue }
+            };
+            let disabled = seen.as_ref().map(|key| key.disabled);
             if let Some((status, seen)) = self.settled(&effect, disabled, open_for) {
                 let evidence = json!({ "settled_by": "looking", "seen": seen });
                 self.commit(&[Change::Settle { id: effect.id, status, evidence }]).await?;
             }
         }
         Ok(())
+    }
+
+    /// A toggle that can no longer land has an end, although nobody saw what came of it; it goes on being looked at.
+    async fn give_up(&self, effect: &EffectRow, open_for: Span) -> Result<(), EngineError> {
+        if effect.finished_at.is_some() || self.may_land(open_for) {
+            return Ok(());
+        }
+        self.commit(&[Change::GiveUp { id: effect.id.clone() }]).await
+    }
+
+    /// A call of this age may still take effect.
+    fn may_land(&self, open_for: Span) -> bool {
+        open_for.0 < self.engine.parts.lease.0 + self.engine.parts.call_timeout.0
     }
 
     /// What a look says about an unsettled toggle; `None` while it may still land. Once it cannot land any more it
@@ -335,13 +357,13 @@ impl Session<'_> {
         disabled: Option<bool>,
         open_for: Span,
     ) -> Option<(EffectStatus, &'static str)> {
-        let late = open_for.0 < self.engine.parts.lease.0 + self.engine.parts.call_timeout.0;
+        let may_land = self.may_land(open_for);
         match (effect.kind, disabled) {
             (EffectKind::Delete, None) => Some((EffectStatus::Done, "gone")),
             (EffectKind::Disable, Some(true)) => Some((EffectStatus::Done, "disabled")),
             (EffectKind::Enable, Some(false)) => Some((EffectStatus::Done, "enabled")),
             (_, None) => Some((EffectStatus::Failed, "gone")),
-            _ => (!late).then_some((EffectStatus::Failed, "not done")),
+            _ => (!may_land).then_some((EffectStatus::Failed, "not done")),
         }
     }
 

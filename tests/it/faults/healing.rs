@@ -1,8 +1,8 @@
-//! Faults 45 and 49: what healing must not wait for, and what it must not believe.
+//! Faults 45, 49 and 52: what healing and leaks must not wait for, and what healing must not believe.
 
 use std::time::Duration;
 
-use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::openrouter::KeyRow;
 
 use super::invariants::{Proof, invariants};
@@ -180,6 +180,36 @@ async fn five_rotations(world: &World) -> Vec<String> {
         world.rekeyd_with(&["rotations", "adopt", name, "--secret-stdin"], key).await.ok();
     }
     keys
+}
+
+/// A disable of production's old key can neither be answered nor read; a key of another rotation leaks.
+async fn a_kill_that_nobody_can_see(db: Db) -> Proof {
+    let world = world(db, "1h").await;
+    refuse_new_keys(&world, false);
+    let keys = five_rotations(&world).await;
+    let path = format!("keys/{}", world.first_hash());
+    let unseen = |label: &str, act| world.script.add(Rule::new(label, When::Before, act).path(&path));
+    let held = world.script.hold("patch_key", When::Before);
+    unseen("patch_key", Act::Reset);
+    let daemon = serve(&world).await;
+    world.rekeyd(&["rotations", "run", "production"]).await.ok();
+    held.arrived().await;
+    unseen("read_key", Act::status(500));
+    held.release();
+    let leaked = rekeyd::domain::secret::Secret::new(keys[0].clone()).sha256_hex();
+    let mut emergency = world.command(&["rotations", "run", "agent1", "--leaked", "--wait"]).spawn().unwrap();
+    until("the leaked key is gone", async || world.openrouter.key_by_hash(&leaked).unwrap().deleted).await;
+    emergency.wait().await.unwrap();
+    world.script.clear();
+    until("all is over", async || ledger::open_runs(&world).await == 0).await;
+    stop(daemon).await;
+    invariants(&world, "a kill that nobody can see").await
+}
+
+fault! {
+    async fn fault_52_a_kill_that_cannot_be_read_beside_a_leak(db: Db) {
+        a_kill_that_nobody_can_see(db).await
+    }
 }
 
 fault! {

@@ -9,7 +9,7 @@
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
 //! - `strangers`: 59: keys that others name as ours
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
-//! - `healing`: 45, 49: what healing must not wait for, and must not believe
+//! - `healing`: 45, 49, 52: what healing and leaks must not wait for, and what must not be believed
 //! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!

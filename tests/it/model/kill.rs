@@ -164,6 +164,7 @@ impl Story {
             keys: &keys,
             provisioning_hash: &hash(PROVISIONING),
             open_kills: &open,
+            in_doubt: &[],
             holders: &holders,
             ours: stored || doomed.stray,
             frozen: w.store.frozen,

@@ -278,6 +278,7 @@ impl World {
             keys: &keys,
             provisioning_hash: "p",
             open_kills: &[],
+            in_doubt: &[],
             holders: &holders,
             ours: true,
             frozen: false,
