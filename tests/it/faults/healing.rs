@@ -41,7 +41,7 @@ async fn reaches(world: &World, state: &str) {
     until(state, async || runs_in(world, &[state]).await == 1).await;
 }
 
-async fn dies(world: &World) {
+fn dies(world: &World) {
     assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
 }
 
@@ -61,7 +61,7 @@ async fn while_it_verifies(db: Db) -> Proof {
     reaches(&world, "verifying").await;
     running.kill().await.unwrap();
     let daemon = serve(&world).await;
-    dies(&world).await;
+    dies(&world);
     until("taken over", async || runs_in(&world, &["superseded"]).await == 1).await;
     refuse_new_keys(&world, false);
     healed(&world).await;
@@ -86,7 +86,7 @@ async fn while_it_aborts_on_hold(db: Db) -> Proof {
     })
     .await;
     refuse_new_keys(&world, false);
-    dies(&world).await;
+    dies(&world);
     healed(&world).await;
     stop(daemon).await;
     assert!(creates(&world) <= 2, "{}", creates(&world));
@@ -106,7 +106,7 @@ fault! {
         refuse_new_keys(&world, false);
         world.rekeyd(&["rotations", "pause", "production", "--healing"]).await.ok();
         let daemon = serve(&world).await;
-        dies(&world).await;
+        dies(&world);
         let told = "SELECT id FROM alerts WHERE kind = 'key_invalid' AND severity = 'critical'
                     AND detail LIKE '%its healing is paused%' AND resolved_at IS NULL";
         until("told", async || ledger::rows(&world, told).await.len() == 1).await;
@@ -147,7 +147,7 @@ fault! {
         refuse_new_keys(&world, false);
         world.script.always("read_key", When::Before, Act::status(500));
         let daemon = serve(&world).await;
-        dies(&world).await;
+        dies(&world);
         until("believed dead", async || alerts(&world).await.contains(&"key_invalid".to_owned())).await;
         world.script.clear();
         let before = world.openrouter.requests().len();
@@ -216,7 +216,7 @@ fault! {
     async fn fault_49_many_dead_keys_wait_for_the_first_new_one(db: Db) {
         let world = world_with(db, "1h", "5s").await;
         let keys = five_rotations(&world).await;
-        dies(&world).await;
+        dies(&world);
         for key in &keys {
             let hash = rekeyd::domain::secret::Secret::new(key.clone()).sha256_hex();
             assert!(world.openrouter.edit_key(&hash, |key| key.deleted = true));
