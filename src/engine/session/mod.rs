@@ -324,7 +324,10 @@ impl Session<'_> {
             let Ok(seen) = self.noting(called) else {
                 self.give_up(&effect, open_for).await?;
                 unseen += 1;
-                if unseen == UNSEEN { break } else { continue }
+                if unseen == UNSEEN {
+                    break;
+                }
+                continue;
             };
             let disabled = seen.as_ref().map(|key| key.disabled);
             if let Some((status, seen)) = self.settled(&effect, disabled, open_for) {
