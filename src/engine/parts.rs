@@ -190,7 +190,8 @@ pub(crate) struct OpenRuns(Mutex<Runs>);
 struct Runs {
     /// `None` before the first look at what is open.
     unseen: Option<BTreeSet<String>>,
-    left: BTreeSet<String>,
+    /// And when, on the monotonic clock.
+    left: BTreeMap<String, Span>,
 }
 
 impl OpenRuns {
@@ -213,13 +214,13 @@ impl OpenRuns {
         self.with(|runs| runs.unseen.as_mut().is_some_and(|unseen| unseen.remove(run)));
     }
 
-    /// From now on the passes pass it by. False when they did so already.
-    pub(crate) fn leave(&self, run: &str) -> bool {
-        self.with(|runs| runs.left.insert(run.to_owned()))
+    /// From now on the passes pass it by for a while. False when it was left before.
+    pub(crate) fn leave(&self, run: &str, now: Span) -> bool {
+        self.with(|runs| runs.left.insert(run.to_owned(), now).is_none())
     }
 
-    /// Whether they do.
-    pub(crate) fn has_left(&self, run: &str) -> bool {
-        self.with(|runs| runs.left.contains(run))
+    /// Whether it was left within this time.
+    pub(crate) fn has_left(&self, run: &str, now: Span, within: Span) -> bool {
+        self.with(|runs| runs.left.get(run).is_some_and(|at| now.0 - at.0 < within.0))
     }
 }

@@ -96,7 +96,9 @@ impl Emergency<'_> {
         let is_living = self.living.iter().any(|living| living.id == key.id);
         let works = self.candidate.is_none_or(|known| {
             let wrong = matches!(known.tested, Some((TestResult::WrongKind { .. }, _)));
-            !wrong && !known.refused(open.policy.confirm_after.min(open.policy.propagation))
+            // One that is being verified may be refused for a while yet: verifying itself says when that is over.
+            let fresh = matches!(open.state.underlying(), State::Verifying { .. });
+            !wrong && (fresh || !known.refused(open.policy.confirm_after))
         });
         (is_living && going.is_none_or(untouched) && works).then_some((key, since))
     }

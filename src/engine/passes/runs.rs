@@ -34,8 +34,8 @@ pub async fn runs_awake(engine: &Engine, account: &str) -> Result<Vec<String>, E
     Ok(mine)
 }
 
-/// Runs that are awake or that this configuration has not looked at yet (R14), those aside that it left to another
-/// process.
+/// Runs that are awake or that this configuration has not looked at yet (R14), those aside that it has just left to
+/// another process.
 async fn awake(engine: &Engine) -> Result<Vec<RunRow>, EngineError> {
     let mut rows = engine.store().runs_awake().await?;
     for id in unseen(engine).await? {
@@ -45,7 +45,8 @@ async fn awake(engine: &Engine) -> Result<Vec<RunRow>, EngineError> {
             _ => engine.open_runs.saw(&id),
         }
     }
-    rows.retain(|row| !engine.open_runs.has_left(&row.run.id));
+    let (now, a_while) = (engine.clock().monotonic(), engine.parts.lease);
+    rows.retain(|row| !engine.open_runs.has_left(&row.run.id, now, a_while));
     Ok(rows)
 }
 

@@ -187,11 +187,11 @@ fn of_key(engine: &Engine, key: &KeyRow, memory: &Memory) -> Option<Waiter> {
         let help = format!("`rekeyd rotations run {rotation} --leaked` replaces it.");
         ("it is in use, its provider refuses it, and no run replaces it", help)
     } else {
-        let hash = key.hash.clone().unwrap_or_default();
-        let help = format!(
-            "`rekeyd rotations run {rotation}` retires it together with the key in use; once nobody needs it, \
-             `rekeyd accounts keys {account} delete {hash}` ends it at once."
-        );
+        let help = if engine.parts.rotations.contains_key(&rotation) {
+            format!("`rekeyd rotations run {rotation}` retires it together with the key in use.")
+        } else {
+            format!("Put rotation {rotation} back into the configuration; its next run retires it.")
+        };
         ("it is on its way out, and no run retires it", help)
     };
     Some(Waiter {

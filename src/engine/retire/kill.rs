@@ -16,7 +16,7 @@ use crate::domain::rotation::{Directive, Event, KeyRef, Level, Phase, Run, TEST_
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::publish::{address, deliver};
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit, keys, listing, test_key, witness};
+use crate::engine::session::{Session, commit, keys, listing, remote_of, test_key, witness};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
@@ -297,7 +297,12 @@ async fn settle_kill(
     answered: Result<(), Failure>,
 ) -> Result<Killed, EngineError> {
     let settle = |status, evidence| Change::Settle { id: effect.id.clone(), status, evidence };
-    let proved = match session.read_remote(target.hash).await? {
+    // A call that was refused, or never answered, and a 404: the listing has a word in it, too.
+    let seen = match &answered {
+        Ok(()) => session.read_remote(target.hash).await?,
+        Err(_) => listing::look_up(session, target.hash).await?.map(|shown| remote_of(shown.as_ref())),
+    };
+    let proved = match seen {
         Ok(remote) => match (target.kill, remote) {
             (_, Remote::Gone) | (Kill::Disable, Remote::Disabled) => true,
             (Kill::Delete, Remote::Disabled) | (_, Remote::Enabled(_)) => false,

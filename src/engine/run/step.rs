@@ -1,12 +1,12 @@
 //! One directive at a time: load → facts → [`next`] → perform → commit.
 
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
-use crate::domain::rotation::{Blocker, Directive, KeyRef, Run, next};
+use crate::domain::rotation::{Blocker, Directive, Event, KeyRef, Run, State, next};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::EngineError;
 use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
-use crate::engine::session::standing::Standing;
+use crate::engine::session::standing::{Outdated, Standing};
 use crate::engine::session::{Session, commit, standing};
 use crate::store::{Change, EffectKind, EffectRow, HoldingRow, RunRow};
 
@@ -45,8 +45,10 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         hint: Some("`rekeyd runs list` shows them".to_owned()),
     })?;
     session.engine.open_runs.saw(run_id);
-    if let (Some(why), true) = (standing::outdated(session, &row.run).await?, !row.run.state.is_terminal()) {
-        return Ok(left(session, &row, why));
+    if let (Some(outdated), true) =
+        (standing::outdated(session, &row.run).await?, !row.run.state.is_terminal())
+    {
+        return left(session, &row, outdated).await;
     }
     let facts = facts(session, &row.run).await?;
     let directive = next(&row.run, &facts);
@@ -64,12 +66,23 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
     }
 }
 
-/// The run is left to another process, and the log says so once.
-fn left(session: &Session<'_>, row: &RunRow, why: String) -> Report {
-    if session.engine.open_runs.leave(&row.run.id) {
+/// The run is left to another process, and the log says so once. When no such process comes, nobody works it: it is
+/// parked, so that people are told what to do and healing need not wait for it.
+async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Result<Report, EngineError> {
+    let Outdated { why, alone } = outdated;
+    if session.engine.open_runs.leave(&row.run.id, session.engine.clock().monotonic()) {
         tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, "left to a process with a newer configuration");
     }
-    Report { state: row.run.state.word(), did: None, progress: Progress::Left(why) }
+    let mut state = row.run.state.word();
+    if alone && !matches!(row.run.state, State::Parked { .. }) {
+        let id = &row.run.id;
+        let reason = format!(
+            "{why}, and no such process comes: `systemctl reload rekeyd`, then `rekeyd runs resume {id}`"
+        );
+        let parked = commit::record(session, &row.run, &Event::Parked { reason }, Vec::new()).await?;
+        state = parked.state.word();
+    }
+    Ok(Report { state, did: None, progress: Progress::Left(why) })
 }
 
 /// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).

@@ -46,12 +46,17 @@ pub(crate) async fn look_up(
         Ok(None) => None,
         shown => return Ok(shown),
     };
-    if let Err(failure) = list(session).await? {
-        return Ok(Err(failure));
-    }
-    let listed = session.listing.as_ref().is_some_and(|listing| listing.key(hash).is_some());
     let text = "the provider answers 404 for a key that it lists";
-    Ok(if listed { Err(Failure::new(FailureKind::Unclear, text)) } else { Ok(shown) })
+    let failure = match list(session).await? {
+        Err(failure) => failure,
+        Ok(()) if session.listing.as_ref().is_some_and(|listing| listing.key(hash).is_some()) => {
+            Failure::new(FailureKind::Unclear, text)
+        }
+        Ok(()) => return Ok(Ok(shown)),
+    };
+    // No decision of this session may look at that 404.
+    session.forget(hash);
+    Ok(Err(failure))
 }
 
 fn names_of(keys: &[RemoteKey]) -> String {

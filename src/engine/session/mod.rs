@@ -317,16 +317,20 @@ impl Session<'_> {
     /// that cannot be seen holds up no other.
     async fn settle_toggles(&mut self) -> Result<(), EngineError> {
         let mut unseen = 0;
-        for effect in self.engine.parts.store.open_toggles(&self.identity).await? {
+        let mut open = self.engine.parts.store.open_toggles(&self.identity).await?;
+        // What was given up waits for those that may hold up others.
+        open.sort_by_key(|effect| effect.finished_at.is_some());
+        for effect in open {
+            let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
+            if unseen >= UNSEEN {
+                self.give_up(&effect, open_for).await?;
+                continue;
+            }
             let deadline = self.deadline().await?;
             let called = self.account.issuer.read(&effect.target, deadline).await;
-            let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
             let Ok(seen) = self.noting(called) else {
                 self.give_up(&effect, open_for).await?;
                 unseen += 1;
-                if unseen == UNSEEN {
-                    break;
-                }
                 continue;
             };
             let disabled = seen.as_ref().map(|key| key.disabled);
@@ -405,6 +409,11 @@ impl Session<'_> {
         self.remote.push(RemoteFacts { hash: hash.to_owned(), remote, at });
     }
 
+    /// What was read of a key does not count.
+    pub(crate) fn forget(&mut self, hash: &str) {
+        self.remote.retain(|known| known.hash != hash);
+    }
+
     pub(crate) fn rotation_of_this_account(&self, name: &str) -> Result<&Rotation, EngineError> {
         let rotation = self.engine.rotation(name)?;
         if rotation.account == self.account.name {
@@ -433,7 +442,8 @@ impl Session<'_> {
     }
 }
 
-fn remote_of(shown: Option<&RemoteKey>) -> Remote {
+/// What a decision sees of a key that was read.
+pub(crate) fn remote_of(shown: Option<&RemoteKey>) -> Remote {
     match shown {
         None => Remote::Gone,
         Some(key) if key.disabled => Remote::Disabled,

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::domain::rotation::{Run, Target};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CLOCK_SLACK, Span, Timestamp, Until};
 use crate::engine::session::Session;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, KeyRow, Role, StoreError};
@@ -98,34 +98,62 @@ struct Worker {
     run: String,
     policy: String,
     loaded_at: Timestamp,
+    /// When a process with this configuration last worked it, or a minute later.
+    seen_at: Timestamp,
 }
+
+/// Why a process leaves a run to another.
+pub(crate) struct Outdated {
+    pub(crate) why: String,
+    /// The other has not come for so long that a person must be told.
+    pub(crate) alone: bool,
+}
+
+/// That a process works a run is noted so often.
+const SEEN: Span = Span::minutes(1);
+/// A process with the newer configuration that did not come for so long has ended: a command, that is.
+const GONE: Span = Span::minutes(10);
+/// Nobody waits for it as long in an emergency.
+const GONE_IN_AN_EMERGENCY: Span = Span::minutes(2);
 
 /// R14: takes the run for this process's configuration. Why it must leave the run instead: another process works it by a
 /// configuration that was loaded later and says something else of the rotation.
-pub(crate) async fn outdated(session: &Session<'_>, run: &Run) -> Result<Option<String>, EngineError> {
-    let engine = session.engine;
+pub(crate) async fn outdated(session: &Session<'_>, run: &Run) -> Result<Option<Outdated>, EngineError> {
+    let (engine, now) = (session.engine, session.clock());
     let subject = format!("policy:{}", run.rotation);
-    let mine = Worker {
+    let mut mine = Worker {
         run: run.id.clone(),
         policy: fingerprint(engine, &run.rotation),
         loaded_at: engine.parts.loaded_at,
+        seen_at: now,
     };
     let known: Option<Worker> = engine.parts.store.memory_or_anew(&subject).await?;
     if let Some(known) = known.filter(|known| known.run == mine.run) {
-        if known.policy == mine.policy {
+        if known.policy == mine.policy && now.since(known.seen_at) < SEEN {
             return Ok(None);
         }
-        if known.loaded_at > mine.loaded_at {
-            return Ok(Some(format!(
-                "another rekeyd process works this run by a configuration that was loaded later ({}) and says something \
-                 else of rotation {}: this process leaves the run to it",
-                known.loaded_at.rfc3339(),
-                run.rotation
-            )));
+        // One that was loaded in the future was loaded before the clock went back (R18).
+        let future = known.loaded_at > now.plus(CLOCK_SLACK);
+        if known.policy != mine.policy && known.loaded_at > mine.loaded_at && !future {
+            let gone = if run.trigger.is_emergency() { GONE_IN_AN_EMERGENCY } else { GONE };
+            let alone = Until::after(known.seen_at, gone).left(now).is_none();
+            return Ok(Some(Outdated { why: newer(&known, run), alone }));
+        }
+        if known.policy == mine.policy {
+            mine.loaded_at = mine.loaded_at.max(known.loaded_at);
         }
     }
     session.commit(&[Change::Remember { subject, doc: json!(mine) }]).await?;
     Ok(None)
+}
+
+fn newer(known: &Worker, run: &Run) -> String {
+    format!(
+        "another rekeyd process works this run by a configuration that was loaded later ({}) and says something else of \
+         rotation {}: this process leaves the run to it",
+        known.loaded_at.rfc3339(),
+        run.rotation
+    )
 }
 
 /// What the configuration says of a rotation and its addresses; of one that it does not have, nothing.

@@ -142,6 +142,28 @@ fault! {
 }
 
 fault! {
+    async fn fault_49_a_404_buries_no_key_on_its_way_out(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "20s";
+        world.configure();
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        let path = format!("keys/{}", world.first_hash());
+        world.script.add(Rule::new("read_key", When::Before, Act::status(404)).path(&path));
+        let daemon = serve(&world).await;
+        let asked = |label: &str| world.openrouter.requests().iter().filter(|r| r.label == label).count();
+        let before = asked("read_key");
+        until("it is asked for", async || asked("read_key") >= before + 2).await;
+        let kept = "SELECT id FROM keys WHERE generation = 1 AND role = 'retiring' AND secret IS NOT NULL";
+        assert_eq!(ledger::rows(&world, kept).await.len(), 1, "the account lists it");
+        world.script.clear();
+        until("done", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        invariants(&world, "a 404 for a living key").await
+    }
+}
+
+fault! {
     async fn fault_49_gone_is_asked_twice_before_a_key_is_made(db: Db) {
         let world = world_with(db, "1h", "3s").await;
         refuse_new_keys(&world, false);

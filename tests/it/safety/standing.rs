@@ -1,7 +1,7 @@
 //! Processes whose configurations say different things of a rotation do not share its run (R14).
 
 use super::*;
-use crate::support::ledger::runs_in;
+use crate::support::ledger::{self, runs_in};
 use crate::support::wait::{ended, log, logged, reconfigure, serve, signal, stop};
 
 const PARTED: &str = "left to a process with a newer configuration";
@@ -31,6 +31,14 @@ on_both_databases! {
         world.rekeyd(&["rotations", "run", "production"]).await;
         logged(&world, PARTED, 1).await;
         assert_eq!(runs_in(&world, &["publishing"]).await, 1);
+        // Nobody with the newer configuration comes for a long time: a person is told what to do.
+        let long_ago = "UPDATE provider_health SET doc = replace(doc, '\"seen_at\":', '\"seen_at\":-')
+                        WHERE subject = 'policy:production'";
+        ledger::rows(&world, long_ago).await;
+        until("parked", async || runs_in(&world, &["parked"]).await == 1).await;
+        let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(why.contains("`systemctl reload rekeyd`"), "{why}");
         world.script.clear();
         let newer = serve(&world).await;
         try_now(&world).await;
