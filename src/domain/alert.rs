@@ -61,6 +61,8 @@ pub struct NewAlert {
     pub rotation: Option<String>,
     /// In whole sentences: what happened, what still works, what the reader must do.
     pub detail: String,
+    /// An open one that is critical keeps its text: it says more, what is done about it.
+    pub yields: bool,
 }
 
 impl NewAlert {
@@ -73,6 +75,7 @@ impl NewAlert {
             account: None,
             rotation: None,
             detail: detail.into(),
+            yields: false,
         }
     }
 

@@ -166,7 +166,8 @@ pub(super) async fn open(tx: &mut Tx, alert: &NewAlert) -> Result<(), StoreError
         "INSERT INTO alerts (id, kind, severity, subject, account, rotation, detail, opened_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (kind, subject) WHERE resolved_at IS NULL
-         DO UPDATE SET detail = excluded.detail
+         DO UPDATE SET detail =
+           CASE WHEN $9 = 1 AND alerts.severity = 'critical' THEN alerts.detail ELSE excluded.detail END
          RETURNING id, severity, detail",
     )
     .bind(&fresh)
@@ -177,6 +178,7 @@ pub(super) async fn open(tx: &mut Tx, alert: &NewAlert) -> Result<(), StoreError
     .bind(&alert.rotation)
     .bind(&alert.detail)
     .bind(tx.now.0)
+    .bind(i64::from(alert.yields))
     .fetch_one(&mut *tx.inner)
     .await?;
     let id: String = row.try_get("id")?;

@@ -68,6 +68,8 @@ fn alert(row: &KeyRow, health: &Health, seen: &Observation, concern: Concern) ->
     let production = row.role == Role::Current || row.priority >= 100;
     if concern == Concern::Invalid && production {
         alert.severity = Severity::Critical;
+        // What heals the key may have said already what becomes of it.
+        alert.yields = row.role == Role::Current;
     }
     alert
 }
