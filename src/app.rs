@@ -21,7 +21,7 @@ use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
 use crate::destination::postgres::{Postgres, PostgresSpec};
 use crate::destination::vercel::{Vercel, VercelSpec};
-use crate::destination::{Destination, Rollout, overlap};
+use crate::destination::{Destination, Extent, Rollout};
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
@@ -125,10 +125,10 @@ fn one_place_each<'a>(
     destinations: impl Iterator<Item = &'a ConfiguredDestination>,
 ) -> anyhow::Result<()> {
     let copies = accounts.flat_map(|account| &account.provisioning_destinations);
-    let all: Vec<&ConfiguredDestination> = destinations.chain(copies).collect();
-    for (index, one) in all.iter().enumerate() {
-        let same = |other: &&&ConfiguredDestination| overlap(&*one.adapter, &*other.adapter);
-        if let Some(other) = all[..index].iter().find(same) {
+    let all: Vec<(&ConfiguredDestination, Extent)> =
+        destinations.chain(copies).map(|one| (one, one.adapter.extent())).collect();
+    for (index, (one, extent)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..index].iter().find(|(_, other)| extent.overlaps(other)) {
             let (first, second) = (&other.target.name, &one.target.name);
             return Err(Misconfigured::new(
                 format!(

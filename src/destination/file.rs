@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::disk::{Attributes, Found, refused};
-use super::{Delivery, Destination, Look, PlannedCall, Remark, Standing, Survey};
+use super::{Delivery, Destination, Extent, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -99,8 +99,8 @@ impl Destination for File {
         self.address.clone()
     }
 
-    fn occupies(&self) -> Vec<String> {
-        vec![self.address.clone(), self.real.clone()]
+    fn extent(&self) -> Extent {
+        Extent { places: vec![self.address.clone(), self.real.clone()], mirror: None }
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {

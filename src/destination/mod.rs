@@ -131,13 +131,8 @@ pub trait Destination: Send + Sync {
     fn address(&self) -> String;
 
     /// Everything that a write changes, where that is more than the address says.
-    fn occupies(&self) -> Vec<String> {
-        vec![self.address()]
-    }
-
-    /// The beginning of everything that a mirror here may write.
-    fn mirrors_over(&self) -> Option<String> {
-        None
+    fn extent(&self) -> Extent {
+        Extent { places: vec![self.address()], mirror: None }
     }
 
     /// An authenticated read that proves that a write could work; changes nothing. Answers what it saw, one
@@ -181,15 +176,27 @@ pub trait Destination: Send + Sync {
     }
 }
 
-/// Whether a write of one would change what the other holds (R20).
-pub fn overlap(one: &dyn Destination, other: &dyn Destination) -> bool {
-    let (mine, theirs) = (one.occupies(), other.occupies());
-    let under = |mirror: Option<String>, places: &[String]| {
-        mirror.is_some_and(|beginning| places.iter().any(|place| place.starts_with(&beginning)))
-    };
-    mine.iter().any(|place| theirs.contains(place))
-        || under(one.mirrors_over(), &theirs)
-        || under(other.mirrors_over(), &mine)
+/// What the writes of a destination change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// Addresses.
+    pub places: Vec<String>,
+    /// The beginning of every address that a mirror may write.
+    pub mirror: Option<String>,
+}
+
+impl Extent {
+    /// Whether a write of one would change what the other holds (R20).
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.places.iter().any(|place| other.places.contains(place))
+            || self.mirrors_over(other)
+            || other.mirrors_over(self)
+    }
+
+    fn mirrors_over(&self, other: &Self) -> bool {
+        let under = |beginning: &String| other.places.iter().any(|place| place.starts_with(beginning));
+        self.mirror.as_ref().is_some_and(under)
+    }
 }
 
 /// A step after a proved write that makes running consumers take the key up: a redeploy, a dispatch event.

@@ -29,7 +29,9 @@ use serde_json::{Value, json};
 
 use self::link::Server;
 use self::rows::Row;
-use super::{Delivery, Destination, Ledger, LedgerEntry, Look, PlannedCall, Remark, Standing, Survey};
+use super::{
+    Delivery, Destination, Extent, Ledger, LedgerEntry, Look, PlannedCall, Remark, Standing, Survey,
+};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
@@ -187,8 +189,9 @@ impl Destination for Postgres {
         format!("{}#{}", self.server.address(), self.row_name())
     }
 
-    fn mirrors_over(&self) -> Option<String> {
-        self.mirror.then(|| format!("{}#{}/", self.server.address(), self.provider))
+    fn extent(&self) -> Extent {
+        let mirror = self.mirror.then(|| format!("{}#{}/", self.server.address(), self.provider));
+        Extent { places: vec![self.address()], mirror }
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {

@@ -25,7 +25,7 @@ use self::entries::overtaken;
 use self::evidence::{Evidence, Written};
 use self::promotion::Reach;
 use self::variables::{Environment, Variable};
-use super::{Delivery, Destination, Look, PlannedCall, Remark, Rollout, Standing, Survey};
+use super::{Delivery, Destination, Extent, Look, PlannedCall, Remark, Rollout, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -111,8 +111,10 @@ impl Destination for Vercel {
     }
 
     /// One for each target: two destinations may share some of them.
-    fn occupies(&self) -> Vec<String> {
-        self.spec.targets.iter().map(|target| self.spec.place(&self.api.host(), target)).collect()
+    fn extent(&self) -> Extent {
+        let (host, targets) = (self.api.host(), &self.spec.targets);
+        let places = targets.iter().map(|target| self.spec.place(&host, target)).collect();
+        Extent { places, mirror: None }
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {

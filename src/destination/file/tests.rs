@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::destination::{overlap, shown};
+use crate::destination::shown;
 
 fn key(last: char) -> Secret {
     Secret::new(format!("sk-or-v1-{}{last}", "0f".repeat(31)))
@@ -104,8 +104,8 @@ async fn mode_and_link_stay() {
     symlink("real.env", &link).unwrap();
     let file = env_file(&link);
     assert!(file.address().ends_with("link.env#OPENROUTER_API_KEY"));
-    assert!(overlap(&file, &env_file(&real)), "two names of one file are one place");
-    assert!(!overlap(&file, &env_file(&folder.path().join("other.env"))));
+    assert!(file.extent().overlaps(&env_file(&real).extent()), "two names of one file are one place");
+    assert!(!file.extent().overlaps(&env_file(&folder.path().join("other.env")).extent()));
     let beside = folder.path().join("beside");
     symlink(folder.path(), &beside).unwrap();
     assert_eq!(env_file(&beside.join("real.env")).address(), env_file(&real).address());

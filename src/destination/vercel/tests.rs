@@ -3,7 +3,7 @@
 mod against_the_simulator;
 
 use super::*;
-use crate::destination::{overlap, shown};
+use crate::destination::shown;
 use crate::domain::time::{Span, Timestamp};
 use crate::net::testing::{Act, Wire, client, soon};
 
@@ -555,9 +555,9 @@ fn specs_addresses_and_plans() {
         let spec = VercelSpec { project: project.into(), ..spec("https://api.vercel.com", targets) };
         Vercel::new(VercelSpec { redeploy: false, ..spec }, &http).unwrap()
     };
-    assert!(overlap(&vercel, &named("Acme-App", &["development", "preview"])));
-    assert!(!overlap(&vercel, &named("acme-app", &["development"])));
-    assert!(!overlap(&named("prj_aB", &["preview"]), &named("prj_Ab", &["preview"])));
+    assert!(vercel.extent().overlaps(&named("Acme-App", &["development", "preview"]).extent()));
+    assert!(!vercel.extent().overlaps(&named("acme-app", &["development"]).extent()));
+    assert!(!named("prj_aB", &["preview"]).extent().overlaps(&named("prj_Ab", &["preview"]).extent()));
     let calls: Vec<String> = vercel.plan().into_iter().map(|planned| planned.call).collect();
     assert_eq!(calls[1], "PATCH https://api.vercel.com/v9/projects/acme-app/env/ID?teamId=team_123");
     assert_eq!(calls[4], "POST https://api.vercel.com/v13/deployments?teamId=team_123&forceNew=1");

@@ -192,13 +192,18 @@ fn no_such_generation(name: &str) -> EngineError {
 
 fn may_heal(row: &RotationRow, rotation: &Rotation, now: Timestamp) -> Result<(), EngineError> {
     let refused = |text: &str| Err(EngineError::Refused(text.to_owned()));
-    let recent = row.healed_at.and_then(|at| Until::after(at, rotation.heal_cooldown).left(now));
-    match (rotation.heal, row.healing_paused, recent) {
+    match (rotation.heal, row.healing_paused, cooling_down(row, rotation, now)) {
         (false, ..) => refused("on_invalid = \"alert\": a person must start the next run"),
         (_, true, _) => Err(paused(row)),
         (_, _, Some(_)) => refused("it was healed already within heal_cooldown"),
         _ => Ok(()),
     }
+}
+
+/// The wait between two healings, while it lasts.
+pub(crate) fn cooling_down(row: &RotationRow, rotation: &Rotation, now: Timestamp) -> Option<Until> {
+    let until = Until::after(row.healed_at?, rotation.heal_cooldown);
+    until.left(now).map(|_| until)
 }
 
 /// What a run needs to know of a stored generation; `None` for a row without hash.

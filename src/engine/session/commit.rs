@@ -113,7 +113,7 @@ pub(crate) async fn postpone(
     at_least: Option<Span>,
     extra: Vec<Change>,
 ) -> Result<Performed, EngineError> {
-    let event = postponed(session, run, call, reason.clone(), at_least);
+    let event = postponed(session, run, call, reason.clone(), at_least, false);
     Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
 }
 
@@ -125,10 +125,7 @@ pub(crate) async fn hold_back(
     reason: String,
     extra: Vec<Change>,
 ) -> Result<Performed, EngineError> {
-    let mut event = postponed(session, run, call, reason.clone(), None);
-    if let Event::Postponed { by_policy, .. } = &mut event {
-        *by_policy = true;
-    }
+    let event = postponed(session, run, call, reason.clone(), None, true);
     Ok(Performed { run: record(session, run, &event, extra).await?, did: reason })
 }
 
@@ -138,10 +135,11 @@ fn postponed(
     call: &Directive,
     reason: String,
     at_least: Option<Span>,
+    by_policy: bool,
 ) -> Event {
     let call = call.call();
     let wait = session.engine.backoff(run.attempts(&call)).max(at_least.unwrap_or(Span::ZERO));
-    Event::Postponed { call, reason, until: session.until(wait.min(LONGEST_WAIT)), by_policy: false }
+    Event::Postponed { call, reason, until: session.until(wait.min(LONGEST_WAIT)), by_policy }
 }
 
 /// A call worked: the next failure of it is a first one again.

@@ -19,7 +19,7 @@ pub(crate) fn target(destination: &str, generation: i64) -> String {
 /// Gives an end to those that can no longer land.
 pub(super) async fn give_up(session: &Session<'_>) -> Result<(), EngineError> {
     let open = session.engine.parts.store.unproved_without_run(&session.identity).await?;
-    let now = session.engine.parts.store.now().await?;
+    let now = session.clock();
     let may_land = Span(session.engine.parts.lease.0 + longest_call(session).0);
     let over = open.into_iter().filter(|effect| effect.finished_at.is_none());
     let over = over.filter(|effect| now.since(effect.started_at) >= may_land);

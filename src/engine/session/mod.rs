@@ -321,7 +321,7 @@ impl Session<'_> {
         // What was given up waits for those that may hold up others.
         open.sort_by_key(|effect| effect.finished_at.is_some());
         for effect in open {
-            let open_for = self.engine.parts.store.now().await?.since(effect.started_at);
+            let open_for = self.clock().since(effect.started_at);
             if unseen >= UNSEEN {
                 self.give_up(&effect, open_for).await?;
                 continue;

@@ -21,7 +21,7 @@ use crate::domain::verdict::Verdict;
 use crate::engine::run::start;
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation, session};
-use crate::store::{Change, KeyRow, Lease, Role, RotationRow};
+use crate::store::{Change, KeyRow, Lease, Role};
 
 /// So long a rotation waits for its account before the wish is kept for another tick.
 pub(crate) const PATIENCE: Span = Span::seconds(30);
@@ -181,7 +181,7 @@ async fn held(
         let why = format!("its healing is paused; `rekeyd rotations resume {name}` ends that");
         return Ok(Some(Asked::later(Until::after(now, LOOK), why)));
     }
-    if let Some(until) = cooling_down(&row, rotation.heal_cooldown, now) {
+    if let Some(until) = start::cooling_down(&row, rotation, now) {
         let why = format!(
             "it was healed already at {}, and heal_cooldown holds the next healing until {}",
             until.set_at.rfc3339(),
@@ -192,11 +192,6 @@ async fn held(
     let Some(identity) = identity else { return Ok(None) };
     let wave = mass::wave(engine, rotation, identity).await?.filter(|wave| wave.verified().next().is_none());
     Ok(wave.map(|wave| Asked::later(Until::after(now, LOOK), wave.why)))
-}
-
-fn cooling_down(row: &RotationRow, cooldown: Span, now: Timestamp) -> Option<Until> {
-    let until = Until::after(row.healed_at?, cooldown);
-    until.left(now).map(|_| until)
 }
 
 /// A current key in doubt, and no run at work that would look after it.
