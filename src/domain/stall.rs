@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{Kind, NewAlert, Severity, Subject};
 use super::rotation::{Cause, Waiting};
-use super::time::{CLOCK_SLACK, Span, Timestamp};
+use super::time::{Span, Timestamp};
 
 /// A cause that nobody has waited for during so long is over.
 const QUIET: Span = Span::minutes(10);
@@ -133,7 +133,7 @@ impl Memory {
 
 /// Nothing began in the future (R18).
 fn began(at: Timestamp, now: Timestamp) -> Timestamp {
-    if at > now.plus(CLOCK_SLACK) { now } else { at }
+    if at.is_future(now) { now } else { at }
 }
 
 /// What a look comes to.

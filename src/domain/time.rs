@@ -84,6 +84,11 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// More than [`CLOCK_SLACK`] ahead of `now`: noted before the clock went back (rotation.md, R18).
+    pub const fn is_future(self, now: Self) -> bool {
+        self.0 > now.plus(CLOCK_SLACK).0
+    }
+
     /// Parses an RFC 3339 time, `…Z` or with an offset (OpenRouter sends both).
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_millis()))
@@ -182,7 +187,7 @@ impl Until {
 
     /// What is left of it; `None` when it is over.
     pub fn left(self, now: Timestamp) -> Option<Span> {
-        (self.set_at <= now.plus(CLOCK_SLACK) && now < self.at).then(|| self.at.since(now))
+        (!self.set_at.is_future(now) && now < self.at).then(|| self.at.since(now))
     }
 }
 

@@ -33,9 +33,7 @@ impl Store {
             read => read,
         }
     }
-}
 
-impl Store {
     /// Remembers what belongs to no lease: whoever writes it saw it.
     pub async fn note(&self, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directive::{Blocker, Cause};
 use super::{Phase, Retiree, Rollback, Run, State};
-use crate::domain::time::{CLOCK_SLACK, Span, Timestamp, Until};
+use crate::domain::time::{Span, Timestamp, Until};
 
 /// One thing that a run waits for, on the database's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Waiting {
                 .map(|known| known.since)
                 .min()
                 // The clock went back: nothing began in the future (R18).
-                .filter(|since| *since <= now.plus(CLOCK_SLACK))
+                .filter(|since| !since.is_future(now))
                 .unwrap_or(now),
             until: blocker.left.map(|left| Until::after(now, left)),
         };

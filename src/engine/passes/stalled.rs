@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::domain::alert::{Kind, Severity, Subject};
 use crate::domain::rotation::{Cause, Retiree, State, Trigger, Waiting};
 use crate::domain::stall::{Decision, Memory, Told, Waiter, decide};
-use crate::domain::time::{CLOCK_SLACK, Span, Timestamp};
+use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, KeyRow, Role, RunRow};
 
@@ -35,7 +35,7 @@ struct Trouble {
 
 impl Trouble {
     fn is_fresh(&self, now: Timestamp) -> bool {
-        self.seen <= now.plus(CLOCK_SLACK) && now.since(self.seen) <= FRESH
+        !self.seen.is_future(now) && now.since(self.seen) <= FRESH
     }
 }
 

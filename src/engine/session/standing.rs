@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::domain::rotation::{Run, Target};
-use crate::domain::time::{CLOCK_SLACK, Span, Timestamp, Until};
+use crate::domain::time::{Span, Timestamp, Until};
 use crate::engine::session::Session;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, KeyRow, Role, StoreError};
@@ -133,7 +133,7 @@ pub(crate) async fn outdated(session: &Session<'_>, run: &Run) -> Result<Option<
             return Ok(None);
         }
         // One that was loaded in the future was loaded before the clock went back (R18).
-        let future = known.loaded_at > now.plus(CLOCK_SLACK);
+        let future = known.loaded_at.is_future(now);
         if known.policy != mine.policy && known.loaded_at > mine.loaded_at && !future {
             let gone = if run.trigger.is_emergency() { GONE_IN_AN_EMERGENCY } else { GONE };
             let alone = Until::after(known.seen_at, gone).left(now).is_none();
