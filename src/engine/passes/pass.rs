@@ -41,6 +41,15 @@ enum Done {
     Asked(heal::Answer),
 }
 
+/// What the pass does next.
+enum Turn {
+    Nothing,
+    Looks(Vec<Look>),
+    Done(Done),
+    /// Something may have become due.
+    Time,
+}
+
 struct Pass<'p> {
     engine: &'p Engine,
     scope: &'p Scope,
@@ -127,25 +136,42 @@ impl Pass<'_> {
     }
 
     async fn go_on(&mut self) -> Result<(), EngineError> {
+        let mut turn = Turn::Nothing;
         loop {
-            self.conclude_shares().await?;
-            self.watch_accounts();
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-            self.mark().await?;
+            self.take(turn).await?;
             let idle = self.probes.is_empty() && self.shares.is_empty();
-            if idle && self.beside.is_empty() && self.accounts.is_empty() {
+            if self.stop.is_cancelled() || idle && self.beside.is_empty() && self.accounts.is_empty() {
                 return Ok(());
             }
             let wait = Span((self.next_look.0 - self.engine.clock().monotonic().0).max(0));
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                looks = self.probes.over(), if !self.probes.is_empty() => self.take_in(looks).await?,
-                done = self.beside.next() => self.note(done).await?,
-                () = self.engine.clock().sleep(wait) => self.look_around().await?,
-            }
+            turn = tokio::select! {
+                () = self.stop.cancelled() => Turn::Nothing,
+                looks = self.probes.over(), if !self.probes.is_empty() => Turn::Looks(looks),
+                done = self.beside.next() => Turn::Done(done),
+                () = self.engine.clock().sleep(wait) => Turn::Time,
+            };
         }
+    }
+
+    /// One turn, while what goes on beside it moves.
+    async fn take(&mut self, turn: Turn) -> Result<(), EngineError> {
+        let mut beside = std::mem::replace(&mut self.beside, Beside::new());
+        let taken = beside.during(Box::pin(self.one(turn))).await;
+        beside.join(std::mem::replace(&mut self.beside, Beside::new()));
+        self.beside = beside;
+        taken
+    }
+
+    async fn one(&mut self, turn: Turn) -> Result<(), EngineError> {
+        match turn {
+            Turn::Nothing => {}
+            Turn::Looks(looks) => self.take_in(looks).await?,
+            Turn::Done(done) => self.note(done).await?,
+            Turn::Time => self.look_around().await?,
+        }
+        self.conclude_shares().await?;
+        self.watch_accounts();
+        if self.stop.is_cancelled() { Ok(()) } else { self.mark().await }
     }
 
     /// Asked to stop, it gives up the calls to providers, and what they would have shown is looked at by the next
@@ -153,11 +179,11 @@ impl Pass<'_> {
     async fn end(&mut self) -> Result<(), EngineError> {
         self.probes = Probes::new(self.engine);
         for (_, share) in std::mem::take(&mut self.shares) {
-            share::leave(self.engine, self.lease, share).await?;
+            self.beside.during(share::leave(self.engine, self.lease, share)).await?;
         }
         while !self.beside.is_empty() {
             let done = self.beside.next().await;
-            self.note(done).await?;
+            self.take(Turn::Done(done)).await?;
         }
         Ok(())
     }
