@@ -1,6 +1,7 @@
 //! COMPOSITION ROOT: settings become concrete adapters, adapters become an engine. The only file that names
 //! them all, and the only one that resolves secret references.
 
+mod encryption;
 mod leaks;
 mod notifier;
 mod serve;
@@ -15,7 +16,7 @@ use crate::config::Settings;
 use crate::config::settings::{
     self as settings, DatabaseAddress, DestinationKind, GithubAuth, GithubScope, OnInvalid, Probe,
 };
-use crate::crypto::{Fingerprinter, KeyNames, Ring, Sealed, SecretRef};
+use crate::crypto::{Ring, SecretRef};
 use crate::destination::command::{Command, CommandSpec};
 use crate::destination::file::{File, FileSpec, Format};
 use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as GithubStore, Visibility};
@@ -28,7 +29,6 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::domain::time::Timestamp;
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
 };
@@ -37,9 +37,11 @@ use crate::provider::Issuer;
 use crate::provider::openrouter::OpenRouter;
 use crate::provider::tester::CatalogTester;
 use crate::store::{Store, new_id};
+use encryption::prove;
 use leaks::leaks;
 use notifier::notifier;
 
+pub use encryption::ring;
 pub use serve::serve;
 
 /// An error that a person must mend in the configuration: exit status 2.
@@ -72,15 +74,6 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         }
     };
     Ok(Store::open(&url, settings.database.max_connections).await.map_err(EngineError::from)?)
-}
-
-/// The encryption keys of the configuration.
-pub fn ring(settings: &Settings) -> anyhow::Result<Ring> {
-    let keys = resolve(&settings.encryption.keys, "[encryption] keys")?;
-    Ring::parse(&keys).map_err(|error| {
-        let hint = error.hint().map(str::to_owned);
-        Misconfigured { text: format!("[encryption] keys: {error}"), hint }.into()
-    })
 }
 
 /// Asks the provider of the first account what kind of key this is, before it is written anywhere.
@@ -202,30 +195,6 @@ impl Adapters {
             leaks: self.leaks,
         }))
     }
-}
-
-/// Facts that are made once per database, and the proof that our encryption key opens what is in it. A wrong
-/// key refuses here, before anything is read or written with it.
-async fn prove(store: &Store, ring: &Ring, source: &SecretRef) -> anyhow::Result<(KeyNames, Fingerprinter)> {
-    let sealed_since = names_sealed_since(store).await?;
-    let instance = store.fact_once("instance", &new_id().replace('-', "")[20..]).await?;
-    let sealed = ring.seal(&Fingerprinter::generate());
-    let stored = store.fact_once("sealed:fingerprints", sealed.as_str()).await?;
-    let key = ring.open(&Sealed::from_stored(stored)).map_err(|_| {
-        Misconfigured::new(
-            "[encryption] keys: none of the keys opens what this database holds; nothing was changed",
-            format!("put the key that this database was made with where [encryption] keys points: {source}"),
-        )
-    })?;
-    Ok((KeyNames::new(&instance, &key, sealed_since), Fingerprinter::new(&key)))
-}
-
-/// Since when every key of this database has a sealed name (R6): for ever, or since a program that seals first
-/// opened it.
-async fn names_sealed_since(store: &Store) -> anyhow::Result<Timestamp> {
-    let now = if store.fact("instance").await?.is_some() { store.now().await? } else { Timestamp(0) };
-    let since = store.fact_once("names_sealed_since", &now.0.to_string()).await?;
-    Ok(Timestamp(since.parse().context("this database does not say since when its names are sealed")?))
 }
 
 /// The one HTTP client.

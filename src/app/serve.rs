@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::encryption::prove_every_row;
 use super::{engine, http, rebuilt, resolve};
 use crate::config::{self, Settings, settings};
 use crate::daemon::{self, Heartbeat, Live, Reload, Service, Signals};
+use crate::engine::passes;
 use crate::http::{Listener, Readiness, Unready, router};
 
 /// Who the daemon is in the audit trail.
@@ -36,6 +38,8 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
 /// All that can refuse: the store, the encryption key, the listener.
 async fn start(settings: &Settings) -> anyhow::Result<(Arc<Service>, Listener)> {
     let live = Live { engine: engine(settings, ACTOR).await?, heartbeat: heartbeat(settings)? };
+    prove_every_row(&live.engine, &settings.encryption.keys).await?;
+    passes::announce(&live.engine).await?;
     let listener = match &settings.server.listen {
         settings::Listen::Tcp(address) => Listener::tcp(*address).await?,
         settings::Listen::Unix(path) => Listener::unix(path).await?,
@@ -64,6 +68,11 @@ fn reload(path: Option<PathBuf>, started: Settings) -> Reload {
             let settings = config::load(path.as_deref()).map_err(|error| error.to_string())?.settings;
             let said = |error: anyhow::Error| format!("{error:#}");
             let engine = rebuilt(&settings, ACTOR, &live.engine).await.map_err(said)?;
+            let told = async {
+                passes::announce(&engine).await?;
+                passes::withdraw(&live.engine).await
+            };
+            told.await.map_err(|error| error.to_string())?;
             let heartbeat = heartbeat(&settings).map_err(said)?;
             Ok((Live { engine, heartbeat }, needs_restart(&started, &settings)))
         })

@@ -2,15 +2,14 @@
 
 use super::Context;
 use super::output::line;
-use crate::app;
-use crate::crypto::{Sealed, fernet};
-use crate::engine::{EngineError, commands};
+use crate::crypto::fernet;
+use crate::engine::commands;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Print a new Fernet key, for `BYOK_ENCRYPTION_KEY`
     GenerateKey,
-    /// Seal every stored secret with the first encryption key
+    /// Make the first encryption key the one that seals, beside living daemons: every secret is sealed with it and proved
     Reencrypt,
 }
 
@@ -24,17 +23,11 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 
 async fn reencrypt(context: &Context) -> anyhow::Result<()> {
     let engine = context.engine().await?;
-    let ring = app::ring(&context.settings()?)?;
-    let seal = |token: &str| -> Result<Option<String>, EngineError> {
-        let sealed = Sealed::from_stored(token);
-        if ring.sealed_by_first(&sealed) {
-            return Ok(None);
-        }
-        let secret = ring.open(&sealed).map_err(EngineError::Crypto)?;
-        Ok(Some(ring.seal(&secret).as_str().to_owned()))
-    };
-    context.out.value(&commands::reseal(&engine, seal).await?, |view| {
+    context.out.value(&commands::reencrypt(&engine).await?, |view| {
         let changed = view.resealed;
-        format!("{changed} secrets sealed with the first key; the others may go once every replica has the new list")
+        format!(
+            "{changed} secrets sealed with the first key; all of them open with it alone, so the others may leave the \
+             list everywhere"
+        )
     })
 }

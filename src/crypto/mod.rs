@@ -2,6 +2,7 @@
 //! lie on a disk or in a configuration file, and back.
 //!
 //! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
+//! - [`purpose`]: [`Purpose`], what a sealed text is and whose
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
 //! - [`names`]: [`KeyNames`], what keys are called at the provider, and whether we called one so
 //! - [`mod@reference`]: [`SecretRef`], where the configuration says a secret lies
@@ -11,9 +12,11 @@
 pub mod fernet;
 pub mod fingerprint;
 pub mod names;
+pub mod purpose;
 pub mod reference;
 
-pub use fernet::{CryptoError, Ring, Sealed};
+pub use fernet::{CryptoError, EncryptionKeyId, Ring, Sealed};
 pub use fingerprint::Fingerprinter;
 pub use names::KeyNames;
+pub use purpose::{Purpose, Use};
 pub use reference::{InvalidReference, ReferenceError, SecretRef};

@@ -19,6 +19,7 @@ use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::time::Span;
+use crate::engine::passes;
 use crate::store::StoreError;
 
 /// A stop takes no longer than this; systemd waits 30 s.
@@ -131,6 +132,9 @@ async fn stop(service: &Service, ticker: Ticker, hard: &CancellationToken) {
     let soft = async {
         ticker.stop().await;
         service.accounts.empty().await;
+        if let Err(error) = passes::withdraw(&live.engine).await {
+            tracing::debug!(%error, "others forget this process by themselves");
+        }
         live.engine.store().close().await;
     };
     tokio::select! {

@@ -89,6 +89,12 @@ pub static PASSES: &[Pass] = &[
         look: |service, live| Box::pin(drift(service, live)),
     },
     Pass {
+        name: "announce",
+        wake: "*/10 * * * * *",
+        longest: SHORT,
+        look: |_, live| Box::pin(announce(live)),
+    },
+    Pass {
         name: "stalled",
         wake: "*/10 * * * * *",
         longest: SHORT,
@@ -140,6 +146,11 @@ async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 /// Tells people of waits that nobody else tells of.
 async fn stalled(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     passes::tell_stalled(&live.engine).await
+}
+
+/// Tells other processes that this one lives, and which encryption keys it has.
+async fn announce(live: Arc<Live>) -> Result<(), EngineError> {
+    passes::announce(&live.engine).await
 }
 
 /// The scheduler and the tasks that it wakes.

@@ -80,6 +80,7 @@ impl Waiter {
             Kind::RunStalled
             | Kind::KeyUnreadable
             | Kind::PassFailing
+            | Kind::EncryptionKeysStale
             | Kind::LeakDetected
             | Kind::LeakScanFailed
             | Kind::KeyRestricted

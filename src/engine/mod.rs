@@ -4,6 +4,7 @@
 //! ```text
 //! error · parts · recipients   what can go wrong, what an engine is made from, how people are told
 //! lease      holding a queue while working
+//! sealing    what is stored, sealed and opened for one purpose (R24)
 //! testing/   what a test of a key changes, and says
 //! session/   the right to work on one account (R4, R8); an event, committed with all that follows from it
 //! publish/   one key to one address, and proving it
@@ -26,21 +27,21 @@ mod publish;
 mod recipients;
 mod retire;
 mod run;
+mod sealing;
 mod session;
 mod testing;
 
 use crate::clock::Clock;
-use crate::crypto::Sealed;
-use crate::domain::secret::Secret;
 use crate::domain::time::{Span, backoff};
 use crate::net::Deadline;
-use crate::store::{AuditEntry, KeyRow, Store};
+use crate::store::{AuditEntry, Store};
 
 pub use error::EngineError;
 pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Rotation, TestPolicy};
 pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};
+pub use sealing::RingSealer;
 pub use session::{Opened, Session, open_session, wait_for_session};
 
 /// The engine: everything that a flow needs.
@@ -110,21 +111,6 @@ impl Engine {
     /// True while somebody of this process waits for the account: who works on it makes room.
     pub fn is_waited_for(&self, account: &str) -> bool {
         self.waiting.line(account).is_waited_in()
-    }
-
-    /// The key material of a row, read back from the store; `None` when the store holds none.
-    pub(crate) fn open(&self, row: &KeyRow) -> Result<Option<Secret>, EngineError> {
-        let Some(token) = &row.secret else { return Ok(None) };
-        let sealed = Sealed::from_stored(token.clone());
-        self.parts.ring.open(&sealed).map(Some).map_err(EngineError::Crypto)
-    }
-
-    /// The same for work on many keys: one that cannot be opened is passed by, and `passes::unreadable` tells of it.
-    pub(crate) fn open_or_pass_by(&self, row: &KeyRow) -> Option<Secret> {
-        self.open(row).unwrap_or_else(|error| {
-            tracing::debug!(key = %row.id, %error, "a key cannot be opened");
-            None
-        })
     }
 
     /// An audit row of this process.

@@ -3,7 +3,8 @@
 use sqlx::Row;
 
 use super::pool::Tx;
-use super::{Store, StoreError};
+use super::{Store, StoreError, epochs};
+use crate::crypto::Sealed;
 use crate::domain::key::RemoteKey;
 
 /// An account as the store knows it.
@@ -54,6 +55,15 @@ impl Store {
         .transpose()
     }
 
+    /// Where an account was last, sealed.
+    pub async fn place(&self, identity: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT place FROM accounts WHERE identity = $1")
+            .bind(identity)
+            .fetch_optional(self.pools.reader())
+            .await?;
+        Ok(row.map(|row| row.try_get("place")).transpose()?.flatten())
+    }
+
     /// Notes which identity an entry shows now.
     pub async fn note_entry(&self, entry: &str, identity: &str) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
@@ -84,6 +94,17 @@ impl Store {
             .await?;
         rows.iter().map(|row| Ok((row.try_get("hash")?, row.try_get("name")?))).collect()
     }
+}
+
+/// Where it is, for the day when no entry of the configuration shows it any more.
+pub(super) async fn place(tx: &mut Tx, identity: &str, sealed: &Sealed) -> Result<(), StoreError> {
+    epochs::in_force(tx, &sealed.by).await?;
+    sqlx::query("UPDATE accounts SET place = $1 WHERE identity = $2")
+        .bind(&sealed.token)
+        .bind(identity)
+        .execute(&mut *tx.inner)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn freeze(tx: &mut Tx, identity: &str, reason: &str) -> Result<(), StoreError> {

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use super::audit::{self, AuditEntry};
 use super::effects::{self, EffectStatus, NewEffect};
 use super::holdings::{self, HoldingRow};
-use super::keys::{self, KeyRow, NewKey, NewProvider, Role};
+use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, Role};
 use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, key_writes, memory, rotations};
+use super::{Store, StoreError, accounts, alerts, epochs, key_writes, memory, rotations};
+use crate::crypto::{EncryptionKeyId, Sealed};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
 use crate::domain::rotation::facts::KeyFacts;
@@ -38,8 +39,12 @@ pub enum Change {
     GiveUp { id: String },
     /// A key at the provider is ours now.
     NewKey { provider: NewProvider, key: Box<NewKey> },
+    /// Only if this key seals now (R24): whoever asks for a key must be able to store it.
+    MaySeal { by: EncryptionKeyId },
     /// A stored key joins a rotation.
-    Adopt { id: String, rotation: String, generation: i64, account: String, hash: String },
+    Adopt(Box<AdoptedKey>),
+    /// Where an account is, sealed.
+    Place { account: String, sealed: Sealed },
     /// A generation becomes current; whoever was is retiring.
     Promote { rotation: String, id: String },
     /// The provider no longer has it.
@@ -284,9 +289,9 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
             key_writes::ensure_provider(tx, provider).await?;
             key_writes::insert(tx, key).await
         }
-        Change::Adopt { id, rotation, generation, account, hash } => {
-            key_writes::adopt(tx, id, (rotation, *generation), (account, hash)).await
-        }
+        Change::MaySeal { by } => epochs::seals(tx, by).await,
+        Change::Adopt(key) => key_writes::adopt(tx, key).await,
+        Change::Place { account, sealed } => accounts::place(tx, account, sealed).await,
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
         Change::Tested { id, facts, health, seen } => key_writes::tested(tx, id, facts, health, seen).await,

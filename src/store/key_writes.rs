@@ -3,9 +3,9 @@
 use sqlx::Row;
 
 use super::audit::{self, AuditEntry};
-use super::keys::{self, KeyRow, NewKey, NewProvider, TestColumn};
+use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, TestColumn};
 use super::pool::Tx;
-use super::{Store, StoreError, to_json};
+use super::{Store, StoreError, epochs, to_json};
 use crate::domain::rotation::facts::KeyFacts;
 use crate::domain::verdict::{Health, Observation};
 
@@ -39,41 +39,6 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
-
-    /// Seals every stored secret anew: `seal` turns an old token into a new one, or `None` to leave it. Answers
-    /// how many tokens changed.
-    pub async fn reseal<E: From<StoreError>>(
-        &self,
-        entry: &AuditEntry,
-        seal: impl Fn(&str) -> Result<Option<String>, E>,
-    ) -> Result<u64, E> {
-        let mut tx = self.pools.begin().await?;
-        let mut changed = 0;
-        let rows = sqlx::query("SELECT id, secret, api_secret FROM keys ORDER BY id")
-            .fetch_all(&mut *tx.inner)
-            .await
-            .map_err(StoreError::from)?;
-        for row in &rows {
-            let id: String = row.try_get("id").map_err(StoreError::from)?;
-            for (column, update) in [
-                ("secret", "UPDATE keys SET secret = $1 WHERE id = $2 AND secret = $3"),
-                ("api_secret", "UPDATE keys SET api_secret = $1 WHERE id = $2 AND api_secret = $3"),
-            ] {
-                let token: Option<String> = row.try_get(column).map_err(StoreError::from)?;
-                if let Some(token) = token
-                    && let Some(sealed) = seal(&token)?
-                {
-                    // Only over the token that was read: meanwhile the key may have been buried.
-                    let query = sqlx::query(update).bind(sealed).bind(&id).bind(&token);
-                    changed += query.execute(&mut *tx.inner).await.map_err(StoreError::from)?.rows_affected();
-                }
-            }
-        }
-        changed += super::meta::reseal(&mut tx, &seal).await?;
-        audit::write(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(changed)
-    }
 }
 
 /// Locks a row for the rest of the transaction, then reads it: nobody else's test comes in between.
@@ -84,13 +49,17 @@ pub(super) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<KeyRow>, StoreE
 
 /// Makes the provider when it is not there.
 pub(super) async fn ensure_provider(tx: &mut Tx, provider: &NewProvider) -> Result<(), StoreError> {
+    if let Some((_, sealed)) = &provider.endpoint {
+        epochs::in_force(tx, &sealed.by).await?;
+    }
     sqlx::query(
-        "INSERT INTO providers (name, kind, base_url, next_number, created_at) VALUES ($1, $2, $3, 1, $4)
-         ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO providers (name, kind, base_url, base_url_seal, next_number, created_at)
+         VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (name) DO NOTHING",
     )
     .bind(&provider.name)
     .bind(&provider.kind)
-    .bind(&provider.base_url)
+    .bind(provider.endpoint.as_ref().map(|(url, _)| url))
+    .bind(provider.endpoint.as_ref().map(|(_, sealed)| &sealed.token))
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
@@ -109,6 +78,9 @@ async fn next_number(tx: &mut Tx, provider: &str) -> Result<i64, StoreError> {
 }
 
 pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> {
+    for sealed in [&key.secret, &key.api_secret].into_iter().flatten() {
+        epochs::in_force(tx, &sealed.by).await?;
+    }
     let number = if key.numbered { Some(next_number(tx, &key.provider).await?) } else { None };
     sqlx::query(
         "INSERT INTO keys (id, provider, number, name, priority, is_active, settings, secret, api_secret,
@@ -123,8 +95,8 @@ pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> 
     .bind(key.priority)
     .bind(i64::from(key.is_active))
     .bind(to_json(&key.settings))
-    .bind(&key.secret)
-    .bind(&key.api_secret)
+    .bind(key.secret.as_ref().map(|sealed| &sealed.token))
+    .bind(key.api_secret.as_ref().map(|sealed| &sealed.token))
     .bind(&key.fingerprint)
     .bind(&key.mask)
     .bind(&key.hash)
@@ -140,23 +112,23 @@ pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Takes a stored key into a rotation as the given generation and role.
-pub(super) async fn adopt(
-    tx: &mut Tx,
-    id: &str,
-    (rotation, generation): (&str, i64),
-    (account, hash): (&str, &str),
-) -> Result<(), StoreError> {
+/// Takes a stored key into a rotation as the given generation. Its secrets are sealed anew for what it is now.
+pub(super) async fn adopt(tx: &mut Tx, key: &AdoptedKey) -> Result<(), StoreError> {
+    for sealed in [&key.secret, &key.api_secret].into_iter().flatten() {
+        epochs::in_force(tx, &sealed.by).await?;
+    }
     sqlx::query(
         "UPDATE keys SET rotation = $1, generation = $2, account = $3, hash = $4, role = 'candidate',
-           origin = 'adopted', updated_at = $5 WHERE id = $6",
+           origin = 'adopted', secret = $5, api_secret = $6, updated_at = $7 WHERE id = $8",
     )
-    .bind(rotation)
-    .bind(generation)
-    .bind(account)
-    .bind(hash)
+    .bind(&key.rotation)
+    .bind(key.generation)
+    .bind(&key.account)
+    .bind(&key.hash)
+    .bind(key.secret.as_ref().map(|sealed| &sealed.token))
+    .bind(key.api_secret.as_ref().map(|sealed| &sealed.token))
     .bind(tx.now.0)
-    .bind(id)
+    .bind(&key.id)
     .execute(&mut *tx.inner)
     .await?;
     Ok(())

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use super::damaged::readable;
 use super::pool::Tx;
 use super::{Store, StoreError, from_json};
+use crate::crypto::{Purpose, Sealed, Use};
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
 use crate::domain::time::{Stamp, Timestamp};
 use crate::domain::verdict::Health;
@@ -80,8 +81,8 @@ pub struct NewKey {
     pub priority: i64,
     pub is_active: bool,
     pub settings: serde_json::Value,
-    pub secret: Option<String>,
-    pub api_secret: Option<String>,
+    pub secret: Option<Sealed>,
+    pub api_secret: Option<Sealed>,
     pub fingerprint: Option<String>,
     pub mask: String,
     pub hash: Option<String>,
@@ -93,6 +94,46 @@ pub struct NewKey {
     pub issued_name: Option<String>,
     /// Give it a number of its provider now. Generations get the rotation's number when they become current.
     pub numbered: bool,
+}
+
+impl NewKey {
+    /// What its secrets are sealed for.
+    pub fn purpose(&self, r#use: Use) -> Purpose<'_> {
+        Purpose {
+            provider: Some(&self.provider),
+            account: self.account.as_deref(),
+            rotation: self.rotation.as_deref(),
+            generation: self.generation,
+            ..Purpose::of(r#use, &self.id)
+        }
+    }
+}
+
+/// A stored key that becomes a generation of a rotation.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are those of KeyRow")]
+pub struct AdoptedKey {
+    pub id: String,
+    pub provider: String,
+    pub rotation: String,
+    pub generation: i64,
+    pub account: String,
+    pub hash: String,
+    pub secret: Option<Sealed>,
+    pub api_secret: Option<Sealed>,
+}
+
+impl AdoptedKey {
+    /// What its secrets are sealed for.
+    pub fn purpose(&self, r#use: Use) -> Purpose<'_> {
+        Purpose {
+            provider: Some(&self.provider),
+            account: Some(&self.account),
+            rotation: Some(&self.rotation),
+            generation: Some(self.generation),
+            ..Purpose::of(r#use, &self.id)
+        }
+    }
 }
 
 /// A stored key. Secrets are Fernet tokens.
@@ -150,6 +191,19 @@ pub struct KeyRow {
     pub updated_at: Timestamp,
 }
 
+impl KeyRow {
+    /// What its secrets must have been sealed for.
+    pub fn purpose(&self, r#use: Use) -> Purpose<'_> {
+        Purpose {
+            provider: Some(&self.provider),
+            account: self.account.as_deref(),
+            rotation: self.rotation.as_deref(),
+            generation: self.generation,
+            ..Purpose::of(r#use, &self.id)
+        }
+    }
+}
+
 /// A provider to insert.
 #[derive(Debug, Clone)]
 pub struct NewProvider {
@@ -157,8 +211,8 @@ pub struct NewProvider {
     pub name: String,
     /// Row of the catalog, or `custom`.
     pub kind: String,
-    /// Endpoint, where it is not the catalog's.
-    pub base_url: Option<String>,
+    /// Endpoint, where it is not the catalog's, and the same sealed.
+    pub endpoint: Option<(String, Sealed)>,
 }
 
 /// A stored provider.
@@ -170,6 +224,8 @@ pub struct ProviderRow {
     pub kind: String,
     /// Endpoint, where it is not the catalog's.
     pub base_url: Option<String>,
+    /// The same sealed: without it, or with another one in it, somebody else wrote the endpoint.
+    pub base_url_seal: Option<String>,
 }
 
 /// What decisions use of a key's tests, as JSON.
@@ -322,7 +378,7 @@ impl Store {
 
     /// The providers.
     pub async fn providers(&self) -> Result<Vec<ProviderRow>, StoreError> {
-        let rows = sqlx::query("SELECT name, kind, base_url FROM providers ORDER BY name")
+        let rows = sqlx::query("SELECT name, kind, base_url, base_url_seal FROM providers ORDER BY name")
             .fetch_all(self.pools.reader())
             .await?;
         rows.iter()
@@ -331,6 +387,7 @@ impl Store {
                     name: row.try_get("name")?,
                     kind: row.try_get("kind")?,
                     base_url: row.try_get("base_url")?,
+                    base_url_seal: row.try_get("base_url_seal")?,
                 })
             })
             .collect()

@@ -7,7 +7,8 @@ use sqlx::Row;
 use sqlx::migrate::{MigrateError, Migrator};
 
 use super::pool::{Kind, Tx};
-use super::{Store, StoreError};
+use super::{Store, StoreError, epochs};
+use crate::crypto::Sealed;
 
 /// One text for both databases. The text of one that was applied is never changed, comments included: its checksum is
 /// in every database.
@@ -90,17 +91,19 @@ impl Store {
 
     /// Writes a sealed value and reads it back, so that a database that cannot be written is found before a key
     /// is issued (rotation.md, "planned": the canary).
-    pub async fn canary(&self, sealed: &str) -> Result<String, StoreError> {
+    pub async fn canary(&self, name: &str, sealed: &Sealed) -> Result<String, StoreError> {
         let mut tx = self.pools.begin().await?;
+        epochs::in_force(&mut tx, &sealed.by).await?;
         sqlx::query(
-            "INSERT INTO meta (name, value) VALUES ('sealed:preflight', $1)
+            "INSERT INTO meta (name, value) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
-        .bind(sealed)
+        .bind(name)
+        .bind(&sealed.token)
         .execute(&mut *tx.inner)
         .await?;
         tx.commit().await?;
-        Ok(self.fact("sealed:preflight").await?.unwrap_or_default())
+        Ok(self.fact(name).await?.unwrap_or_default())
     }
 
     /// Writes a consistent copy of a SQLite database to `path`, which must not exist; only its owner may read it.
@@ -125,26 +128,4 @@ fn migration_error(error: MigrateError) -> StoreError {
         },
         other => StoreError::Migrate(other.to_string()),
     }
-}
-
-/// Seals the sealed facts anew.
-pub(super) async fn reseal<E: From<StoreError>>(
-    tx: &mut Tx,
-    seal: &impl Fn(&str) -> Result<Option<String>, E>,
-) -> Result<u64, E> {
-    let mut changed = 0;
-    let rows = sqlx::query("SELECT name, value FROM meta WHERE name LIKE 'sealed:%'")
-        .fetch_all(&mut *tx.inner)
-        .await
-        .map_err(StoreError::from)?;
-    for row in &rows {
-        let name: String = row.try_get("name").map_err(StoreError::from)?;
-        let value: String = row.try_get("value").map_err(StoreError::from)?;
-        if let Some(sealed) = seal(&value)? {
-            let query = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2 AND value = $3");
-            let query = query.bind(sealed).bind(&name).bind(&value);
-            changed += query.execute(&mut *tx.inner).await.map_err(StoreError::from)?.rows_affected();
-        }
-    }
-    Ok(changed)
 }

@@ -11,6 +11,7 @@ mod audit;
 pub mod change;
 mod damaged;
 mod effects;
+mod epochs;
 mod holdings;
 mod key_writes;
 mod keys;
@@ -24,6 +25,7 @@ mod pool;
 mod provisioning_copies;
 mod rotations;
 mod runs;
+mod sealed;
 
 use std::path::PathBuf;
 
@@ -34,8 +36,9 @@ pub use audit::{AuditEntry, AuditRow};
 pub use change::{Change, Guarded, KillRows};
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
+pub use epochs::{Begun, Process};
 pub use holdings::HoldingRow;
-pub use keys::{KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
+pub use keys::{AdoptedKey, KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
 pub use known::{Created, KnownSpec};
 pub use leases::Lease;
 pub use meta::SchemaStatus;
@@ -45,6 +48,7 @@ pub use pool::Kind;
 pub use provisioning_copies::CopyRow;
 pub use rotations::{Pause, RotationRow};
 pub use runs::{NewRun, RunRow};
+pub use sealed::{Resealed, Retired, SealedText, Sealer};
 
 use crate::domain::time::{Span, Timestamp};
 
@@ -71,6 +75,9 @@ pub enum StoreError {
     /// The lease is lost: another process works on this account (I6).
     #[error("another process took over this account")]
     FenceLost,
+    /// The encryption key that sealed this is not in force any more (R24).
+    #[error("another encryption key seals now")]
+    EpochOver,
     /// Locked for too long.
     #[error("the database is locked by another process")]
     Busy,

@@ -5,14 +5,18 @@
 //! - `nowhere`: a confirmation never acts on what is not there
 //! - `stalled`: what stands still is told
 //! - `standing`: processes whose configurations differ
+//! - `store_alone`: who can write the database and has no encryption key gets no secret
 //! - `thaw`: what a thaw asks of rotations that the restored store hardly knows
+//! - `upgrade`: a database from before secrets were bound to their rows
 
 mod busy;
 mod large;
 mod nowhere;
 mod stalled;
 mod standing;
+mod store_alone;
 mod thaw;
+mod upgrade;
 
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::{Permissions, Scope};

@@ -74,6 +74,12 @@ kinds! {
         next: "It neither tests nor publishes what it cannot read, and calls no key of that account a stray or foreign.",
         must: "If it was sealed with another encryption key, add that one to encryption.keys. If the row is damaged, restore it from a backup; a key of a rotation can be replaced: `rekeyd rotations run {rotation} --leaked`.",
     }
+    /// A process does not have the encryption key that seals now (R24).
+    EncryptionKeysStale = "encryption_keys_stale", Critical {
+        still: "Published keys keep working, and this process tests and retires keys that it can open.",
+        next: "The process issues no key until its list has the newest encryption key.",
+        must: "Put the newest key first where [encryption] keys points on that machine, then `systemctl reload rekeyd` there.",
+    }
     /// A pass of the daemon fails again and again.
     PassFailing = "pass_failing", Critical {
         still: "Published keys keep working, and the other passes go on.",

@@ -79,10 +79,13 @@ pub enum Subject {
     Pass(String),
     /// The configuration's file: `configuration`.
     Configuration,
+    /// The lists of encryption keys of all processes: `encryption keys`.
+    EncryptionKeys,
     /// A text that this version does not write.
     Other(String),
 }
 
+const ENCRYPTION_KEYS: &str = "encryption keys";
 const MIRROR: &str = " (mirror)";
 const SCANNING: &str = "secret scanning of ";
 
@@ -109,6 +112,7 @@ impl fmt::Display for Subject {
             Self::Row { table, id } => write!(f, "row {id} of {table}"),
             Self::Pass(name) => write!(f, "pass {name}"),
             Self::Configuration => f.write_str("configuration"),
+            Self::EncryptionKeys => f.write_str(ENCRYPTION_KEYS),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -147,6 +151,7 @@ impl Subject {
             | Self::Row { .. }
             | Self::Pass(_)
             | Self::Configuration
+            | Self::EncryptionKeys
             | Self::Other(_) => text,
         }
     }
@@ -184,6 +189,9 @@ fn read(text: &str) -> Option<Subject> {
     }
     if text == "configuration" {
         return Some(Subject::Configuration);
+    }
+    if text == ENCRYPTION_KEYS {
+        return Some(Subject::EncryptionKeys);
     }
     let (word, rest) = text.split_once(' ')?;
     match word {
@@ -287,6 +295,7 @@ mod tests {
             ),
             (Subject::Pass(text("tests")), "pass tests", "pass tests"),
             (Subject::Configuration, "configuration", "configuration"),
+            (Subject::EncryptionKeys, "encryption keys", "encryption keys"),
             (Subject::Other(text("store")), "store", "store"),
         ]
     }

@@ -90,13 +90,11 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     }
     let seen = first_test(engine, &provider, &add).await?;
     let warning = first_warning(engine, &provider, &add, seen.as_ref());
-    let new = given_key(engine, &add, fingerprint);
+    let sealing = engine.sealing_key().await?;
+    let new = given_key(&add, fingerprint);
+    let new = engine.with_secrets(&sealing, new, Some(&add.secret), add.api_secret.as_ref())?;
     let entry = engine.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
-    let row = NewProvider {
-        name: provider.name.clone(),
-        kind: provider.kind.clone(),
-        base_url: provider.base_url.clone(),
-    };
+    let row = NewProvider { name: provider.name.clone(), kind: provider.kind.clone(), endpoint: None };
     let key = engine.parts.store.add_key(&row, &new, &entry).await?;
     if let Some(seen) = seen {
         record_first(engine, &key.id, seen).await?;
@@ -105,8 +103,8 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     Ok(Added { key, warning })
 }
 
-fn given_key(engine: &Engine, add: &AddKey, fingerprint: String) -> NewKey {
-    let sealed = |secret: &Secret| engine.parts.ring.seal(secret).as_str().to_owned();
+/// Its secrets are not in it yet.
+fn given_key(add: &AddKey, fingerprint: String) -> NewKey {
     NewKey {
         id: new_id(),
         provider: add.provider.clone(),
@@ -114,8 +112,8 @@ fn given_key(engine: &Engine, add: &AddKey, fingerprint: String) -> NewKey {
         priority: add.priority,
         is_active: add.is_active,
         settings: add.settings.clone(),
-        secret: Some(sealed(&add.secret)),
-        api_secret: add.api_secret.as_ref().map(sealed),
+        secret: None,
+        api_secret: None,
         fingerprint: Some(fingerprint),
         mask: add.secret.mask(),
         hash: Some(add.secret.sha256_hex()),
@@ -137,7 +135,12 @@ pub async fn provider_of(engine: &Engine, name: &str) -> Result<ProviderRow, Eng
     }
     let kinds = engine.parts.tester.kinds();
     if kinds.contains(&name) {
-        return Ok(ProviderRow { name: name.to_owned(), kind: name.to_owned(), base_url: None });
+        return Ok(ProviderRow {
+            name: name.to_owned(),
+            kind: name.to_owned(),
+            base_url: None,
+            base_url_seal: None,
+        });
     }
     let nearest = error::nearest(name, kinds.iter().copied()).unwrap_or_default();
     Err(EngineError::usage(
@@ -155,10 +158,11 @@ async fn first_test(
     if !add.test && !engine.parts.tester.has_two_kinds(&provider.kind) {
         return Ok(None);
     }
-    let base = endpoint::endpoint(engine, provider, None).await?;
+    let endpoint = endpoint::endpoint(engine, provider, None).await?;
+    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
     let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
     let tester = &engine.parts.tester;
-    let seen = tester.test(&provider.kind, base.as_ref(), &add.secret, &add.settings, deadline).await;
+    let seen = tester.test(&provider.kind, base, &add.secret, &add.settings, deadline).await;
     match (seen.outcome(), seen.reason()) {
         (Outcome::Restricted, Some(Reason::WrongKind)) => Err(wrong_kind()),
         (Outcome::Invalid, _) if add.test => Err(EngineError::Outside {

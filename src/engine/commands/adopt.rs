@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::crypto::EncryptionKeyId;
 use crate::destination::{Delivery, Ledger, Standing};
 use crate::domain::key::{KeyKind, RemoteKey};
 use crate::domain::rotation::{KeyRef, Level};
@@ -11,7 +12,7 @@ use crate::engine::passes::mirror;
 use crate::engine::publish::address;
 use crate::engine::session::{Session, keys, listing, test_key};
 use crate::engine::{ConfiguredDestination, EngineError, Rotation};
-use crate::store::{Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
+use crate::store::{AdoptedKey, Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
 
 /// Which key is meant.
 #[derive(Debug)]
@@ -50,15 +51,10 @@ pub async fn adopt(session: &mut Session<'_>, name: &str, adoption: Adoption) ->
     let generation = session.engine.parts.store.take_generation(&session.lease, name).await?;
     let id = stored.as_ref().map_or_else(new_id, |key| key.id.clone());
     let key = KeyRef { id: id.clone(), generation, hash: remote.hash.clone(), has_secret: secret.is_some() };
+    let sealing = session.engine.sealing_key().await?;
     let mut changes = vec![match &stored {
-        Some(_) => Change::Adopt {
-            id: id.clone(),
-            rotation: name.to_owned(),
-            generation,
-            account: session.identity.clone(),
-            hash: remote.hash.clone(),
-        },
-        None => new_row(session, name, &key, &remote, secret.as_ref()),
+        Some(stored) => taken_row(session, name, &sealing, &key, stored)?,
+        None => new_row(session, name, &sealing, &key, &remote, secret.as_ref())?,
     }];
     changes.extend(held_by(session, name, &rotation.policy.targets, &key, secret.as_ref()).await?);
     changes.push(Change::Promote { rotation: name.to_owned(), id: id.clone() });
@@ -249,13 +245,35 @@ async fn may_adopt(
     Ok(())
 }
 
+/// The stored key as a generation, sealed anew for what it is now.
+fn taken_row(
+    session: &Session<'_>,
+    name: &str,
+    sealing: &EncryptionKeyId,
+    key: &KeyRef,
+    stored: &KeyRow,
+) -> Result<Change, EngineError> {
+    let row = AdoptedKey {
+        id: key.id.clone(),
+        provider: stored.provider.clone(),
+        rotation: name.to_owned(),
+        generation: key.generation,
+        account: session.identity.clone(),
+        hash: key.hash.clone(),
+        secret: None,
+        api_secret: None,
+    };
+    Ok(Change::Adopt(Box::new(session.engine.adopted(sealing, stored, row)?)))
+}
+
 fn new_row(
     session: &Session<'_>,
     name: &str,
+    sealing: &EncryptionKeyId,
     key: &KeyRef,
     remote: &RemoteKey,
     secret: Option<&Secret>,
-) -> Change {
+) -> Result<Change, EngineError> {
     let row = NewKey {
         id: key.id.clone(),
         provider: session.account.provider.clone(),
@@ -263,7 +281,7 @@ fn new_row(
         priority: 100,
         is_active: true,
         settings: json!({}),
-        secret: secret.map(|secret| session.engine.parts.ring.seal(secret).as_str().to_owned()),
+        secret: None,
         api_secret: None,
         fingerprint: secret.map(|secret| session.engine.parts.fingerprints.of(secret)),
         mask: secret.map_or_else(|| "...".to_owned(), Secret::mask),
@@ -276,7 +294,8 @@ fn new_row(
         issued_name: None,
         numbered: false,
     };
-    Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) }
+    let row = session.engine.with_secrets(sealing, row, secret, None)?;
+    Ok(Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) })
 }
 
 /// Every destination of the rotation may hold the key; those that show it prove it.

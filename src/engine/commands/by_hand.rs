@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
+use crate::crypto::EncryptionKeyId;
 use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
-use crate::engine::commands::view::ResealedView;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
@@ -59,15 +59,6 @@ pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<(), Engi
     let detail = if pause == Pause::AndHealing { "healing too" } else { "" };
     let entry = engine.entry(action, format!("rotation {name}"), detail);
     Ok(engine.parts.store.set_paused(name, pause, &entry).await?)
-}
-
-/// Seals every stored secret anew, see [`crate::store::Store::reseal`].
-pub async fn reseal(
-    engine: &Engine,
-    seal: impl Fn(&str) -> Result<Option<String>, EngineError>,
-) -> Result<ResealedView, EngineError> {
-    let entry = engine.entry("encryption.resealed", "store", "");
-    Ok(ResealedView { resealed: engine.parts.store.reseal(&entry, seal).await? })
 }
 
 /// The stored key with this number, or an error that says how to find it.
@@ -217,12 +208,14 @@ pub async fn create_by_hand(
         target: name.clone(),
         address: None,
     };
+    let sealing = session.engine.sealing_key().await?;
     let deadline = session.deadline().await?;
     let entry = session.engine.entry("key.create", format!("account {}", session.account.name), name.clone());
-    session.commit(&[Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
+    let may_seal = Change::MaySeal { by: sealing.clone() };
+    session.commit(&[may_seal, Change::Intend(effect.clone()), Change::Audit(entry)]).await?;
     let called = session.account.issuer.create(&name, &spec, deadline).await;
     match session.noting(called) {
-        Ok(issued) => store_by_hand(session, &effect.id, &name, issued).await,
+        Ok(issued) => store_by_hand(session, &effect.id, &name, issued, sealing).await,
         Err(failure) => {
             let unclear = failure.kind == FailureKind::Unclear;
             let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
@@ -239,17 +232,17 @@ async fn store_by_hand(
     effect: &str,
     name: &str,
     issued: crate::provider::IssuedKey,
+    mut sealing: EncryptionKeyId,
 ) -> Result<KeyRow, EngineError> {
     let row = keys::issued_row(session, name, &issued);
     let id = row.id.clone();
     let evidence = json!({ "hash": issued.remote.hash, "key": row.mask });
-    let changes = [
-        Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
-        Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
-    ];
+    let settled = Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence };
     loop {
-        let stored = session.commit(&changes).await;
-        if !again::is_worth_it(session, &stored).await {
+        let row = session.engine.with_secrets(&sealing, row.clone(), Some(&issued.secret), None)?;
+        let new = Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) };
+        let stored = session.commit(&[new, settled.clone()]).await;
+        if !again::is_worth_it(session, &stored, &mut sealing).await {
             break stored?;
         }
     }

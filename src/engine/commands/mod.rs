@@ -6,7 +6,7 @@
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
-//! database               the schema, a backup
+//! database · encryption  the schema, a backup; another key for all that is sealed
 //! status                 what the daemon says of itself
 //! view/                  what is shown: one serialisable type for each `--json`
 //! start_run, step, check_keys, …   what the daemon does by itself, done by hand: the same functions
@@ -18,6 +18,7 @@ mod alerts;
 mod by_hand;
 mod database;
 mod destinations;
+mod encryption;
 mod mirror;
 mod plan;
 mod runs;
@@ -37,13 +38,13 @@ pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
 pub use by_hand::{
     account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
-    reseal,
 };
 pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
     all_destinations, any_destination, check_destination, destination_views, migrate_destination,
     publish_by_hand, publish_copy_by_hand,
 };
+pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use mirror::{mirror_by_hand, mirrors};
 pub use plan::plan;
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};

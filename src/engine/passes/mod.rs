@@ -13,9 +13,11 @@
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
 //! stalled    waits that nobody tells of
+//! announce   that this process lives, and which encryption keys it has
 //! ```
 
 pub(crate) mod accounts;
+mod announce;
 pub(crate) mod beside;
 pub(crate) mod drift;
 pub(crate) mod due;
@@ -32,6 +34,7 @@ pub(crate) mod tests;
 pub(crate) mod unreadable;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
+pub use announce::{announce, withdraw};
 pub use drift::drift_tick;
 pub use due::{look_at_schedules, start_due};
 pub use leaks::look_for_leaks;

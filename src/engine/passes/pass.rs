@@ -410,8 +410,8 @@ async fn subject(
         return Ok(None);
     };
     let Some(secret) = engine.open_or_pass_by(row) else { return Ok(None) };
-    let base_url = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
-    Ok(Some(Subject { row: row.clone(), kind: provider.kind.clone(), base_url, secret }))
+    let endpoint = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
+    Ok(Some(Subject { row: row.clone(), kind: provider.kind.clone(), endpoint, secret }))
 }
 
 fn is_current(row: &KeyRow) -> bool {

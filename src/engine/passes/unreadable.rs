@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::crypto::Sealed;
+use crate::crypto::CryptoError;
 use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::testing::alerts;
+use crate::engine::testing::{alerts, endpoint};
 use crate::engine::{Engine, EngineError};
-use crate::store::{Change, Damaged, KeyRow, Lease, Role};
+use crate::store::{Change, Damaged, KeyRow, Lease, ProviderRow, Role};
 
 const MEMORY: &str = "unreadable";
 /// Between two looks at all of the store.
@@ -32,8 +32,14 @@ pub(crate) async fn tell(engine: &Engine, lease: &Lease) -> Result<(), EngineErr
         let alert = of_row(&damaged);
         found.insert(alert.subject.to_string(), alert);
     }
-    for row in store.keys().await?.iter().filter(|row| row.role != Role::Dead && !opens(engine, row)) {
-        let alert = of_sealed(row);
+    for row in store.keys().await?.iter().filter(|row| row.role != Role::Dead) {
+        if let Some(how) = closed(engine, row) {
+            let alert = of_key(row, how);
+            found.insert(alert.subject.to_string(), alert);
+        }
+    }
+    for provider in store.providers().await?.iter().filter(|one| endpoint::is_forged(engine, one)) {
+        let alert = of_endpoint(provider);
         found.insert(alert.subject.to_string(), alert);
     }
     let told = store.open_subjects(kind).await?;
@@ -46,14 +52,16 @@ pub(crate) async fn tell(engine: &Engine, lease: &Lease) -> Result<(), EngineErr
     Ok(store.commit(lease, &changes).await?)
 }
 
-fn opens(engine: &Engine, row: &KeyRow) -> bool {
-    let second = row.api_secret.clone().map(Sealed::from_stored);
-    engine.open(row).is_ok() && second.is_none_or(|sealed| engine.parts.ring.open(&sealed).is_ok())
-}
-
-fn of_sealed(row: &KeyRow) -> NewAlert {
-    let how = "cannot be opened: it was sealed with an encryption key that this process does not have";
-    of_key(row, how)
+/// Why one of its secrets cannot be opened.
+fn closed(engine: &Engine, row: &KeyRow) -> Option<&'static str> {
+    let error = engine.open(row).err().or_else(|| engine.open_api_secret(row).err())?;
+    Some(match error {
+        EngineError::Crypto(CryptoError::Moved) => {
+            "cannot be used: what is sealed in its row was sealed for something else. Somebody who writes to this \
+             database moved it there"
+        }
+        _ => "cannot be opened: it was sealed with an encryption key that this process does not have",
+    })
 }
 
 fn of_row(damaged: &Damaged) -> NewAlert {
@@ -68,6 +76,14 @@ fn of_row(damaged: &Damaged) -> NewAlert {
     let mut alert = NewAlert::new(Kind::KeyUnreadable, subject, detail);
     alert.rotation.clone_from(&damaged.rotation);
     alert
+}
+
+fn of_endpoint(provider: &ProviderRow) -> NewAlert {
+    let detail = format!(
+        "Keys of provider {} are not tested: the address that the database holds for it was not written by rekeyd.",
+        provider.name
+    );
+    NewAlert::new(Kind::KeyUnreadable, Subject::Provider(provider.name.clone()), detail)
 }
 
 fn of_key(row: &KeyRow, how: &str) -> NewAlert {

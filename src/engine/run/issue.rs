@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::crypto::{EncryptionKeyId, Purpose, Use};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeyKind, KeySpec};
 use crate::domain::outcome::{Failure, FailureKind};
@@ -52,11 +53,8 @@ async fn trouble_ahead(session: &mut Session<'_>, run: &Run) -> Result<Option<St
     if let Some(reason) = session.engine.parts.store.freeze_of(&session.identity).await? {
         return Ok(Some(format!("the account is frozen: {reason}")));
     }
-    let canary = session.engine.parts.ring.seal(&Secret::new("canary"));
-    let back = session.engine.parts.store.canary(canary.as_str()).await?;
-    let opened = session.engine.parts.ring.open(&crate::crypto::Sealed::from_stored(back));
-    if !opened.is_ok_and(|secret| secret.expose() == "canary") {
-        return Ok(Some("a canary secret did not survive the store".to_owned()));
+    if let Some(trouble) = canary_in_trouble(session).await? {
+        return Ok(Some(trouble));
     }
     if let Some(reason) = session.clocks_differ() {
         return Ok(Some(reason.to_owned()));
@@ -65,6 +63,20 @@ async fn trouble_ahead(session: &mut Session<'_>, run: &Run) -> Result<Option<St
         return Ok(None);
     }
     destinations_in_trouble(session, run).await
+}
+
+/// A secret must survive encrypt → store → read → decrypt, with the key that seals now.
+async fn canary_in_trouble(session: &Session<'_>) -> Result<Option<String>, EngineError> {
+    const CANARY: &str = "sealed:preflight";
+    let (engine, purpose) = (session.engine, Purpose::of(Use::Fact, CANARY));
+    let sealing = match engine.sealing_key().await {
+        Err(EngineError::Crypto(stale)) => return Ok(Some(stale.to_string())),
+        sealing => sealing?,
+    };
+    let sealed = engine.seal(&sealing, &purpose, &Secret::new("canary"))?;
+    let back = engine.parts.store.canary(CANARY, &sealed).await?;
+    let survived = engine.parts.ring.open(&back, &purpose).is_ok_and(|secret| secret.expose() == "canary");
+    Ok((!survived).then(|| "a canary secret did not survive the store".to_owned()))
 }
 
 async fn destinations_in_trouble(
@@ -83,6 +95,13 @@ async fn destinations_in_trouble(
 
 /// R1, R6, I4: a unique name is committed alone, then the provider is asked once.
 pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Performed, EngineError> {
+    let sealing = match session.engine.sealing_key().await {
+        Err(EngineError::Crypto(stale)) => {
+            return commit::postpone(session, run, &Directive::Create, stale.to_string(), None, Vec::new())
+                .await;
+        }
+        sealing => sealing?,
+    };
     let spec = run.policy.spec.resolve(inherited(session, run).await?);
     let generation = session.engine.parts.store.take_generation(&session.lease, &run.rotation).await?;
     let nonce = session.engine.clock().nonce();
@@ -97,10 +116,11 @@ pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Perfo
     };
     let deadline = session.deadline().await?;
     let intent = Event::CreateIntended { name: name.clone(), spec: spec.clone() };
-    let run = commit::record(session, run, &intent, vec![Change::Intend(effect.clone())]).await?;
+    let before = vec![Change::MaySeal { by: sealing.clone() }, Change::Intend(effect.clone())];
+    let run = commit::record(session, run, &intent, before).await?;
     let called = session.account.issuer.create(&name, &spec, deadline).await;
     match session.noting(called) {
-        Ok(issued) => store_issued(session, &run, &effect.id, generation, &name, issued).await,
+        Ok(issued) => store_issued(session, &run, &effect.id, (generation, sealing), &name, issued).await,
         Err(failure) => create_failed(session, &run, &effect.id, failure).await,
     }
 }
@@ -120,7 +140,7 @@ async fn store_issued(
     session: &mut Session<'_>,
     run: &Run,
     effect: &str,
-    generation: i64,
+    (generation, sealing): (i64, EncryptionKeyId),
     name: &str,
     issued: IssuedKey,
 ) -> Result<Performed, EngineError> {
@@ -136,18 +156,18 @@ async fn store_issued(
         ..keys::issued_row(session, name, &issued)
     };
     let mask = row.mask.clone();
-    let extra = vec![
-        Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) },
-        Change::Settle {
-            id: effect.to_owned(),
-            status: EffectStatus::Done,
-            evidence: json!({ "hash": key.hash, "key": mask }),
-        },
-    ];
+    let settled = Change::Settle {
+        id: effect.to_owned(),
+        status: EffectStatus::Done,
+        evidence: json!({ "hash": key.hash, "key": mask }),
+    };
     let event = Event::Created { key, at: session.now() };
+    let mut sealing = sealing;
     let after = loop {
-        let stored = commit::record(session, run, &event, extra.clone()).await;
-        if !again::is_worth_it(session, &stored).await {
+        let row = session.engine.with_secrets(&sealing, row.clone(), Some(&issued.secret), None)?;
+        let new = Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) };
+        let stored = commit::record(session, run, &event, vec![new, settled.clone()]).await;
+        if !again::is_worth_it(session, &stored, &mut sealing).await {
             break stored?;
         }
     };

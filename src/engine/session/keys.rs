@@ -13,7 +13,8 @@ pub(crate) async fn current(engine: &Engine, rotation: &str) -> Result<Option<Ke
     Ok(generations.into_iter().find(|key| key.role == Role::Current))
 }
 
-/// The row of a key that this account just issued under a name, of no rotation and with a number.
+/// The row of a key that this account just issued under a name, of no rotation and with a number; its secret is not in it
+/// yet.
 pub(crate) fn issued_row(session: &Session<'_>, name: &str, issued: &IssuedKey) -> NewKey {
     NewKey {
         id: new_id(),
@@ -22,7 +23,7 @@ pub(crate) fn issued_row(session: &Session<'_>, name: &str, issued: &IssuedKey) 
         priority: 50,
         is_active: true,
         settings: json!({}),
-        secret: Some(session.engine.parts.ring.seal(&issued.secret).as_str().to_owned()),
+        secret: None,
         api_secret: None,
         fingerprint: Some(session.engine.parts.fingerprints.of(&issued.secret)),
         mask: issued.secret.mask(),
@@ -42,7 +43,7 @@ pub(crate) fn provider_row(session: &Session<'_>) -> NewProvider {
     NewProvider {
         name: session.account.provider.clone(),
         kind: session.account.provider.clone(),
-        base_url: None,
+        endpoint: None,
     }
 }
 

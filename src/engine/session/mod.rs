@@ -19,12 +19,13 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::crypto::KeyNames;
+use crate::crypto::{KeyNames, Purpose, Use};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
+use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::engine::testing::endpoint;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
@@ -186,13 +187,15 @@ impl Session<'_> {
 
     /// Where this account is, for the day when no entry of the configuration shows it any more.
     async fn remember_place(&self) -> Result<(), EngineError> {
-        let subject = endpoint::place(&self.identity);
         let here = endpoint::bare(&self.account.base_url);
-        let known: Option<String> = self.engine.parts.store.memory(&subject).await?;
-        if known.as_deref() == Some(here.as_str()) {
+        if endpoint::last_place(self.engine, &self.identity).await?.as_ref() == Some(&here) {
             return Ok(());
         }
-        self.commit(&[Change::Remember { subject, doc: json!(here.as_str()) }]).await
+        // Who cannot seal works on: the alert about its keys is open.
+        let Ok(sealing) = self.engine.sealing_key().await else { return Ok(()) };
+        let purpose = Purpose::of(Use::Place, &self.identity);
+        let sealed = self.engine.seal(&sealing, &purpose, &Secret::new(here.as_str()))?;
+        self.commit(&[Change::Place { account: self.identity.clone(), sealed }]).await
     }
 
     /// R11: people are told while the clocks differ, whether something is to be destroyed now or is still waited for.

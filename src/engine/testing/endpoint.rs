@@ -2,6 +2,8 @@
 
 use url::Url;
 
+use crate::config::settings::values::BaseUrl;
+use crate::crypto::{Purpose, Use};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError};
 use crate::store::{KeyRow, ProviderRow, Role};
@@ -51,39 +53,74 @@ impl Scope {
     }
 }
 
-/// What a key is not tested for.
-pub(crate) const NOWHERE: &str = "not tested: its account is not in the configuration any more, and where that was is \
-                                  not known";
+/// Where a key is tested. A secret goes nowhere but there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// The catalog's own address.
+    Catalog,
+    /// Another one.
+    At(Url),
+    /// Nowhere, and why: nobody knows the way, or somebody else wrote it.
+    Nowhere(&'static str),
+}
+
+impl Endpoint {
+    /// The address to test at, `None` for the catalog's own; or why there is none.
+    pub(crate) fn base(&self) -> Result<Option<&Url>, &'static str> {
+        match self {
+            Self::Catalog => Ok(None),
+            Self::At(url) => Ok(Some(url)),
+            Self::Nowhere(why) => Err(why),
+        }
+    }
+}
+
+const UNKNOWN: &str =
+    "not tested: its account is not in the configuration any more, and where that was is not known";
+const FORGED: &str = "not tested: the address of its provider in the database was not written by rekeyd";
 
 /// Where keys of a provider are tested: a key of an account where that account is or, once no entry of the
-/// configuration shows it, where it last was; any other key where the provider's row says. `None` is the catalog's
-/// own address, which is nowhere for a key of an account ([`is_nowhere`]).
+/// configuration shows it, where it last was; any other key where the provider's row says. An address of the database
+/// counts only when it is sealed.
 pub(crate) async fn endpoint(
     engine: &Engine,
     provider: &ProviderRow,
     identity: Option<&str>,
-) -> Result<Option<Url>, EngineError> {
+) -> Result<Endpoint, EngineError> {
     let Some(identity) = identity else {
         let any = engine.accounts().find(|account| account.provider == provider.name);
-        let row = || provider.base_url.as_deref().and_then(|url| Url::parse(url).ok());
-        return Ok(any.map(|account| account.base_url.clone()).or_else(row));
+        return Ok(
+            any.map_or_else(|| of_row(engine, provider), |account| Endpoint::At(account.base_url.clone()))
+        );
     };
     let entries = engine.parts.store.entries_of(identity).await?;
     if let Some(own) = entries.iter().find_map(|name| engine.parts.accounts.get(name)) {
-        return Ok(Some(own.base_url.clone()));
+        return Ok(Endpoint::At(own.base_url.clone()));
     }
-    let last: Option<String> = engine.parts.store.memory(&place(identity)).await?;
-    Ok(last.and_then(|url| Url::parse(&url).ok()))
+    Ok(last_place(engine, identity).await?.map_or(Endpoint::Nowhere(UNKNOWN), Endpoint::At))
 }
 
-/// A secret goes nowhere but to its account: true for a key of one that nobody knows the way to.
-pub(crate) fn is_nowhere(row: &KeyRow, base_url: Option<&Url>) -> bool {
-    row.account.is_some() && base_url.is_none()
+fn of_row(engine: &Engine, provider: &ProviderRow) -> Endpoint {
+    let Some(url) = &provider.base_url else { return Endpoint::Catalog };
+    // An address that takes secrets unencrypted leaves this machine never.
+    match BaseUrl::parse_secure(url) {
+        Ok(url) if !is_forged(engine, provider) => Endpoint::At(url.url().clone()),
+        _ => Endpoint::Nowhere(FORGED),
+    }
 }
 
-/// Where the store remembers where an account was.
-pub(crate) fn place(identity: &str) -> String {
-    format!("place:{identity}")
+/// True for a provider whose address somebody else wrote.
+pub(crate) fn is_forged(engine: &Engine, provider: &ProviderRow) -> bool {
+    let purpose = Purpose::of(Use::Endpoint, &provider.name);
+    let sealed = provider.base_url_seal.as_ref().and_then(|token| engine.open_address(token, &purpose));
+    provider.base_url.is_some() && sealed != provider.base_url
+}
+
+/// Where an account was when it was last worked on.
+pub(crate) async fn last_place(engine: &Engine, identity: &str) -> Result<Option<Url>, EngineError> {
+    let token = engine.parts.store.place(identity).await?;
+    let url = token.and_then(|token| engine.open_address(&token, &Purpose::of(Use::Place, identity)));
+    Ok(url.and_then(|url| Url::parse(&url).ok()))
 }
 
 /// A URL as it may be stored: without a user.

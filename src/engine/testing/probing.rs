@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
-use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::domain::verdict::{Judgement, Observation};
-use crate::engine::testing::endpoint;
+use crate::engine::testing::endpoint::Endpoint;
 use crate::engine::{Engine, TestPolicy};
 use crate::net::Deadline;
 use crate::provider::Tester;
@@ -28,7 +27,7 @@ const TOGETHER: usize = 32;
 pub(crate) struct Subject {
     pub(crate) row: KeyRow,
     pub(crate) kind: String,
-    pub(crate) base_url: Option<Url>,
+    pub(crate) endpoint: Endpoint,
     pub(crate) secret: Secret,
 }
 
@@ -75,9 +74,10 @@ struct Errand {
 
 impl Errand {
     async fn run(self, subject: Subject) -> Observation {
-        if endpoint::is_nowhere(&subject.row, subject.base_url.as_ref()) {
-            return Observation::new(Judgement::UNEXPECTED, endpoint::NOWHERE);
-        }
+        let base = match subject.endpoint.base() {
+            Ok(base) => base,
+            Err(why) => return Observation::new(Judgement::UNEXPECTED, why),
+        };
         let next = self.next.lock().await;
         let permits = (self.here.acquire().await, self.everywhere.acquire().await);
         if let (Err(_), _) | (_, Err(_)) = permits {
@@ -93,7 +93,6 @@ impl Errand {
         drop(last);
         drop(next);
         let deadline = Deadline::after(self.policy.timeout.to_std());
-        let base = subject.base_url.as_ref();
         let settings = &subject.row.settings;
         self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await
     }
@@ -142,10 +141,12 @@ impl Probes {
 
     /// Begins a look.
     pub(crate) fn send(&mut self, subject: Subject, lane: Lane) {
-        let host = subject.base_url.as_ref().map_or_else(
-            || subject.kind.clone(),
-            |url| format!("{}:{:?}", url.host_str().unwrap_or_default(), url.port_or_known_default()),
-        );
+        let host = match &subject.endpoint {
+            Endpoint::At(url) => {
+                format!("{}:{:?}", url.host_str().unwrap_or_default(), url.port_or_known_default())
+            }
+            Endpoint::Catalog | Endpoint::Nowhere(_) => subject.kind.clone(),
+        };
         let policy = self.policy;
         let places = self.lanes.entry(lane).or_insert_with(|| Places::new(policy));
         let provider = subject.row.provider.clone();

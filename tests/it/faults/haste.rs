@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rekeyd::crypto::{Purpose, Use};
 use rekeyd::domain::time::Span;
 use rekeyd::store::Store;
 use sqlx::Row;
@@ -34,13 +35,22 @@ async fn silent_host() -> (String, Arc<AtomicUsize>) {
 async fn keep_hanging(world: &World, url: &str) {
     let other = world.openrouter.new_regular_key("other");
     world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &other).await.ok();
-    let provider = format!("INSERT INTO providers VALUES ('silent', 'custom', '{url}', {}, 0)", HANGING + 1);
+    let address = world.seal(&Purpose::of(Use::Endpoint, "silent"), url);
+    let provider = format!(
+        "INSERT INTO providers (name, kind, base_url, base_url_seal, next_number, created_at)
+         VALUES ('silent', 'custom', '{url}', '{address}', {}, 0)",
+        HANGING + 1
+    );
     ledger::rows(world, &provider).await;
-    let columns = "priority, is_active, settings, secret, fingerprint, mask, role, origin, verdict, created_at, updated_at";
+    let columns =
+        "priority, is_active, settings, fingerprint, mask, role, origin, verdict, created_at, updated_at";
     for number in 1..=HANGING {
+        let id = format!("silent{number:03}");
+        let purpose = Purpose { provider: Some("silent"), ..Purpose::of(Use::Key, &id) };
+        let secret = world.seal(&purpose, &other);
         let key = format!(
-            "INSERT INTO keys (id, provider, number, name, {columns}) SELECT 'silent{number:03}', 'silent', {number}, 'k', \
-             {columns} FROM keys WHERE role = 'manual' AND provider = 'openrouter'"
+            "INSERT INTO keys (id, provider, number, name, secret, {columns}) SELECT '{id}', 'silent', {number}, 'k', \
+             '{secret}', {columns} FROM keys WHERE role = 'manual' AND provider = 'openrouter'"
         );
         ledger::rows(world, &key).await;
     }

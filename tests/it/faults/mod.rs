@@ -8,6 +8,7 @@
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
 //! - `strangers`: 59: keys that others name as ours
+//! - `epochs`: 40, 58: another encryption key while others go on
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49, 52: what healing and leaks must not wait for, and what must not be believed
 //! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
@@ -22,6 +23,7 @@ mod addresses;
 mod crowd;
 mod damage;
 mod delivery;
+mod epochs;
 mod haste;
 mod healing;
 mod invariants;

@@ -227,7 +227,7 @@ on_both_databases! {
         for (rotation, role) in [("dead", Role::Current), ("left", Role::Retiring), ("tended", Role::Retiring)] {
             engine.store().ensure_rotation(rotation, None).await.unwrap();
             let provider =
-                NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), base_url: None };
+                NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), endpoint: None };
             let key = Box::new(generation(rotation, role));
             commit(&engine, None, &[Change::NewKey { provider, key }]).await;
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use rekeyd::store::{Change, EffectKind, Role, StoreError};
 
-use super::shelf::{ROTATION, Shelf, audit, entry, hold, holding, intend, manual, new_run, provider};
+use super::shelf::{
+    ROTATION, Shelf, audit, entry, hold, holding, intend, manual, new_run, provider, sealing,
+};
 use crate::support::{Db, on_both_databases};
 
 const CROWD: i64 = 60;
@@ -108,16 +110,15 @@ on_both_databases! {
             let key = manual(&format!("k{number}"));
             shelf.store.add_key(&provider(), &key, &entry("key.added")).await.unwrap();
         }
-        let mut sealing = tokio::task::JoinSet::new();
+        let mut speaking = tokio::task::JoinSet::new();
         for round in 0..6 {
             let store = shelf.another().await;
-            sealing.spawn(async move {
-                let anew = |token: &str| Ok::<_, StoreError>(Some(format!("{token} {round}")));
-                store.reseal(&entry("encryption.changed"), anew).await.unwrap();
+            speaking.spawn(async move {
+                store.announce(&format!("process {round}"), &[sealing()]).await.unwrap();
             });
         }
-        sealing.join_all().await;
-        assert_eq!(shelf.count("audit").await, 8 + 6);
+        speaking.join_all().await;
+        assert_eq!(shelf.count("processes").await, 6);
     }
 }
 

@@ -4,8 +4,8 @@ use rekeyd::domain::time::Timestamp;
 use rekeyd::store::{Change, EffectKind, EffectStatus, NewEffect, Role, StoreError};
 
 use super::shelf::{
-    ACCOUNT, ROTATION, Shelf, audit, effect, entry, generation, hold, holding, intend, manual, new_key,
-    new_run, provider, settle,
+    ACCOUNT, ROTATION, Shelf, adopt, audit, effect, entry, generation, hold, holding, intend, manual,
+    new_key, new_run, provider, settle,
 };
 use crate::support::{Db, on_both_databases};
 
@@ -108,14 +108,7 @@ on_both_databases! {
         refused(shelf.commit(&[new_key(&twin)]).await, "keys_hash");
         // R15: a second rotation that adopts the same hash.
         shelf.store.add_key(&provider(), &manual("k"), &entry("key.added")).await.unwrap();
-        let adopt = Change::Adopt {
-            id: "k".to_owned(),
-            rotation: "staging".to_owned(),
-            generation: 1,
-            account: ACCOUNT.to_owned(),
-            hash: "hash 1".to_owned(),
-        };
-        refused(shelf.commit(&[adopt]).await, "keys_hash");
+        refused(shelf.commit(&[adopt("k", "staging", 1, "hash 1")]).await, "keys_hash");
         assert_eq!(shelf.key("k").await.role, Role::Manual);
         twin.account = Some("org:other".to_owned());
         shelf.commit(&[new_key(&twin)]).await.unwrap();

@@ -6,7 +6,7 @@ use rekeyd::domain::verdict::{Health, Judgement, Observation, Verdict};
 use rekeyd::store::{Change, KeyRow, NewKey, NewProvider, Origin, Role};
 use serde_json::json;
 
-use super::shelf::{ACCOUNT, ROTATION, Shelf, entry, generation, manual, new_key, provider};
+use super::shelf::{ROTATION, Shelf, adopt, entry, generation, manual, new_key, provider, sealed};
 use crate::support::{Db, on_both_databases};
 
 async fn add(shelf: &Shelf, id: &str) -> KeyRow {
@@ -35,7 +35,7 @@ on_both_databases! {
     async fn a_key_comes_back_as_it_was_stored(db: Db) {
         let shelf = Shelf::new(db).await;
         let key = NewKey {
-            api_secret: Some("sealed too".to_owned()),
+            api_secret: Some(sealed("too")),
             settings: json!({ "endpoint": "https://x.example", "nested": { "ü": [1, null, true] } }),
             is_active: false,
             priority: -3,
@@ -45,7 +45,7 @@ on_both_databases! {
         let row = shelf.key("g7").await;
         assert_eq!((row.id.clone(), row.provider, row.name), (key.id, key.provider, key.name));
         assert_eq!((row.priority, row.is_active, row.settings), (-3, false, key.settings));
-        assert_eq!((row.secret, row.api_secret), (key.secret, key.api_secret));
+        assert_eq!((row.secret, row.api_secret), (key.secret.map(|it| it.token), key.api_secret.map(|it| it.token)));
         assert_eq!((row.fingerprint, row.mask), (key.fingerprint, key.mask));
         assert_eq!((row.hash, row.account, row.rotation), (key.hash, key.account, key.rotation));
         assert_eq!((row.generation, row.role, row.origin), (Some(7), Role::Candidate, Origin::Created));
@@ -135,19 +135,13 @@ on_both_databases! {
         let shelf = Shelf::new(db).await;
         add(&shelf, "k1").await;
         add(&shelf, "k2").await;
-        let adopt = Change::Adopt {
-            id: "k2".to_owned(),
-            rotation: ROTATION.to_owned(),
-            generation: 1,
-            account: ACCOUNT.to_owned(),
-            hash: "hash of k2".to_owned(),
-        };
+        let adopt = adopt("k2", ROTATION, 1, "hash of k2");
         let promoted = Change::Promote { rotation: ROTATION.to_owned(), id: "k2".to_owned() };
         shelf.commit(&[adopt, promoted]).await.unwrap();
         let row = shelf.key("k2").await;
         assert_eq!((row.role, row.origin, row.number), (Role::Current, Origin::Adopted, Some(2)));
         assert_eq!((row.generation, row.hash.as_deref()), (Some(1), Some("hash of k2")));
-        assert_eq!(row.secret.as_deref(), Some("sealed k2"));
+        assert_eq!(row.secret.as_deref(), Some("first|k2 adopted"));
         assert!(!shelf.store.remove_key("k2", &entry("key.removed")).await.unwrap(), "R15");
         shelf.generation(2, Role::Candidate).await;
         shelf.commit(&[promote(2)]).await.unwrap();
@@ -158,7 +152,7 @@ on_both_databases! {
 on_both_databases! {
     async fn a_buried_key_leaves_a_tombstone_without_secrets(db: Db) {
         let shelf = Shelf::new(db).await;
-        let key = NewKey { api_secret: Some("sealed too".to_owned()), ..generation(1, Role::Retiring) };
+        let key = NewKey { api_secret: Some(sealed("too")), ..generation(1, Role::Retiring) };
         shelf.commit(&[new_key(&key)]).await.unwrap();
         shelf.commit(&[bury(1)]).await.unwrap();
         let row = shelf.key("g1").await;
@@ -206,7 +200,7 @@ on_both_databases! {
         for id in ["k1", "k2"] {
             add(&shelf, id).await;
         }
-        let other = NewProvider { name: "openai".to_owned(), base_url: Some("https://x".to_owned()), ..provider() };
+        let other = NewProvider { name: "openai".to_owned(), endpoint: Some(("https://x".to_owned(), sealed("address"))), ..provider() };
         let key = NewKey { provider: "openai".to_owned(), ..manual("o1") };
         shelf.store.add_key(&other, &key, &entry("key.added")).await.unwrap();
         let ids: Vec<String> = shelf.store.keys().await.unwrap().into_iter().map(|key| key.id).collect();

@@ -19,7 +19,6 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT * FROM effects WHERE kind = 'create' AND NOT", "every half minute"),
     ("SELECT * FROM keys WHERE is_active = 1", "a pass of all tests"),
     ("SELECT * FROM keys ORDER BY provider", "the list of all keys, and a pass of all tests"),
-    ("SELECT id, secret, api_secret FROM keys", "every secret is sealed anew"),
     ("UPDATE holdings SET released = 1", "a person releases a destination"),
     ("SELECT * FROM alerts ORDER BY", "a person asks for those that are over, too"),
 ];

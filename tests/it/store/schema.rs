@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rekeyd::store::{Store, StoreError};
 
-use super::shelf::{Shelf, audit, entry, manual, provider};
+use super::shelf::{Shelf, audit, entry, manual, provider, sealed};
 use crate::support::{Db, on_both_databases};
 
 on_both_databases! {
@@ -66,8 +66,8 @@ on_both_databases! {
 on_both_databases! {
     async fn the_canary_comes_back_as_it_was_written(db: Db) {
         let shelf = Shelf::new(db).await;
-        assert_eq!(shelf.store.canary("one").await.unwrap(), "one");
-        assert_eq!(shelf.store.canary("two").await.unwrap(), "two");
+        assert_eq!(shelf.store.canary("c", &sealed("one")).await.unwrap(), "first|one");
+        assert_eq!(shelf.store.canary("c", &sealed("two")).await.unwrap(), "first|two");
     }
 }
 

@@ -1,11 +1,12 @@
 //! A fresh database, and small constructors of rows.
 
+use rekeyd::crypto::{EncryptionKeyId, Sealed};
 use rekeyd::domain::rotation::facts::Holding;
 use rekeyd::domain::rotation::{KeyRef, Level, Policy, Run, SpecPolicy, State, Trigger};
 use rekeyd::domain::time::{Span, Timestamp, Until};
 use rekeyd::store::{
-    AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider, NewRun,
-    Origin, Role, Store,
+    AdoptedKey, AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider,
+    NewRun, Origin, Role, Store,
 };
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -39,6 +40,8 @@ impl Shelf {
         shelf.store.migrate().await.unwrap();
         shelf.store.note_entry("main", ACCOUNT).await.unwrap();
         shelf.store.ensure_rotation(ROTATION, Some(ACCOUNT)).await.unwrap();
+        let epoch = "INSERT INTO encryption_epochs (epoch, key_id, state, began_at) VALUES (1, 'first', 'sealing', 0)";
+        shelf.execute(epoch).await.unwrap();
         shelf
     }
 
@@ -164,8 +167,36 @@ pub fn run_change(run: &Run) -> Change {
     Change::Run { run: Box::new(run.clone()), wake: Until::OVER, blockers: Vec::new(), error: None }
 }
 
+/// The encryption key that seals in a new shelf.
+pub fn sealing() -> EncryptionKeyId {
+    EncryptionKeyId::from_stored("first")
+}
+
+pub fn sealed_by(by: &EncryptionKeyId, text: &str) -> Sealed {
+    Sealed { token: format!("{by}|{text}"), by: by.clone() }
+}
+
+/// Something that it sealed.
+pub fn sealed(text: &str) -> Sealed {
+    sealed_by(&sealing(), text)
+}
+
+/// A stored key becomes a generation.
+pub fn adopt(id: &str, rotation: &str, generation: i64, hash: &str) -> Change {
+    Change::Adopt(Box::new(AdoptedKey {
+        id: id.to_owned(),
+        provider: "openrouter".to_owned(),
+        rotation: rotation.to_owned(),
+        generation,
+        account: ACCOUNT.to_owned(),
+        hash: hash.to_owned(),
+        secret: Some(sealed(&format!("{id} adopted"))),
+        api_secret: None,
+    }))
+}
+
 pub fn provider() -> NewProvider {
-    NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), base_url: None }
+    NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), endpoint: None }
 }
 
 /// A key that belongs to no rotation.
@@ -177,7 +208,7 @@ pub fn manual(id: &str) -> NewKey {
         priority: 100,
         is_active: true,
         settings: json!({ "model": "m" }),
-        secret: Some(format!("sealed {id}")),
+        secret: Some(sealed(id)),
         api_secret: None,
         fingerprint: Some(format!("fingerprint of {id}")),
         mask: "sk-or-v...1234".to_owned(),

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::shelf::{ACCOUNT, SHORT, Shelf, audit, intend};
+use super::shelf::{ACCOUNT, SHORT, Shelf, audit, intend, sealed};
 use crate::support::{Db, on_both_databases};
 
 /// Another process in the middle of a write.
@@ -100,7 +100,7 @@ on_both_databases! {
         for done in [
             store.commit(&lease, &[audit("x")]).await,
             store.renew(&lease, Span::minutes(1)).await.map(drop),
-            store.canary("sealed").await.map(drop),
+            store.canary("sealed:preflight", &sealed("canary")).await.map(drop),
             store.fact_once("instance", "a").await.map(drop),
         ] {
             assert!(matches!(done, Err(StoreError::ReadOnly)), "{done:?}");

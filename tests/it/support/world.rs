@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rekeyd::crypto::{KeyNames, Ring, Sealed};
+use rekeyd::crypto::{KeyNames, Purpose, Ring, Use};
 use rekeyd::domain::secret::Secret;
 use rekeyd::domain::time::Timestamp;
 use rekeyd::sim::fault::Script;
@@ -52,7 +52,7 @@ pub struct World {
     pub provisioning: String,
     pub github_token: String,
     pub database: Database,
-    encryption_key: String,
+    pub encryption_key: String,
     /// Everything that any command printed.
     printed: std::sync::Mutex<String>,
     /// Waiting times of the policy.
@@ -279,12 +279,36 @@ variable = "{SECRET}"
         Secret::new(self.first.clone()).sha256_hex()
     }
 
+    /// The encryption key that every command is given.
+    pub fn ring(&self) -> Ring {
+        Ring::parse(&Secret::new(self.encryption_key.clone())).unwrap()
+    }
+
+    /// A token as this world's database would hold it.
+    pub fn seal(&self, purpose: &Purpose<'_>, text: &str) -> String {
+        let ring = self.ring();
+        ring.seal(ring.first(), purpose, &Secret::new(text)).unwrap().token
+    }
+
+    /// Reads the encryption keys from a file from now on; it has this world's key.
+    pub fn keep_encryption_keys_in_a_file(&self) {
+        self.encryption_keys(&[&self.encryption_key]);
+        let text = std::fs::read_to_string(self.path("rekeyd.toml")).unwrap();
+        let file = format!("file:{}", self.path("encryption-keys").display());
+        std::fs::write(self.path("rekeyd.toml"), text.replace("env:BYOK_ENCRYPTION_KEY", &file)).unwrap();
+    }
+
+    /// Changes that file.
+    pub fn encryption_keys(&self, keys: &[&str]) {
+        self.private("encryption-keys", &keys.join(","));
+    }
+
     /// The name that this world's database would give to a generation: nobody else can.
     pub async fn name_of(&self, rotation: &str, generation: i64) -> String {
         let store = Store::open(&self.database.url, 2).await.unwrap();
         let fact = async |name| store.fact(name).await.unwrap().unwrap();
-        let ring = Ring::parse(&Secret::new(self.encryption_key.clone())).unwrap();
-        let root = ring.open(&Sealed::from_stored(fact("sealed:fingerprints").await)).unwrap();
+        let purpose = Purpose::of(Use::Fact, "sealed:fingerprints");
+        let root = self.ring().open(&fact("sealed:fingerprints").await, &purpose).unwrap();
         let names = KeyNames::new(&fact("instance").await, &root, Timestamp(0));
         names.of_generation(rotation, generation, "0123456789abcdef")
     }

@@ -33,7 +33,9 @@ pub struct BackupView {
 
 /// `encryption reencrypt`.
 #[derive(Debug, Serialize)]
-pub struct ResealedView {
+pub struct ReencryptedView {
     /// Secrets that the first key did not seal before.
     pub resealed: u64,
+    /// Encryption keys that are not needed any more.
+    pub retired: u64,
 }

@@ -25,7 +25,7 @@ pub use account::{
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
-pub use database::{BackupView, DatabaseView, ResealedView, SchemaView};
+pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
 pub use key::{DeletedKeyView, KeyView, TestedKeyView, key_view, key_views, tested_key_view};

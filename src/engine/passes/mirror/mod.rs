@@ -213,13 +213,11 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
     let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
         return Ok(false);
     };
-    let base = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
-    if endpoint::is_nowhere(row, base.as_ref()) {
-        return Ok(false);
-    }
+    let endpoint = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
+    let Ok(base) = endpoint.base() else { return Ok(false) };
     let deadline = leased_deadline(engine, lease).await?;
     let tester = &engine.parts.tester;
-    let seen = tester.test(&provider.kind, base.as_ref(), &secret, &row.settings, deadline).await;
+    let seen = tester.test(&provider.kind, base, &secret, &row.settings, deadline).await;
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
     let look = Sighting::new(seen, Occasion::Extra);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;

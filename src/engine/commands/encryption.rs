@@ -1,0 +1,98 @@
+//! Another encryption key for all that is stored, while daemons go on (R24), and the proof that everything opens.
+
+use super::view::ReencryptedView;
+use crate::crypto::CryptoError;
+use crate::domain::time::Span;
+use crate::engine::sealing::RingSealer;
+use crate::engine::{Engine, EngineError};
+use crate::store::{Begun, Process, Retired, SealedText, Sealer};
+
+/// Between two looks whether a create has ended.
+const LOOK: Span = Span::seconds(1);
+/// So many rows are named; the others are counted.
+const NAMED: usize = 5;
+
+/// Makes the first key of our list the sealing one, seals everything with it, proves that everything opens with it alone,
+/// and retires the others. It may be broken off at any moment and run again.
+///
+/// # Errors
+/// Refused while a living process does not have the key; failed when something does not open: then no key is retired.
+pub async fn reencrypt(engine: &Engine) -> Result<ReencryptedView, EngineError> {
+    let (store, ring) = (&engine.parts.store, &engine.parts.ring);
+    let sealing = ring.first().clone();
+    if store.sealing_key().await?.as_ref() != Some(&sealing) {
+        let entry = engine.entry("encryption.epoch", "store", format!("key {sealing} seals"));
+        if let Begun::Lacking(processes) = store.begin_epoch(&sealing, &entry).await? {
+            return Err(lacking(&processes));
+        }
+    }
+    let sealer = RingSealer { ring, sealing };
+    let mut resealed = 0;
+    loop {
+        let done = store.reseal(&sealer).await?;
+        resealed += done.changed;
+        if !done.unreadable.is_empty() {
+            return Err(unreadable(done.unreadable.iter().map(|(text, _)| text), resealed));
+        }
+        let entry = engine.entry("encryption.resealed", "store", format!("key {}", sealer.sealing()));
+        let longest = Span(engine.parts.lease.0 + engine.parts.call_timeout.0);
+        match store.retire_epochs(&sealer, longest, &entry).await? {
+            Retired::Keys(retired) => return Ok(ReencryptedView { resealed, retired }),
+            // Stored while we sealed, with a key that was in force: once more.
+            Retired::Left(_) => {}
+            Retired::CreateUnderWay => engine.clock().sleep(LOOK).await,
+        }
+    }
+}
+
+fn lacking(processes: &[Process]) -> EngineError {
+    let names: Vec<&str> = processes.iter().map(|process| process.owner.as_str()).collect();
+    EngineError::Usage {
+        text: format!(
+            "nothing was changed: {} living process(es) do not have the first key of this list yet: {}",
+            names.len(),
+            names.join(", ")
+        ),
+        hint: Some(
+            "put the key first in the list of every process and reload each; one that was killed is forgotten after a \
+             minute"
+                .to_owned(),
+        ),
+    }
+}
+
+fn unreadable<'a>(texts: impl Iterator<Item = &'a SealedText>, resealed: u64) -> EngineError {
+    let names: Vec<String> = texts.map(SealedText::describe).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let named = names[..names.len() - more].join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    EngineError::Absent {
+        text: format!(
+            "{resealed} secrets were sealed anew, and these do not open: {named}{more}; no key is retired"
+        ),
+        hint: Some(
+            "give the key that sealed them back to the end of the list, or delete them; then run it again"
+                .to_owned(),
+        ),
+    }
+}
+
+/// How many secrets there are, and which of them do not open.
+#[derive(Debug)]
+pub struct Proof {
+    /// True when keys are kept, and not one of them opens.
+    pub no_key_opens: bool,
+    /// Which do not open, and why.
+    pub unreadable: Vec<(String, CryptoError)>,
+}
+
+/// Opens everything that is sealed.
+pub async fn prove_secrets(engine: &Engine) -> Result<Proof, EngineError> {
+    let texts = engine.parts.store.sealed_texts().await?;
+    let opened: Vec<_> =
+        texts.iter().map(|text| (text, engine.parts.ring.open(&text.token, &text.purpose()))).collect();
+    let mut keys = opened.iter().filter(|(text, _)| text.is_of_key()).peekable();
+    let no_key_opens = keys.peek().is_some() && keys.all(|(_, opened)| opened.is_err());
+    let closed = opened.into_iter().filter_map(|(text, opened)| Some((text.describe(), opened.err()?)));
+    Ok(Proof { no_key_opens, unreadable: closed.collect() })
+}

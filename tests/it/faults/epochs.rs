@@ -1,0 +1,115 @@
+//! Faults 40 and 58: another encryption key, while daemons and creates go on (R24).
+
+use nix::sys::signal::Signal;
+use rekeyd::crypto::fernet::generate_key;
+use rekeyd::sim::fault::When;
+
+use super::invariants::invariants;
+use super::{alerts, fault, ledger, reconfigure, rotate, runs_in, serve, signal, stop, until};
+use crate::support::{Db, World};
+
+/// A world whose keys are in a file, and another key.
+async fn world_and_key(db: Db) -> (World, String) {
+    let world = World::new(db).await;
+    world.keep_encryption_keys_in_a_file();
+    world.adopt().await;
+    (world, generate_key().expose().to_owned())
+}
+
+async fn processes(world: &World) -> usize {
+    ledger::rows(world, "SELECT owner FROM processes").await.len()
+}
+
+fault! {
+    async fn fault_40_reencrypt_beside_a_daemon_with_the_old_list(db: Db) {
+        let (world, new) = world_and_key(db).await;
+        let old = world.encryption_key.clone();
+        let daemon = serve(&world).await;
+        world.encryption_keys(&[&new, &old]);
+        let out = world.rekeyd(&["encryption", "reencrypt"]).await;
+        assert_eq!(out.status, 2, "{out:?}");
+        assert!(out.stderr.contains("do not have the first key of this list yet"), "{}", out.stderr);
+        assert_eq!(rotate(&world).await["outcome"], "done", "and everything goes on");
+        let before = processes(&world).await;
+        signal(&daemon, Signal::SIGHUP);
+        until("it has the new list", async || {
+            world.rekeyd(&["encryption", "reencrypt"]).await.status == 0
+        })
+        .await;
+        assert_eq!((before, processes(&world).await), (1, 1), "a reload leaves one announcement");
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        // The old key leaves every list: nothing of it is left, and nothing of it comes back.
+        world.encryption_keys(&[&new]);
+        signal(&daemon, Signal::SIGHUP);
+        world.rekeyd(&["keys", "test"]).await.ok();
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        assert!(!alerts(&world).await.contains(&"key_unreadable".to_owned()));
+        stop(daemon).await;
+        assert_eq!(processes(&world).await, 0, "a daemon that stops is not waited for");
+        world.encryption_keys(&[&old]);
+        let out = world.rekeyd(&["keys", "list"]).await;
+        assert_eq!(out.status, 2, "the old one opens nothing: {out:?}");
+        assert!(out.stderr.contains("none of the keys opens"), "{}", out.stderr);
+        world.encryption_keys(&[&new]);
+        invariants(&world, "another encryption key").await
+    }
+}
+
+fault! {
+    async fn fault_40_a_daemon_that_slept_through_it_issues_no_key(db: Db) {
+        let (world, new) = world_and_key(db).await;
+        let old = world.encryption_key.clone();
+        let daemon = serve(&world).await;
+        signal(&daemon, Signal::SIGSTOP);
+        ledger::rows(&world, "DELETE FROM processes").await;
+        world.encryption_keys(&[&new, &old]);
+        world.rekeyd(&["encryption", "reencrypt"]).await.ok();
+        let keys = world.openrouter.keys().len();
+        reconfigure(&world, "every = \"30d\"", "every = \"1s\"");
+        world.encryption_keys(&[&old]);
+        signal(&daemon, Signal::SIGCONT);
+        until("it is told of", async || alerts(&world).await.contains(&"encryption_keys_stale".to_owned())).await;
+        assert_eq!(world.openrouter.keys().len(), keys, "it asks for nothing that it could not store");
+        reconfigure(&world, "every = \"1s\"", "every = \"30d\"");
+        world.encryption_keys(&[&new]);
+        signal(&daemon, Signal::SIGHUP);
+        until("it is over", async || !alerts(&world).await.contains(&"encryption_keys_stale".to_owned())).await;
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        stop(daemon).await;
+        invariants(&world, "a daemon that slept").await
+    }
+}
+
+fault! {
+    async fn fault_58_the_epoch_changes_between_intent_and_201(db: Db) {
+        let mut world = World::new(db).await;
+        (world.waits.lease, world.waits.call_timeout) = ("60s", "40s");
+        world.configure();
+        world.keep_encryption_keys_in_a_file();
+        world.adopt().await;
+        let (old, new) = (world.encryption_key.clone(), generate_key().expose().to_owned());
+        let held = world.script.hold("create_key", When::After);
+        // It has the old key alone, and is no daemon: nobody waits for what it announces.
+        let mut asking = world.command(&["rotations", "run", "production"]).spawn().unwrap();
+        held.arrived().await;
+        world.encryption_keys(&[&new, &old]);
+        let changing = world.command(&["encryption", "reencrypt", "--json"]).spawn().unwrap();
+        until("the new key seals", async || {
+            let sql = "SELECT epoch FROM encryption_epochs WHERE state = 'sealing' AND epoch = 2";
+            ledger::rows(&world, sql).await.len() == 1
+        })
+        .await;
+        held.release();
+        let done = changing.wait_with_output().await.unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.contains("\"retired\": 1"), "{said} {done:?}");
+        asking.wait().await.unwrap();
+        assert_eq!(world.living().len(), 2, "the new key was stored, not lost");
+        world.encryption_keys(&[&new]);
+        let daemon = serve(&world).await;
+        until("its run goes on", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        assert_eq!(world.openrouter.keys().len(), 2, "and no other was asked for");
+        invariants(&world, "the epoch changes").await
+    }
+}
