@@ -34,6 +34,8 @@ pub(super) async fn prove(
     if store.sealing_key().await?.is_none() {
         take_over(store, ring, source).await?;
     }
+    let stored = store.fact(FINGERPRINTS).await?.unwrap_or_default();
+    let key = ring.open(&stored, &fingerprints()).map_err(|_| none_opens(source))?;
     let sealing =
         store.sealing_key().await?.context("this database does not say which encryption key seals")?;
     if !ring.ids().any(|id| *id == sealing) {

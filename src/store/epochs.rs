@@ -184,12 +184,13 @@ pub(super) async fn retire(tx: &mut Tx, sealing: &EncryptionKeyId) -> Result<u64
 
 /// True while a create that was intended after this moment may still bring a key.
 pub(super) async fn create_under_way(tx: &mut Tx, after: Timestamp) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS n FROM effects WHERE status IN ('intended', 'unknown') AND kind = 'create'
-         AND status = 'intended' AND started_at > $1",
-    )
-    .bind(after.0)
-    .fetch_one(&mut *tx.inner)
-    .await?;
-    Ok(row.try_get::<i64, _>("n")? > 0)
+    let open = "SELECT kind, status, started_at FROM effects WHERE status IN ('intended', 'unknown')";
+    let rows = sqlx::query(open).fetch_all(&mut *tx.inner).await?;
+    for row in rows {
+        let (kind, status): (String, String) = (row.try_get("kind")?, row.try_get("status")?);
+        if kind == "create" && status == "intended" && row.try_get::<i64, _>("started_at")? > after.0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -79,7 +79,7 @@ pub enum Subject {
     Pass(String),
     /// The configuration's file: `configuration`.
     Configuration,
-    /// The lists of encryption keys of all processes: `encryption keys`.
+    /// The lists of encryption keys of all processes.
     EncryptionKeys,
     /// A text that this version does not write.
     Other(String),

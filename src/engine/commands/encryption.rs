@@ -3,8 +3,7 @@
 use super::view::ReencryptedView;
 use crate::crypto::CryptoError;
 use crate::domain::time::Span;
-use crate::engine::sealing::RingSealer;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, RingSealer};
 use crate::store::{Begun, Process, Retired, SealedText, Sealer};
 
 /// Between two looks whether a create has ended.

@@ -1,8 +1,7 @@
 //! Where a key is tested, when a pass is due, and which keys are tested at all.
 
-use url::Url;
+use url::{Host, Url};
 
-use crate::config::settings::values::BaseUrl;
 use crate::crypto::{Purpose, Use};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::{Engine, EngineError};
@@ -102,11 +101,21 @@ pub(crate) async fn endpoint(
 
 fn of_row(engine: &Engine, provider: &ProviderRow) -> Endpoint {
     let Some(url) = &provider.base_url else { return Endpoint::Catalog };
-    // An address that takes secrets unencrypted leaves this machine never.
-    match BaseUrl::parse_secure(url) {
-        Ok(url) if !is_forged(engine, provider) => Endpoint::At(url.url().clone()),
+    match Url::parse(url) {
+        Ok(url) if !is_forged(engine, provider) && keeps_secrets(&url) => Endpoint::At(url),
         _ => Endpoint::Nowhere(FORGED),
     }
+}
+
+/// Unencrypted, a secret does not leave this machine.
+fn keeps_secrets(url: &Url) -> bool {
+    let here = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || url.scheme() == "http" && here
 }
 
 /// True for a provider whose address somebody else wrote.

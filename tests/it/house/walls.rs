@@ -40,11 +40,13 @@ const ROOT: &[&str] = &[
     "Notifier",
     "NoticeScope",
     "Rotation",
+    "RingSealer",
     "Route",
     "TestPolicy",
     "error",
     "parts",
     "recipients",
+    "sealing",
 ];
 
 fn rank(room: &str) -> Option<usize> {
