@@ -5,7 +5,7 @@ use rekeyd::crypto::fernet::generate_key;
 use rekeyd::sim::fault::When;
 
 use super::invariants::invariants;
-use super::{alerts, fault, ledger, reconfigure, rotate, runs_in, serve, signal, stop, until};
+use super::{alerts, fault, ledger, rotate, runs_in, serve, signal, stop, until};
 use crate::support::{Db, World};
 
 /// A world whose keys are in a file, and another key.
@@ -65,15 +65,16 @@ fault! {
         world.encryption_keys(&[&new, &old]);
         world.rekeyd(&["encryption", "reencrypt"]).await.ok();
         let keys = world.openrouter.keys().len();
-        reconfigure(&world, "every = \"30d\"", "every = \"1s\"");
-        world.encryption_keys(&[&old]);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        ledger::rows(&world, &format!("UPDATE rotations SET next_due_at = {now}")).await;
         signal(&daemon, Signal::SIGCONT);
-        until("it is told of", async || alerts(&world).await.contains(&"encryption_keys_stale".to_owned())).await;
+        let told = async |kind: &str| alerts(&world).await.contains(&kind.to_owned());
+        until("it is told of", async || told("encryption_keys_stale").await).await;
+        until("and of the run that was due", async || told("rotation_failed").await).await;
         assert_eq!(world.openrouter.keys().len(), keys, "it asks for nothing that it could not store");
-        reconfigure(&world, "every = \"1s\"", "every = \"30d\"");
         world.encryption_keys(&[&new]);
         signal(&daemon, Signal::SIGHUP);
-        until("it is over", async || !alerts(&world).await.contains(&"encryption_keys_stale".to_owned())).await;
+        until("it is over", async || !told("encryption_keys_stale").await).await;
         assert_eq!(rotate(&world).await["outcome"], "done");
         stop(daemon).await;
         invariants(&world, "a daemon that slept").await
