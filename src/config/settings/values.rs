@@ -13,6 +13,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use url::{Host, Url};
 
 use crate::config::nearest::nearest;
+use crate::domain::postgres_url::{NotPostgres, PostgresUrl};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 
@@ -218,11 +219,28 @@ impl DatabaseAddress {
             }
             return Ok(Self::Sqlite(PathBuf::from(path)));
         }
-        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if postgres && Url::parse(text).is_ok() {
-            return Ok(Self::Postgres(secret.clone()));
+        match PostgresUrl::parse(text) {
+            Ok(_) => Ok(Self::Postgres(secret.clone())),
+            Err(NotPostgres::Form) => {
+                Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+            }
+            Err(error) => Err(BadValue::new(error.to_string(), error.hint())),
         }
-        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+    }
+
+    /// Our own store: its server must prove itself, unless the configuration says that it need not.
+    pub fn must_be_proved(self, insecure_tls: bool) -> Result<Self, BadValue> {
+        let proved = match &self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(url) => PostgresUrl::parse(url.expose()).is_ok_and(|url| url.is_proved()),
+        };
+        if proved || insecure_tls {
+            return Ok(self);
+        }
+        Err(BadValue::new(
+            "sslmode of this URL lets anybody between us and the database read and change what is in it",
+            "leave sslmode out, or write sslmode=verify-full; `insecure_tls = true` allows it all the same",
+        ))
     }
 }
 
