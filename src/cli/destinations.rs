@@ -3,6 +3,7 @@
 use super::Context;
 use super::accounts::PATIENCE;
 use super::output::{Column, column, or_dash};
+use crate::cli::output::say;
 use crate::engine::commands::{CheckedView, DestinationView, PublishedView};
 use crate::engine::{Engine, commands};
 
@@ -53,7 +54,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::Check { name, migrate } => {
             if let Some(name) = name.as_ref().filter(|_| migrate) {
                 for line in commands::migrate_destination(&engine, name).await? {
-                    eprintln!("{name}: {line}");
+                    say!("{name}: {line}");
                 }
             }
             check(context, &engine, name).await

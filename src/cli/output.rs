@@ -1,4 +1,5 @@
-//! Tables for people, JSON for programs; confirmations and prompts.
+//! Tables for people, JSON for programs; confirmations and prompts. The only file that writes to a terminal: names that
+//! others gave are shown as they are there (`domain::plain`), and nothing that looks like a key goes to stderr.
 //!
 //! A table is one list of [`Column`]s over a view of `engine/commands/view`: each names its head and what it shows of
 //! a row, so that the two cannot part, and JSON is the view that the cells read.
@@ -9,7 +10,8 @@ use anyhow::{Context as _, bail};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::domain::secret::Secret;
+use crate::domain::plain;
+use crate::domain::secret::{Secret, redact};
 
 /// Where data goes and how.
 #[derive(Debug, Clone, Copy)]
@@ -29,17 +31,16 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let text = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
-        line(&text)
+        if self.json { json(value) } else { line(&text(value)) }
     }
 
     /// Rows as a JSON array, or as a table of these columns.
     pub(super) fn rows<T: Serialize>(self, rows: &[T], columns: &[Column<T>]) -> anyhow::Result<()> {
         if self.json {
-            return line(&serde_json::to_string_pretty(rows)?);
+            return json(&rows);
         }
         if rows.is_empty() {
-            eprintln!("(none)");
+            say!("(none)");
             return Ok(());
         }
         line(&table(columns, rows))
@@ -58,7 +59,7 @@ impl Output {
         if !std::io::stdin().is_terminal() {
             bail!("{question} Say --yes to confirm.");
         }
-        Ok(dialoguer::Confirm::new().with_prompt(question).default(false).interact()?)
+        Ok(dialoguer::Confirm::new().with_prompt(plain::line(question)).default(false).interact()?)
     }
 }
 
@@ -91,7 +92,7 @@ fn lay_out<'h>(heads: impl Iterator<Item = &'h str>, rows: impl Iterator<Item = 
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(heads.map(str::to_uppercase));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| plain::lines(cell)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -99,8 +100,29 @@ fn lay_out<'h>(heads: impl Iterator<Item = &'h str>, rows: impl Iterator<Item = 
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// One piece of data on stdout; a closed pipe ends quietly.
+/// One piece of data on stdout.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    out(&plain::lines(text))
+}
+
+/// The same as JSON.
+fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
+    out(&plain::json(&serde_json::to_string_pretty(value)?))
+}
+
+/// A line on stderr.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::output::tell(&format!($($words)*)) };
+}
+pub(super) use say;
+
+/// What [`say!`] writes. A closed pipe is not worth a word.
+pub(super) fn tell(text: &str) {
+    drop(writeln!(std::io::stderr(), "{}", plain::lines(&redact(text, &[]))));
+}
+
+/// A closed pipe ends quietly.
+fn out(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("stdout"),

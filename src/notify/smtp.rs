@@ -161,7 +161,8 @@ impl Mailer for Smtp {
             Some(Ok(response)) => {
                 let said: Vec<&str> = response.message().collect();
                 let code = response.code();
-                Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &[]))
+                let known: Vec<&Secret> = self.password.iter().collect();
+                Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &known))
             }
             Some(Err(error)) => Err(self.refusal(&error)),
             None => Err(Undelivered {
