@@ -153,13 +153,13 @@ impl Document {
             Step::Item(_) => None,
         });
         let values = self.find(path).map(Node::texts).unwrap_or_default();
-        let said = |text: String| without_secret(&text, field.unwrap_or_default(), &values);
+        let said = |text: String, bare| without_secret(&text, field.unwrap_or_default(), &values, bare);
         Problem {
             file: self.file(place.unwrap_or(self.root.place)),
             line: place.map(|place| place.line),
             field: self.spell(path),
-            message: said(message.into()),
-            hint: hint.map(said),
+            message: said(message.into(), true),
+            hint: hint.map(|hint| said(hint, false)),
         }
     }
 }

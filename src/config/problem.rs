@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::crypto::trusted::Distrust;
 use crate::domain::plain;
 use crate::domain::secret::{looks_like_key, redact};
 
@@ -52,13 +53,13 @@ const GUARDED: [&str; 10] = [
 ];
 
 /// What is said of a field, without its value where that may be a secret: problems go to the journal, the audit, an alert
-/// and a mail.
-pub(super) fn without_secret(said: &str, field: &str, values: &[&str]) -> String {
+/// and a mail. `bare` is whether it may stand there without quotes too; hints have examples with words of their own.
+pub(super) fn without_secret(said: &str, field: &str, values: &[&str], bare: bool) -> String {
     let mut said = said.to_owned();
     for value in values.iter().filter(|value| !value.is_empty()) {
         if GUARDED.contains(&field) || may_be_secret(value) {
             said = said.replace(&format!("{value:?}"), "the value");
-            if value.len() >= 8 {
+            if bare && value.len() >= 8 {
                 said = said.replace(value, "the value");
             }
         }
@@ -106,6 +107,14 @@ pub enum ConfigError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file, or a folder or link on the way to it, is somebody else's to change.
+    #[error("{} is not read: {why}", .path.display())]
+    Distrusted {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: Distrust,
+    },
     /// The files were read, and something in them is wrong. Never empty; in the order of files and lines.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid(Vec<Problem>),
@@ -121,6 +130,7 @@ impl ConfigError {
             Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run this as root or as the user rekeyd".to_owned())
             }
+            Self::Distrusted { why, .. } => why.hint(),
             Self::Unreadable { .. } | Self::Invalid(_) => None,
         }
     }
