@@ -62,8 +62,9 @@ impl Misconfigured {
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let address = settings
         .database
-        .resolve()
-        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: None })?;
+        .url
+        .resolve(settings.database.insecure_tls)
+        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: error.hint() })?;
     let url = match &address {
         DatabaseAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
         DatabaseAddress::Postgres(url) => {

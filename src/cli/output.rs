@@ -67,23 +67,47 @@ impl Output {
 #[derive(Debug)]
 pub(super) struct Column<T> {
     head: &'static str,
-    cell: fn(&T) -> String,
+    cell: Cell<T>,
+}
+
+#[derive(Debug)]
+enum Cell<T> {
+    /// One line, whatever names stand in it.
+    Line(fn(&T) -> String),
+    /// Several, each of its own.
+    Lines(fn(&T) -> Vec<String>),
+}
+
+impl<T> Cell<T> {
+    fn of(&self, row: &T) -> String {
+        match self {
+            Self::Line(cell) => plain::line(&cell(row)).into_owned(),
+            Self::Lines(cell) => {
+                cell(row).iter().map(|line| plain::line(line).into_owned()).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
 }
 
 /// A column by its head and its cell.
 pub(super) const fn column<T>(head: &'static str, cell: fn(&T) -> String) -> Column<T> {
-    Column { head, cell }
+    Column { head, cell: Cell::Line(cell) }
+}
+
+/// A column whose cells have several lines.
+pub(super) const fn column_of_lines<T>(head: &'static str, cell: fn(&T) -> Vec<String>) -> Column<T> {
+    Column { head, cell: Cell::Lines(cell) }
 }
 
 /// A plain table that copies well out of a terminal.
 pub(super) fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
-    let cells = rows.iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect());
+    let cells = rows.iter().map(|row| columns.iter().map(|column| column.cell.of(row)).collect());
     lay_out(columns.iter().map(|column| column.head), cells)
 }
 
 /// One row as a table of its own: a line for each column.
 pub(super) fn card<T>(columns: &[Column<T>], row: &T) -> String {
-    let lines = columns.iter().map(|column| vec![column.head.to_owned(), (column.cell)(row)]);
+    let lines = columns.iter().map(|column| vec![column.head.to_owned(), column.cell.of(row)]);
     lay_out(["field", "value"].into_iter(), lines)
 }
 
@@ -92,7 +116,7 @@ fn lay_out<'h>(heads: impl Iterator<Item = &'h str>, rows: impl Iterator<Item = 
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(heads.map(str::to_uppercase));
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain::lines(cell)));
+        table.add_row(row);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

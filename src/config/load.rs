@@ -231,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_configurations() {
+        let template = crate::config::template::TEMPLATE.replace("\n#", "\n");
+        let seeds =
+            [template.as_bytes(), b"[server]\nlisten = \"127.0.0.1:1\"\n[[accounts]]\nname = \"a\"\n"];
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text);
+            if let Err(error) = parse([(Path::new("r.toml"), &*text)]) {
+                assert!(!error.to_string().is_empty());
+            }
+        });
+    }
+
+    #[test]
     fn a_missing_file_says_what_to_do() {
         let folder = folder(&[]);
         let error = load_in(&folder).unwrap_err();

@@ -232,6 +232,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fuzz_names_in_mails() {
+        let seeds: [&[u8]; 4] = [
+            b"rekeyd <rekeyd@example.com>",
+            "Zo\u{eb} \u{202e} <z@example.com>".as_bytes(),
+            b"=?utf-8?Q?a?= <a@b>",
+            b"[rekeyd] CRITICAL x\r\nBcc: eve@example.com",
+        ];
+        let from: Mailbox = "rekeyd@example.com".parse().unwrap();
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let letter = crate::notify::message::Letter {
+                subject: text.clone(),
+                text: text.clone(),
+                html: text.clone(),
+            };
+            let mail = Mail {
+                message_id: "a@example.com".to_owned(),
+                in_reply_to: None,
+                references: Vec::new(),
+                to: vec!["ops@example.com".to_owned()],
+                at: crate::domain::time::Timestamp(0),
+                letter,
+            };
+            if let Ok(message) = compose(&from, &mail, &["ops@example.com".to_owned()]) {
+                let raw = String::from_utf8_lossy(&message.formatted()).into_owned();
+                let head = raw.split("\r\n\r\n").next().unwrap().to_owned();
+                assert!(!head.lines().any(|line| line.starts_with("Bcc:")), "{head}");
+            }
+            drop(mailbox(&text));
+        });
+    }
+
     #[tokio::test]
     async fn plain_text_stays_on_this_machine() {
         for host in ["127.0.0.1", "::1", "localhost", "mail.localhost"] {

@@ -37,19 +37,6 @@ impl Database {
         }
         Ok(Self { url, max_connections: file.max_connections, insecure_tls })
     }
-
-    /// Which database it is in the end.
-    pub fn resolve(&self) -> Result<DatabaseAddress, DatabaseUrlError> {
-        match &self.url {
-            DatabaseUrl::Plain(address) => Ok(address.clone()),
-            DatabaseUrl::Reference(reference) => {
-                let secret = reference.resolve().map_err(DatabaseUrlError::Reference)?;
-                DatabaseAddress::parse(&secret)
-                    .and_then(|address| address.must_be_proved(self.insecure_tls))
-                    .map_err(|source| DatabaseUrlError::Value { reference: reference.clone(), source })
-            }
-        }
-    }
 }
 
 impl DatabaseUrl {
@@ -58,6 +45,19 @@ impl DatabaseUrl {
             return Ok(Self::Reference(reference));
         }
         DatabaseAddress::parse(&Secret::new(text))?.must_be_proved(insecure_tls).map(Self::Plain)
+    }
+
+    /// Which database it is in the end. Its server must prove itself unless the configuration says that it need not.
+    pub fn resolve(&self, insecure_tls: bool) -> Result<DatabaseAddress, DatabaseUrlError> {
+        match self {
+            Self::Plain(address) => Ok(address.clone()),
+            Self::Reference(reference) => {
+                let secret = reference.resolve().map_err(DatabaseUrlError::Reference)?;
+                DatabaseAddress::parse(&secret)
+                    .and_then(|address| address.must_be_proved(insecure_tls))
+                    .map_err(|source| DatabaseUrlError::Value { reference: reference.clone(), source })
+            }
+        }
     }
 }
 
@@ -75,6 +75,16 @@ pub enum DatabaseUrlError {
         /// Why not; repeats nothing of it.
         source: BadValue,
     },
+}
+
+impl DatabaseUrlError {
+    /// The next move, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reference(error) => error.hint(),
+            Self::Value { source, .. } => source.hint.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -114,10 +124,7 @@ mod tests {
 
     #[test]
     fn a_reference_must_name_a_database() {
-        let resolve = |name: &str| {
-            let url = DatabaseUrl::Reference(SecretRef::Env(name.to_owned()));
-            Database { url, max_connections: 8, insecure_tls: false }.resolve()
-        };
+        let resolve = |name: &str| DatabaseUrl::Reference(SecretRef::Env(name.to_owned())).resolve(false);
         let error = resolve("PATH").unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -334,6 +334,25 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_urls_times_and_schedules() {
+        let seeds: [&[u8]; 6] = [
+            b"https://user:false@host.example.com:443/a/b?c=d#e",
+            b"postgres://user:false@[::1]:5432/app?sslmode=require",
+            b"sqlite:/var/lib/x.db",
+            b"0 */15 1-5 * 2 Mon-Fri",
+            b"36500d",
+            b"Europe/Berlin",
+        ];
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text);
+            let secret = Secret::new(&*text);
+            drop((BaseUrl::parse_secure(&text), parse_secret_url(&secret), DatabaseAddress::parse(&secret)));
+            drop((parse_span(&text), parse_zone(&text), CronExpr::parse(&text)));
+            drop(PostgresUrl::parse(&text).map(|url| (url.shown(), url.is_proved())));
+        });
+    }
+
+    #[test]
     fn secret_urls_are_not_repeated() {
         let parse = |text: &str| parse_secret_url(&Secret::new(text));
         assert!(parse("https://hooks.example.com/a?token=b").is_ok());

@@ -476,3 +476,22 @@ async fn a_redirect_takes_no_credential_along() {
     assert_eq!(issuer_of(&wire).list(None, soon()).await.unwrap_err().kind, FailureKind::Unclear);
     assert!(thief.requests().is_empty());
 }
+
+#[test]
+fn fuzz_answers_of_openrouter() {
+    let seeds: [&[u8]; 4] = [
+        br#"{"key":"sk-or-v1-00","data":{"hash":"00","name":"n","label":"l","disabled":false,"limit":1.5,"usage":0}}"#,
+        br#"{"data":[{"hash":"00","name":"n","label":"l","disabled":true,"limit":null,"usage":1e308}]}"#,
+        br#"{"error":{"code":401,"message":"no"},"user_id":"u"}"#,
+        br#"{"success":false,"error":{"name":"ZodError","message":"[]"}}"#,
+    ];
+    crate::net::testing::fuzz(&seeds, |body| {
+        drop(wire::created(body));
+        drop(
+            wire::data::<Vec<wire::Key>>(body)
+                .map(|keys| keys.into_iter().map(wire::Key::into_remote).count()),
+        );
+        drop((wire::says_deleted(body), wire::is_completion(body)));
+        drop(wire::is_hash(&String::from_utf8_lossy(body)));
+    });
+}
