@@ -20,7 +20,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 pub fn json(text: &str) -> Cow<'_, str> {
     replaced(text, &|c| acts(c) && !matches!(c, '\n' | '\t'), &|c| {
         let mut units = [0; 2];
-        c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        let units = c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}"));
+        units.collect::<Vec<_>>().concat()
     })
 }
 

@@ -82,6 +82,7 @@ impl Everything {
 
     /// All that anybody reads of us: the log, what commands printed, mails, what webhooks got, and the store.
     async fn read_all(&self, printed: &str) -> Vec<(&'static str, String)> {
+        let posted = self.posted.lock().unwrap().concat();
         let mails = self.mailbox.mails();
         let mails = mails
             .iter()
@@ -90,7 +91,7 @@ impl Everything {
             ("the log", std::fs::read_to_string(self.world.path("serve.log")).unwrap()),
             ("what commands printed", printed.to_owned()),
             ("mails", mails.collect()),
-            ("webhooks", self.posted.lock().unwrap().concat()),
+            ("webhooks", posted),
             ("the store", dump(&self.world).await),
         ]
     }

@@ -56,7 +56,7 @@ fn forms(secret: &str) -> Vec<Form> {
         let shifted = STANDARD_NO_PAD.encode([&[0; 2][..offset], bytes].concat());
         // What stands before and after decides these characters too.
         let from = [0, 2, 3][offset];
-        let until = shifted.len() - usize::from((offset + bytes.len()) % 3 != 0);
+        let until = shifted.len() - usize::from(!(offset + bytes.len()).is_multiple_of(3));
         all.push(Form::new(shifted.get(from..until).unwrap_or_default(), true));
     }
     all.retain(|form| form.letters.len() >= SHORTEST);
