@@ -65,8 +65,8 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     let address = settings
         .database
         .url
-        .resolve()
-        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: None })?;
+        .resolve(settings.database.insecure_tls)
+        .map_err(|error| Misconfigured { text: format!("[database] url: {error}"), hint: error.hint() })?;
     let url = match &address {
         DatabaseAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
         DatabaseAddress::Postgres(url) => {
@@ -312,7 +312,11 @@ fn adapter(
         DestinationKind::File(entry) => Ok(("file", Arc::new(File::new(file_spec(entry))))),
         DestinationKind::Vercel(entry) => Ok(("vercel", Arc::new(vercel(name, entry, http)?))),
         DestinationKind::Command(entry) => {
-            let spec = CommandSpec { command: entry.command.clone(), timeout: entry.timeout };
+            let spec = CommandSpec {
+                command: entry.command.clone(),
+                timeout: entry.timeout,
+                show_output: entry.show_output,
+            };
             Ok(("command", Arc::new(Command::new(spec).map_err(|failure| misconfigured(name, failure))?)))
         }
         DestinationKind::Postgres(entry) => Ok(("postgres", Arc::new(postgres(settings, name, entry)?))),

@@ -7,8 +7,8 @@
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
-#   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: both of
-#                                these, about an hour on two cores
+#   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: a minute of
+#                                fuzzing for each parser, and both of these, about an hour on two cores
 #   tests/run.sh load [TIMES]    the integration tests so many times (3) while two programs keep two cores busy:
 #                                none depends on how fast the machine is
 #   tests/run.sh defences [FAULT | WORD…]
@@ -458,6 +458,9 @@ load() {
     done
 }
 
+# Bytes that nobody would send, a minute for each of what reads them.
+fuzz() { REKEYD_FUZZ_SECONDS=${REKEYD_FUZZ_SECONDS:-60} cargo test --locked --lib fuzz_ -- --nocapture; }
+
 defences() {
     prepare "Python" need_tomllib
     with_postgres
@@ -486,6 +489,7 @@ main() {
         step "what was proved" table_of_proofs
         ;;
     deep)
+        step "fuzz" fuzz
         load
         defences
         ;;

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::{Column, column, or_dash};
+use crate::cli::output::say;
 use crate::domain::guard::Kill;
 use crate::domain::key::MicroUsd;
 use crate::domain::time::Span;
@@ -151,7 +152,7 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
                 .out
                 .confirm(&format!("Delete the key {hash} at the provider? This cannot be undone."))?
             {
-                eprintln!("nothing was deleted");
+                say!("nothing was deleted");
                 return Ok(());
             }
             commands::kill_by_hand(session, &hash, Kill::Delete).await?;

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::accounts::PATIENCE;
-use super::output::{Column, column, or_dash};
+use super::output::{Column, column, column_of_lines, or_dash};
+use crate::cli::output::say;
 use crate::engine::commands::{CheckedView, DestinationView, PublishedView};
 use crate::engine::{Engine, commands};
 
@@ -40,7 +41,7 @@ const CHECKED: &[Column<CheckedView>] = &[
     column("name", |row| row.name.clone()),
     column("ok", |row| if row.ok { "yes" } else { "NO" }.to_owned()),
     column("standing", |row| row.standing.clone()),
-    column("seen", |row| row.seen.join("\n")),
+    column_of_lines("seen", |row| row.seen.clone()),
 ];
 
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
@@ -53,7 +54,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
         Command::Check { name, migrate } => {
             if let Some(name) = name.as_ref().filter(|_| migrate) {
                 for line in commands::migrate_destination(&engine, name).await? {
-                    eprintln!("{name}: {line}");
+                    say!("{name}: {line}");
                 }
             }
             check(context, &engine, name).await

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::app::{self, Misconfigured};
+use crate::cli::output::say;
 use crate::config::{Settings, load};
 use crate::domain::key::KeyKind;
 use crate::domain::secret::Secret;
@@ -114,7 +115,7 @@ async fn prove_kind(settings: &Settings, key: &Secret) -> anyhow::Result<()> {
         )
         .into()),
         Err(failure) => {
-            eprintln!("the provisioning key could not be proved: {failure}");
+            say!("the provisioning key could not be proved: {failure}");
             Ok(())
         }
     }

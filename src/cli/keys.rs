@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::output::{Column, card, column, or_dash, secret, yes_or_no};
+use crate::cli::output::say;
 use crate::domain::secret::Secret;
 use crate::engine::commands;
 use crate::engine::commands::{AddKey, DeletedKeyView, KeyView, Scope, TestedKeyView, Which, Why};
@@ -169,7 +170,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             };
             let added = commands::add_key(&context.engine().await?, add).await?;
             if let Some(warning) = &added.warning {
-                eprintln!("warning: {warning}");
+                say!("warning: {warning}");
             }
             context.out.value(&commands::key_view(&added.key), |key| {
                 let number = or_dash(key.number.as_ref());
@@ -209,9 +210,7 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
     let keys: Vec<TestedKeyView> = report.keys.into_iter().map(commands::tested_key_view).collect();
     context.out.rows(&keys, TESTED)?;
     for rotation in &report.healing {
-        eprintln!(
-            "rotation {rotation}: its key is dead and is being replaced; follow it with `rekeyd runs list`"
-        );
+        say!("rotation {rotation}: its key is dead and is being replaced; follow it with `rekeyd runs list`");
     }
     Ok(u8::from(invalid))
 }
@@ -221,7 +220,7 @@ async fn delete(context: &Context, provider: &str, number: i64, at_provider: boo
     let key = commands::numbered(&engine, provider, number).await?;
     let place = if at_provider { "from the store and at the provider" } else { "from the store" };
     if !context.out.confirm(&format!("Delete {provider} key number {number} ({}) {place}?", key.mask))? {
-        eprintln!("nothing was deleted");
+        say!("nothing was deleted");
         return Ok(());
     }
     let key = commands::delete_key(&engine, provider, number, at_provider).await?;

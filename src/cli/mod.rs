@@ -26,8 +26,9 @@ use clap::{Parser, Subcommand};
 
 use crate::app::{self, Misconfigured};
 use crate::config::{ConfigError, Settings, load};
+use crate::domain::secret::looks_like_key;
 use crate::engine::{Engine, EngineError};
-use output::Output;
+use output::{Output, say};
 
 /// Keeps every LLM API key a team depends on tested, fresh and delivered.
 #[derive(Debug, Parser)]
@@ -116,20 +117,41 @@ impl Context {
     }
 }
 
-/// Who acts: the person behind sudo, else the login name, else the name or number of the user id.
+/// Who acts: name and number of the user id, which nobody can make up as they can `$USER`.
 fn person() -> String {
-    let named = ["SUDO_USER", "USER"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    named.unwrap_or_else(|| {
-        let uid = nix::unistd::Uid::effective();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten();
-        user.map_or_else(|| uid.to_string(), |user| user.name)
-    })
+    let uid = nix::unistd::Uid::current();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| format!("{} (uid {uid})", user.name))
+}
+
+/// Which argument looks like a key. It is not read and not repeated: it would stand in the help of the parser, in our own
+/// errors, in the audit.
+fn key_among(arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<usize> {
+    let is_key = |argument: std::ffi::OsString| {
+        let text = argument.to_string_lossy();
+        text.split(['=', ':', ',', ' ', '@']).any(looks_like_key) || looks_like_key(&text)
+    };
+    arguments.map(is_key).position(|found| found)
+}
+
+/// Neither a debugger of the same user nor a core dump sees what is in memory.
+fn keep_memory_private() -> nix::Result<()> {
+    nix::sys::prctl::set_dumpable(false)
 }
 
 /// Parses, runs, and reports. The only place where an error chain is printed.
 pub fn run() -> ExitCode {
+    let guarded = keep_memory_private();
+    if let Some(position) = key_among(std::env::args_os().skip(1)) {
+        say!("error: argument {} looks like a key, and was not read", position + 1);
+        say!(
+            "hint: keys come by prompt or pipe; this one stands in the history of your shell now: replace it"
+        );
+        return ExitCode::from(2);
+    }
+    if let Err(error) = guarded {
+        say!("warning: others of this user may read the memory of this process: {error}");
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -140,13 +162,13 @@ pub fn run() -> ExitCode {
         }
     };
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        eprintln!("error: the TLS library could not be set up");
+        say!("error: the TLS library could not be set up");
         return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: no threads could be started: {error}");
+            say!("error: no threads could be started: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -179,7 +201,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
 
 /// Prints the chain once, with its hint, and picks the exit status.
 fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    say!("error: {error:#}");
     let mut hint = None;
     let mut status = 1;
     if let Some(error) = error.downcast_ref::<EngineError>() {
@@ -193,7 +215,36 @@ fn report(error: &anyhow::Error) -> ExitCode {
         status = 2;
     }
     if let Some(hint) = hint {
-        eprintln!("hint: {hint}");
+        say!("hint: {hint}");
     }
     ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_looks_like_a_key_is_found_wherever_it_stands() {
+        let among = |arguments: &[&str]| key_among(arguments.iter().map(std::ffi::OsString::from));
+        let key = format!("sk-or-v1-{}", "0f".repeat(32));
+        assert_eq!(among(&["keys", "add", "openrouter", &key]), Some(3));
+        assert_eq!(among(&["why", &format!("--name={key}")]), Some(1));
+        assert_eq!(among(&[&format!("postgres://u:{key}@db/x")]), Some(0));
+        let hash = "0f".repeat(32);
+        let usual =
+            ["accounts", "keys", "main", "delete", &hash, "--config", "/etc/rekeyd/sk-or/rekeyd.toml"];
+        assert_eq!(among(&usual), None);
+    }
+
+    #[test]
+    fn nobody_else_reads_the_memory_of_this_process() {
+        keep_memory_private().unwrap();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
+    }
+
+    #[test]
+    fn who_acts_is_the_user_id() {
+        assert!(person().contains(&nix::unistd::Uid::current().to_string()));
+    }
 }

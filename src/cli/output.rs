@@ -1,4 +1,5 @@
-//! Tables for people, JSON for programs; confirmations and prompts.
+//! Tables for people, JSON for programs; confirmations and prompts. The only file that writes to a terminal: names that
+//! others gave are shown as they are there (`domain::plain`), and nothing that looks like a key goes to stderr.
 //!
 //! A table is one list of [`Column`]s over a view of `engine/commands/view`: each names its head and what it shows of
 //! a row, so that the two cannot part, and JSON is the view that the cells read.
@@ -9,7 +10,8 @@ use anyhow::{Context as _, bail};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::domain::secret::Secret;
+use crate::domain::plain;
+use crate::domain::secret::{Secret, redact};
 
 /// Where data goes and how.
 #[derive(Debug, Clone, Copy)]
@@ -29,17 +31,16 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let text = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
-        line(&text)
+        if self.json { json(value) } else { line(&text(value)) }
     }
 
     /// Rows as a JSON array, or as a table of these columns.
     pub(super) fn rows<T: Serialize>(self, rows: &[T], columns: &[Column<T>]) -> anyhow::Result<()> {
         if self.json {
-            return line(&serde_json::to_string_pretty(rows)?);
+            return json(&rows);
         }
         if rows.is_empty() {
-            eprintln!("(none)");
+            say!("(none)");
             return Ok(());
         }
         line(&table(columns, rows))
@@ -58,7 +59,7 @@ impl Output {
         if !std::io::stdin().is_terminal() {
             bail!("{question} Say --yes to confirm.");
         }
-        Ok(dialoguer::Confirm::new().with_prompt(question).default(false).interact()?)
+        Ok(dialoguer::Confirm::new().with_prompt(plain::line(question)).default(false).interact()?)
     }
 }
 
@@ -66,23 +67,47 @@ impl Output {
 #[derive(Debug)]
 pub(super) struct Column<T> {
     head: &'static str,
-    cell: fn(&T) -> String,
+    cell: Cell<T>,
+}
+
+#[derive(Debug)]
+enum Cell<T> {
+    /// One line, whatever names stand in it.
+    Line(fn(&T) -> String),
+    /// Several, each of its own.
+    Lines(fn(&T) -> Vec<String>),
+}
+
+impl<T> Cell<T> {
+    fn of(&self, row: &T) -> String {
+        match self {
+            Self::Line(cell) => plain::line(&cell(row)).into_owned(),
+            Self::Lines(cell) => {
+                cell(row).iter().map(|line| plain::line(line).into_owned()).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
 }
 
 /// A column by its head and its cell.
 pub(super) const fn column<T>(head: &'static str, cell: fn(&T) -> String) -> Column<T> {
-    Column { head, cell }
+    Column { head, cell: Cell::Line(cell) }
+}
+
+/// A column whose cells have several lines.
+pub(super) const fn column_of_lines<T>(head: &'static str, cell: fn(&T) -> Vec<String>) -> Column<T> {
+    Column { head, cell: Cell::Lines(cell) }
 }
 
 /// A plain table that copies well out of a terminal.
 pub(super) fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
-    let cells = rows.iter().map(|row| columns.iter().map(|column| (column.cell)(row)).collect());
+    let cells = rows.iter().map(|row| columns.iter().map(|column| column.cell.of(row)).collect());
     lay_out(columns.iter().map(|column| column.head), cells)
 }
 
 /// One row as a table of its own: a line for each column.
 pub(super) fn card<T>(columns: &[Column<T>], row: &T) -> String {
-    let lines = columns.iter().map(|column| vec![column.head.to_owned(), (column.cell)(row)]);
+    let lines = columns.iter().map(|column| vec![column.head.to_owned(), column.cell.of(row)]);
     lay_out(["field", "value"].into_iter(), lines)
 }
 
@@ -99,8 +124,29 @@ fn lay_out<'h>(heads: impl Iterator<Item = &'h str>, rows: impl Iterator<Item = 
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// One piece of data on stdout; a closed pipe ends quietly.
+/// One piece of data on stdout.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    out(&plain::lines(text))
+}
+
+/// The same as JSON.
+fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
+    out(&plain::json(&serde_json::to_string_pretty(value)?))
+}
+
+/// A line on stderr.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::output::tell(&format!($($words)*)) };
+}
+pub(super) use say;
+
+/// What [`say!`] writes. A closed pipe is not worth a word.
+pub(super) fn tell(text: &str) {
+    drop(writeln!(std::io::stderr(), "{}", plain::lines(&redact(text, &[]))));
+}
+
+/// A closed pipe ends quietly.
+fn out(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("stdout"),

@@ -5,6 +5,7 @@ use super::accounts::PATIENCE;
 use super::output::{Column, column, or_dash, piped, secret, table};
 use super::run_to_end::run_to_end;
 use super::runs::{ask, finished, waiting};
+use crate::cli::output::say;
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
@@ -226,8 +227,8 @@ async fn rotate(
     if leaked.is_none()
         && let Some(open) = commands::open_run_of(engine, name).await?
     {
-        eprintln!("error: a run of rotation {name} is open: {open}");
-        eprintln!("hint: follow it with `rekeyd runs watch {open}`");
+        say!("error: a run of rotation {name} is open: {open}");
+        say!("hint: follow it with `rekeyd runs watch {open}`");
         return Ok(1);
     }
     let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
@@ -240,7 +241,7 @@ async fn rotate(
     };
     session.close().await?;
     let run = started?;
-    eprintln!("run {}", run.id);
+    say!("run {}", run.id);
     let ending = run_to_end(engine, &account, &run.id, wait).await?;
     finished(context, engine, &run.id, &ending).await
 }

@@ -1,6 +1,7 @@
 //! Working a run from the command line, step by step, with each step shown; or following another process that
 //! works it.
 
+use crate::cli::output::say;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +28,7 @@ impl Interrupt {
                 if flag.swap(true, Ordering::SeqCst) {
                     std::process::exit(130);
                 }
-                eprintln!("stopping after this step; the next run carries on");
+                say!("stopping after this step; the next run carries on");
             }
         });
         interrupt
@@ -130,6 +131,6 @@ async fn follow(engine: &Engine, run: &str, last: &mut Option<&'static str>) -> 
 
 fn show(state: &str, did: Option<&str>) {
     if let Some(did) = did {
-        eprintln!("{state:<12} {did}");
+        say!("{state:<12} {did}");
     }
 }

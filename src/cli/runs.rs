@@ -3,6 +3,7 @@
 use super::Context;
 use super::output::{Column, column, or_dash, table};
 use super::run_to_end::{Ending, needs_a_person, run_to_end};
+use crate::cli::output::say;
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::Span;
 use crate::engine::commands::{EffectView, ListedRunView, Progress, RunView, WaitsView};
@@ -198,7 +199,7 @@ pub(super) async fn ask(
     let ending = run_to_end(engine, &account, id, false).await?;
     let stuck = needs_a_person(engine, id).await?;
     if !stuck {
-        eprintln!("{answer}");
+        say!("{answer}");
     }
     finished(context, engine, id, &ending).await.map(|_| u8::from(stuck))
 }

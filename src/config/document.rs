@@ -11,7 +11,7 @@ use serde_json::{Map, Number};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Problem;
+use super::problem::{Problem, without_secret};
 
 /// A place in one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,12 +148,18 @@ impl Document {
     /// A problem with the field at the end of a path.
     pub fn problem(&self, path: &[Step], message: impl Into<String>, hint: Option<String>) -> Problem {
         let place = self.place(path);
+        let field = path.iter().rev().find_map(|step| match step {
+            Step::Field(name) => Some(name.as_str()),
+            Step::Item(_) => None,
+        });
+        let values = self.find(path).map(Node::texts).unwrap_or_default();
+        let said = |text: String, bare| without_secret(&text, field.unwrap_or_default(), &values, bare);
         Problem {
             file: self.file(place.unwrap_or(self.root.place)),
             line: place.map(|place| place.line),
             field: self.spell(path),
-            message: message.into(),
-            hint,
+            message: said(message.into(), true),
+            hint: hint.map(|hint| said(hint, false)),
         }
     }
 }
@@ -167,6 +173,16 @@ impl Node {
             }
             (Value::Array(items), Step::Item(index)) => items.get(*index).map(|node| (node.place, node)),
             _ => None,
+        }
+    }
+
+    /// Every string in it.
+    fn texts(&self) -> Vec<&str> {
+        match &self.value {
+            Value::String(text) => vec![text],
+            Value::Array(items) => items.iter().flat_map(Self::texts).collect(),
+            Value::Table(fields) => fields.values().flat_map(|field| field.node.texts()).collect(),
+            _ => Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::file::ConfigFile;
 use super::problem::{ConfigError, Problem};
 use super::settings::Settings;
 use super::show::Effective;
+use crate::crypto::trusted::{CONFIG_BYTES, Caller, Distrust};
 
 /// The configuration where nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/rekeyd/rekeyd.toml";
@@ -95,10 +96,14 @@ fn in_order(mut problems: Vec<Problem>, files: &[PathBuf]) -> ConfigError {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
-        _ => ConfigError::Unreadable { path: path.to_owned(), source },
-    })
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let file = Caller::of_this_process().read(path, CONFIG_BYTES).map_err(|why| match why {
+        Distrust::Io(source) if source.kind() == ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+        Distrust::Io(source) => unreadable(source),
+        why => ConfigError::Distrusted { path: path.to_owned(), why },
+    })?;
+    let text = std::str::from_utf8(&file.bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+    Ok(text.to_owned())
 }
 
 fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
@@ -111,6 +116,10 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         }
         Err(error) => return Err(unreadable(error)),
     };
+    // Who may put a file there writes the configuration.
+    Caller::of_this_process()
+        .walk(&folder)
+        .map_err(|why| ConfigError::Distrusted { path: folder.clone(), why })?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(unreadable));
     let mut files = paths.collect::<Result<Vec<_>, _>>()?;
     files.retain(|file| is_drop_in(file));
@@ -222,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_configurations() {
+        let template = crate::config::template::TEMPLATE.replace("\n#", "\n");
+        let seeds =
+            [template.as_bytes(), b"[server]\nlisten = \"127.0.0.1:1\"\n[[accounts]]\nname = \"a\"\n"];
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text);
+            if let Err(error) = parse([(Path::new("r.toml"), &*text)]) {
+                assert!(!error.to_string().is_empty());
+            }
+        });
+    }
+
+    #[test]
     fn a_missing_file_says_what_to_do() {
         let folder = folder(&[]);
         let error = load_in(&folder).unwrap_err();
@@ -232,9 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn what_others_may_change_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        for open in ["rekeyd.toml", "rekeyd.d/a.toml", "rekeyd.d", "."] {
+            let folder = folder(&[("rekeyd.toml", ""), ("rekeyd.d/a.toml", "")]);
+            assert!(load_in(&folder).is_ok());
+            let mode = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(folder.path().join(open), mode).unwrap();
+            let error = load_in(&folder).unwrap_err();
+            assert!(matches!(&error, ConfigError::Distrusted { .. }), "{open}: {error}");
+            assert!(error.hint().unwrap().starts_with("chmod go-w /"));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_not_missing() {
         let folder = folder(&[("rekeyd.toml/x", "")]);
-        assert!(matches!(load_in(&folder), Err(ConfigError::Unreadable { .. })));
+        assert!(matches!(load_in(&folder), Err(ConfigError::Distrusted { .. })));
         let binary = folder.path().join("binary.toml");
         std::fs::write(&binary, [0xff, 0xfe]).unwrap();
         assert!(matches!(load(Some(&binary)), Err(ConfigError::Unreadable { .. })));

@@ -30,6 +30,86 @@ mod tests {
         parse([(Path::new("rekeyd.toml"), text)]).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Every text in a tree, by a path of indices and names.
+    fn texts(tree: &Json, path: &str, found: &mut Vec<String>) {
+        match tree {
+            Json::String(_) => found.push(path.to_owned()),
+            Json::Array(items) => {
+                items.iter().enumerate().for_each(|(at, item)| texts(item, &format!("{path}/{at}"), found));
+            }
+            Json::Object(fields) => {
+                fields.iter().for_each(|(name, field)| texts(field, &format!("{path}/{name}"), found));
+            }
+            _ => {}
+        }
+    }
+
+    /// A key that is pasted anywhere, as a value or as the name of a field, stands in no problem.
+    #[test]
+    fn what_is_pasted_anywhere_is_never_repeated() {
+        let tree = tree(&with_examples());
+        let mut places = Vec::new();
+        texts(&tree, "", &mut places);
+        assert!(places.len() > 60, "{places:?}");
+        let mut refused = 0;
+        let noise = "q7".repeat(20);
+        for key in [
+            format!("sk-or-v1-{noise}"),
+            format!("{noise}/+{noise}=="),
+            format!("SG.{noise}.{noise}"),
+            format!("env:{noise}-{noise}"),
+            format!("https://user:{noise}@hooks.example.com/{noise}?{noise}"),
+            format!("postgres://user:/{noise}@db/app"),
+            format!("smtp://user:{noise}@mail.example.com/{noise}"),
+        ] {
+            for place in &places {
+                let mut pasted = tree.clone();
+                *pasted.pointer_mut(place).unwrap() = key.clone().into();
+                let text = toml::to_string(&pasted).unwrap();
+                if let Err(error) = parse([(Path::new("r.toml"), text.as_str())]) {
+                    refused += 1;
+                    let said = format!("{error} {:?}", error.hint());
+                    assert!(!said.contains(&noise[..12]), "{place} = {key}: {said}");
+                }
+            }
+        }
+        assert!(refused > 300, "{refused}");
+        let named = format!("[server]\n\"sk-or-v1-{noise}\" = 1\n{noise} = 2\n");
+        let error = parse([(Path::new("r.toml"), named.as_str())]).unwrap_err();
+        assert!(!error.to_string().contains(&noise[..12]), "{error}");
+    }
+
+    /// Short ones too, where secrets belong.
+    #[test]
+    fn a_short_secret_is_not_repeated_where_one_belongs() {
+        let tree = tree(&with_examples());
+        let mut places = Vec::new();
+        texts(&tree, "", &mut places);
+        let guarded = [
+            "secret",
+            "token",
+            "password",
+            "keys",
+            "private_key",
+            "provisioning_key",
+            "url",
+            "smtp",
+            "proxy",
+        ];
+        let mut refused = 0;
+        for place in
+            places.iter().filter(|place| guarded.iter().any(|field| place.ends_with(&format!("/{field}"))))
+        {
+            let mut pasted = tree.clone();
+            *pasted.pointer_mut(place).unwrap() = "hunter2!".into();
+            let text = toml::to_string(&pasted).unwrap();
+            let error = parse([(Path::new("r.toml"), text.as_str())]).unwrap_err();
+            refused += 1;
+            assert!(!error.to_string().contains("hunter2"), "{place}: {error}");
+        }
+        assert!(refused >= 12, "{refused}");
+    }
+
     fn tree(text: &str) -> Json {
         serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap()
     }

@@ -6,14 +6,16 @@
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
 //! - [`names`]: [`KeyNames`], what keys are called at the provider, and whether we called one so
 //! - [`mod@reference`]: [`SecretRef`], where the configuration says a secret lies
+//! - [`trusted`]: how a file is read that decides what we do: nobody else may change it
 //!
-//! Nothing here logs, and no error repeats key material.
+//! Nothing here logs but why a secret is used that everybody may read, and no error repeats key material.
 
 pub mod fernet;
 pub mod fingerprint;
 pub mod names;
 pub mod purpose;
 pub mod reference;
+pub mod trusted;
 
 pub use fernet::{CryptoError, EncryptionKeyId, Ring, Sealed};
 pub use fingerprint::Fingerprinter;

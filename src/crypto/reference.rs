@@ -3,18 +3,17 @@
 //! | text | read from |
 //! |---|---|
 //! | `env:NAME` | the environment of this process |
-//! | `file:/path` | a file that others cannot read |
+//! | `file:/path` | a file that others cannot read, and nobody but root and the caller can change (`trusted`) |
 //! | `credential:NAME` | `$CREDENTIALS_DIRECTORY/NAME` or `…/rekeyd_NAME`, which systemd fills at start; where that has none, `/etc/rekeyd/credentials/NAME`, so that the command line works outside the service |
 //!
 //! A text that is no reference may be a pasted secret, so the error for it never repeats it.
 
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::trusted::{self, Caller, Distrust};
 use crate::domain::secret::Secret;
 
 /// Where credentials lie when systemd did not hand them over.
@@ -83,12 +82,14 @@ pub enum ReferenceError {
         /// Its permission bits.
         mode: u32,
     },
-    /// It is a folder, a pipe or a device.
-    #[error("{0}: it is not a regular file")]
-    NotAFile(SecretRef),
-    /// It is larger than any secret.
-    #[error("{0}: it is larger than {max} KiB", max = MAX_BYTES / 1024)]
-    TooLarge(SecretRef),
+    /// It is no file, too large, or somebody else's to change.
+    #[error("{reference}: {why}")]
+    Distrusted {
+        /// The reference.
+        reference: SecretRef,
+        /// Why it is not read.
+        why: Distrust,
+    },
     /// It is not UTF-8.
     #[error("{0}: it is not text (UTF-8)")]
     NotText(SecretRef),
@@ -116,6 +117,7 @@ impl ReferenceError {
                 "write the secret to {CREDENTIALS}/{name}; the service takes it over at its next restart"
             )),
             Self::Exposed { path, .. } => Some(format!("chmod o-rwx {}", path.display())),
+            Self::Distrusted { why, .. } => why.hint(),
             Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run this as root or as the user rekeyd".to_owned())
             }
@@ -151,7 +153,7 @@ impl SecretRef {
     fn resolve_in(&self, here: &Surroundings) -> Result<Secret, ReferenceError> {
         match self {
             Self::Env(name) => self.read_variable(here, name),
-            Self::File(path) => self.read_file(path, Readers::Checked),
+            Self::File(path) => self.read_file(here, path, Readers::Checked),
             Self::Credential(name) => self.read_credential(here, name),
         }
     }
@@ -165,16 +167,21 @@ impl SecretRef {
     fn read_credential(&self, here: &Surroundings, name: &str) -> Result<Secret, ReferenceError> {
         if let Some(directory) = &here.credentials {
             for name in [name.to_owned(), format!("{FOLDER_PREFIX}{name}")] {
-                match self.read_file(&directory.join(name), Readers::SystemdDecides) {
+                match self.read_file(here, &directory.join(name), Readers::SystemdDecides) {
                     Err(ReferenceError::Missing { .. }) => {}
                     found => return found,
                 }
             }
         }
-        self.read_file(&here.fallback.join(name), Readers::Checked)
+        self.read_file(here, &here.fallback.join(name), Readers::Checked)
     }
 
-    fn read_file(&self, path: &Path, readers: Readers) -> Result<Secret, ReferenceError> {
+    fn read_file(
+        &self,
+        here: &Surroundings,
+        path: &Path,
+        readers: Readers,
+    ) -> Result<Secret, ReferenceError> {
         let failed = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => self.missing(match self {
                 Self::Credential(_) => "credential",
@@ -182,21 +189,31 @@ impl SecretRef {
             }),
             _ => ReferenceError::Unreadable { reference: self.clone(), source },
         };
-        // Asked before opening, since opening a pipe would wait for its writer.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(ReferenceError::NotAFile(self.clone()));
-        }
-        let file = std::fs::File::open(path).map_err(failed)?;
-        // Asked of the open file, so that it cannot be exchanged between the look and the reading.
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-        if matches!(readers, Readers::Checked) && mode & 0o007 != 0 {
-            return Err(ReferenceError::Exposed { reference: self.clone(), path: path.to_owned(), mode });
-        }
-        let mut bytes = Zeroizing::new(Vec::new());
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(ReferenceError::TooLarge(self.clone()));
-        }
+        let distrusted = |why| match why {
+            Distrust::Io(error) => failed(error),
+            why => ReferenceError::Distrusted { reference: self.clone(), why },
+        };
+        let bytes = match readers {
+            Readers::SystemdDecides => {
+                let file = std::fs::File::open(path).map_err(failed)?;
+                trusted::read_regular(file, MAX_BYTES).map_err(distrusted)?
+            }
+            Readers::Checked => {
+                let file = here.caller.read(path, MAX_BYTES).map_err(distrusted)?;
+                let mode = file.mode;
+                if mode & 0o007 != 0 && !file.unchangeable {
+                    return Err(ReferenceError::Exposed {
+                        reference: self.clone(),
+                        path: path.to_owned(),
+                        mode,
+                    });
+                }
+                if mode & 0o007 != 0 {
+                    trusted::tell_unchangeable(path);
+                }
+                file.bytes
+            }
+        };
         let text = std::str::from_utf8(&bytes).map_err(|_| ReferenceError::NotText(self.clone()))?;
         self.trimmed(text)
     }
@@ -242,6 +259,7 @@ struct Surroundings {
     env: fn(&str) -> Option<std::ffi::OsString>,
     credentials: Option<PathBuf>,
     fallback: PathBuf,
+    caller: Caller,
 }
 
 impl Surroundings {
@@ -250,6 +268,7 @@ impl Surroundings {
             env: |name| std::env::var_os(name),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             fallback: PathBuf::from(CREDENTIALS),
+            caller: Caller::of_this_process(),
         }
     }
 }
@@ -285,7 +304,8 @@ mod tests {
     use super::*;
 
     fn nowhere() -> Surroundings {
-        Surroundings { env: |_| None, credentials: None, fallback: PathBuf::from("/nonexistent") }
+        let caller = Caller::of_this_process();
+        Surroundings { env: |_| None, credentials: None, fallback: PathBuf::from("/nonexistent"), caller }
     }
 
     fn write(path: &Path, content: &[u8], mode: u32) {
@@ -381,7 +401,11 @@ mod tests {
 
     #[test]
     fn refuses_a_file_that_others_may_touch() {
-        for mode in [0o604, 0o602, 0o601, 0o644, 0o777] {
+        for mode in [0o602, 0o666, 0o777] {
+            let error = read(b"not-a-key", mode).unwrap_err();
+            assert!(error.hint().unwrap().starts_with("chmod go-w /"), "{error}");
+        }
+        for mode in [0o604, 0o601, 0o644] {
             let error = read(b"not-a-key", mode).unwrap_err();
             assert!(error.to_string().ends_with(&format!("may read it (mode {mode:04o})")), "{error}");
             assert!(error.hint().unwrap().starts_with("chmod o-rwx /"));
@@ -392,14 +416,28 @@ mod tests {
     }
 
     #[test]
+    fn what_everybody_may_read_is_used_where_nobody_can_change_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write(&path, b"not-a-key", 0o444);
+        let read = |caller| SecretRef::File(path.clone()).resolve_in(&Surroundings { caller, ..nowhere() });
+        assert!(matches!(read(Caller::of_this_process()), Err(ReferenceError::Exposed { .. })));
+        assert_eq!(
+            read(Caller::of_this_process().where_nothing_can_be_written()).unwrap().expose(),
+            "not-a-key"
+        );
+    }
+
+    #[test]
     fn refuses_what_is_not_a_secret() {
         assert!(matches!(read(b"", 0o600), Err(ReferenceError::Empty(_))));
         assert!(matches!(read(b"\r\n", 0o600), Err(ReferenceError::Empty(_))));
         assert!(matches!(read(&[0xff, 0xfe], 0o600), Err(ReferenceError::NotText(_))));
-        assert!(matches!(read("a".repeat(65 * 1024).as_bytes(), 0o600), Err(ReferenceError::TooLarge(_))));
+        let too_large = read("a".repeat(65 * 1024).as_bytes(), 0o600).unwrap_err().to_string();
+        assert!(too_large.ends_with("it is larger than 64 KiB"), "{too_large}");
         let folder = tempfile::tempdir().unwrap();
         let error = SecretRef::File(folder.path().to_owned()).resolve_in(&nowhere()).unwrap_err();
-        assert!(matches!(error, ReferenceError::NotAFile(_)));
+        assert!(error.to_string().ends_with("it is not a regular file"), "{error}");
         let error = SecretRef::File(folder.path().join("absent")).resolve_in(&nowhere()).unwrap_err();
         assert!(error.to_string().ends_with("absent: there is no such file"), "{error}");
     }

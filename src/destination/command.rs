@@ -7,7 +7,8 @@
 //!   `REKEYD_DESTINATION`; the working folder is `/`.
 //! - The program leads a process group of its own. When its time is up, or when nobody waits for it any
 //!   more, the whole group is ended: `SIGTERM`, a second, `SIGKILL`.
-//! - Of what it prints, the last line is shown when it fails: bounded, and with the key masked.
+//! - Of what it prints nothing is shown, since we cannot know what it holds. With `show_output` the last line is,
+//!   when it fails: bounded, and without the key in any form that we know.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,8 +19,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, User, eaccess, geteuid};
 use serde_json::{Value, json};
@@ -47,6 +46,8 @@ pub struct CommandSpec {
     pub command: Vec<String>,
     /// How long it may run.
     pub timeout: Span,
+    /// Whether the last line of its output may be shown.
+    pub show_output: bool,
 }
 
 /// A command destination.
@@ -55,15 +56,17 @@ pub struct Command {
     program: String,
     arguments: Vec<String>,
     timeout: Span,
+    show_output: bool,
 }
 
 impl Command {
     /// A destination for `spec`; refuses an empty command.
     pub fn new(spec: CommandSpec) -> Result<Self, Failure> {
-        let mut words = spec.command.into_iter();
+        let CommandSpec { command, timeout, show_output } = spec;
+        let mut words = command.into_iter();
         let program = words.next().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| not_sent("`command` names no program"))?;
-        Ok(Self { program, arguments: words.collect(), timeout: spec.timeout })
+        Ok(Self { program, arguments: words.collect(), timeout, show_output })
     }
 
     /// The command line, for people.
@@ -120,9 +123,15 @@ impl Command {
 
     /// What an end other than status 0 means. The program may have done its work all the same.
     fn failed(&self, how: &str, output: &Output, delivery: &Delivery) -> Failure {
-        let said = output.last_line(&delivery.secret).map(|line| format!(": {line}")).unwrap_or_default();
+        let said = self.show_output.then(|| output.last_line(&delivery.secret)).flatten();
+        let said = said.map(|line| format!(": {line}")).unwrap_or_default();
         let text = sentence(&format!("{} {how}{said}", self.program), &[&delivery.secret]);
-        Failure::new(FailureKind::Unclear, text).hint("run it by hand with a false key on standard input")
+        let hint = if self.show_output {
+            "run it by hand with a false key on standard input"
+        } else {
+            "run it by hand with a false key on standard input; show_output = true shows the last line of its output"
+        };
+        Failure::new(FailureKind::Unclear, text).hint(hint)
     }
 }
 
@@ -267,12 +276,11 @@ impl Output {
         timeout(GRACE, closed).await.ok();
     }
 
-    /// The last line that says something, with the key masked, also where it was printed in base64.
+    /// The last line that says something. The whole text is redacted, since a key may be wrapped over lines.
     fn last_line(&self, secret: &Secret) -> Option<String> {
-        let encoded = Secret::new(STANDARD.encode(secret.expose()));
         self.streams.iter().find_map(|(tail, _)| {
             let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            let text = redact(&String::from_utf8_lossy(&tail.bytes), &[secret, &encoded]);
+            let text = redact(&String::from_utf8_lossy(&tail.bytes), &[secret]);
             // The first line of a cut text may begin inside a key.
             let whole = if tail.cut { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
             whole.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)

@@ -1,6 +1,6 @@
 //! The pure middle: what rekeyd knows and how it decides. No clock, no network, no database, no randomness.
 //!
-//! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
+//! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`schedule`] (when a run is due), [`guard`] (what may never happen), [`alert`] (what admins are told),
 //! [`stall`] (which waits they are told of).
@@ -10,6 +10,8 @@ pub mod guard;
 pub mod key;
 pub mod name;
 pub mod outcome;
+pub mod plain;
+pub mod postgres_url;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;

@@ -108,7 +108,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// When the configuration was loaded, on the database's clock (R14).
     pub loaded_at: Timestamp,
-    /// Who acts, for the audit trail: `daemon`, `cli:USER`.
+    /// Who acts, for the audit trail: `daemon`, `cli:USER (uid N)`.
     pub actor: String,
     /// Unique name of this process, for leases.
     pub owner: String,

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::fault::{Fault, FaultKind};
 use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::plain;
 use crate::domain::secret::{Secret, redact};
 use crate::domain::time::{Span, Timestamp};
 
@@ -128,14 +129,14 @@ impl Answer {
     }
 }
 
-/// A vendor's own words for people: keys redacted, control characters gone, at most 300 characters.
+/// A vendor's own words for people: keys redacted, control characters gone, at most 300 characters, all of them plain.
 pub fn sentence(text: &str, secrets: &[&Secret]) -> String {
     let start: String = text.chars().take(READ_CAP).collect();
     let clean: String =
         redact(&start, secrets).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let clean = clean.trim();
+    let clean = plain::line(clean.trim());
     if clean.chars().count() <= SENTENCE_CAP {
-        return clean.to_owned();
+        return clean.into_owned();
     }
     clean.chars().take(SENTENCE_CAP - 1).chain(['…']).collect()
 }

@@ -1,5 +1,7 @@
 //! A server of hand-made bytes on loopback, for tests of what vendors' servers do to their clients.
 
+mod fuzz;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
 use super::{Deadline, Http, HttpOptions};
+
+pub(crate) use fuzz::fuzz;
 
 /// What one connection gets, after its request was read.
 #[derive(Debug, Clone)]

@@ -190,6 +190,20 @@ async fn the_given_proxy_carries_the_call() {
 }
 
 #[test]
+fn fuzz_retry_after_and_sentences() {
+    let seeds: [&[u8]; 5] =
+        [b"120", b"0.25", b"-1e300", b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT"];
+    let secret = Secret::new("zz-false-0123456789abcdef");
+    super::testing::fuzz(&seeds, |text| {
+        let text = String::from_utf8_lossy(text);
+        if let Some(wait) = parse_retry_after(&text, Some(Timestamp(784_111_777_000))) {
+            assert!(wait >= Span::ZERO && wait <= Span::hours(25));
+        }
+        assert!(sentence(&text, &[&secret]).chars().count() <= 300);
+    });
+}
+
+#[test]
 fn dates_and_retry_after_in_all_forms() {
     let date = Timestamp(784_111_777_000);
     for text in

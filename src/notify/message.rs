@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::domain::alert::{Event, Notice, Severity};
+use crate::domain::plain;
 use crate::domain::secret::redact;
 
 /// Subject and both parts of a mail.
@@ -256,13 +257,13 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Nothing that looks like key material, and no control characters but line ends.
+/// Nothing that looks like key material, and nothing that acts but line ends.
 pub(super) fn clean(text: &str) -> String {
-    redact(text, &[]).chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    plain::lines(&redact(text, &[])).into_owned()
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain::line(text).into_owned()
 }
 
 #[cfg(test)]

@@ -161,7 +161,8 @@ impl Mailer for Smtp {
             Some(Ok(response)) => {
                 let said: Vec<&str> = response.message().collect();
                 let code = response.code();
-                Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &[]))
+                let known: Vec<&Secret> = self.password.iter().collect();
+                Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &known))
             }
             Some(Err(error)) => Err(self.refusal(&error)),
             None => Err(Undelivered {
@@ -229,6 +230,39 @@ mod tests {
             ca_file: None,
             hello: None,
         }
+    }
+
+    #[test]
+    fn fuzz_names_in_mails() {
+        let seeds: [&[u8]; 4] = [
+            b"rekeyd <rekeyd@example.com>",
+            "Zo\u{eb} \u{202e} <z@example.com>".as_bytes(),
+            b"=?utf-8?Q?a?= <a@b>",
+            b"[rekeyd] CRITICAL x\r\nBcc: eve@example.com",
+        ];
+        let from: Mailbox = "rekeyd@example.com".parse().unwrap();
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let letter = crate::notify::message::Letter {
+                subject: text.clone(),
+                text: text.clone(),
+                html: text.clone(),
+            };
+            let mail = Mail {
+                message_id: "a@example.com".to_owned(),
+                in_reply_to: None,
+                references: Vec::new(),
+                to: vec!["ops@example.com".to_owned()],
+                at: crate::domain::time::Timestamp(0),
+                letter,
+            };
+            if let Ok(message) = compose(&from, &mail, &["ops@example.com".to_owned()]) {
+                let raw = String::from_utf8_lossy(&message.formatted()).into_owned();
+                let head = raw.split("\r\n\r\n").next().unwrap().to_owned();
+                assert!(!head.lines().any(|line| line.starts_with("Bcc:")), "{head}");
+            }
+            drop(mailbox(&text));
+        });
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 /// One row to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Who: `daemon`, `cli:USER`, an e-mail address.
+    /// Who: `daemon`, `cli:USER (uid N)`, an e-mail address.
     pub actor: String,
     /// What, e.g. `run.grace` or `key.deleted`.
     pub action: String,

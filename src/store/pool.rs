@@ -9,6 +9,7 @@ use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row, Transaction};
 
 use super::StoreError;
+use crate::domain::postgres_url::{NotPostgres, PostgresUrl};
 use crate::domain::time::{Span, Timestamp};
 use crate::net::is_distrust;
 
@@ -74,7 +75,11 @@ impl Pools {
     pub(super) async fn open(url: &str, max_connections: u32, patience: Span) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (kind, url) = normalise(url)?;
-        let options: AnyConnectOptions = url.parse().map_err(StoreError::from)?;
+        // The driver's own words may repeat a part of the URL.
+        let options: Result<AnyConnectOptions, _> = url.parse();
+        let options = options.map_err(|_| {
+            StoreError::Address("an option of the URL has a value that the driver does not know".to_owned())
+        })?;
         let options = options.disable_statement_logging();
         let pool = |connections: u32| {
             AnyPoolOptions::new()
@@ -160,19 +165,13 @@ fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
         create_private(std::path::Path::new(file))?;
         return Ok((Kind::Sqlite, format!("sqlite://{file}")));
     }
-    let mut parsed = url::Url::parse(url)
-        .ok()
-        .filter(|u| matches!(u.scheme(), "postgres" | "postgresql"))
-        .ok_or_else(|| StoreError::Address("expected sqlite:PATH or postgres://…".to_owned()))?;
-    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let local = host.is_empty()
-        || host == "localhost"
-        || host.starts_with("%2F")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    // The query may name another host than the one before it.
-    let local = local && parsed.query_pairs().all(|(name, _)| name != "host" && name != "hostaddr");
-    let asked = parsed.query_pairs().any(|(name, _)| name == "sslmode" || name == "ssl-mode");
-    if !local && !asked {
+    let parsed = PostgresUrl::parse(url).map_err(|error| match error {
+        NotPostgres::Form => StoreError::Address("expected sqlite:PATH or postgres://…".to_owned()),
+        NotPostgres::Misplaced => StoreError::Address(error.to_string()),
+    })?;
+    let ask = !parsed.is_local() && parsed.ssl_mode().is_none();
+    let mut parsed = parsed.url().clone();
+    if ask {
         parsed.query_pairs_mut().append_pair("sslmode", "verify-full");
     }
     Ok((Kind::Postgres, parsed.into()))

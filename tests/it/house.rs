@@ -196,8 +196,8 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         words: &["println!", "eprintln!", "print!", "eprint!"],
-        rooms: &[&["cli"], &["main"]],
-        reason: "what people see comes from the command line",
+        rooms: &[&["main"]],
+        reason: "what people see goes through cli/output, which shows names as they are and cuts keys out",
     },
     Tool {
         words: &["sqlx"],
@@ -290,7 +290,8 @@ fn planted_words_are_seen() {
     assert_eq!(planted(&["store"], "fn f() {\n if x { eprintln!(\"x\"); } }"), 1);
     assert_eq!(planted(&["engine"], "use sqlx::Row;"), 1);
     assert_eq!(planted(&["destination", "postgres"], "use sqlx::Row;"), 0);
-    assert_eq!(planted(&["cli", "keys"], "fn f() -> anyhow::Result<()> { println!(\"x\"); Ok(()) }"), 0);
+    assert_eq!(planted(&["cli", "keys"], "fn f() -> anyhow::Result<()> { Ok(()) }"), 0);
+    assert_eq!(planted(&["cli", "keys"], "fn f() { println!(\"x\"); }"), 1);
     assert_eq!(planted(&["store"], "// anyhow\n#[cfg(test)] mod tests { fn f() { println!(\"x\"); } }"), 0);
     let planted =
         |path: &[&str], source: &str| not_through_commands(&Module::parse(path, "planted.rs", source)).len();
@@ -428,6 +429,25 @@ fn the_page_on_safety_names_every_fault_and_no_test_that_is_not_there() {
     let sources: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let page = std::fs::read_to_string(root().join("docs/safety.md")).unwrap();
     none(&lies(&page, &functions(&sources)));
+}
+
+/// Each claim of the page stands beside its test.
+#[test]
+fn the_page_on_security_names_no_test_that_is_not_there() {
+    let mut files = Vec::new();
+    files_below(&root().join("tests/it"), &mut files);
+    files_below(&root().join("src"), &mut files);
+    let sources: String = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let functions = functions(&sources);
+    let missing = |name: &&str| !functions.contains(name) && !["insecure_tls", "show_output"].contains(name);
+    none(&named_tests(&page).into_iter().filter(missing).map(str::to_owned).collect::<Vec<_>>());
+    let claims: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| claim")).collect();
+    let bare: Vec<String> =
+        claims.iter().filter(|line| named_tests(line).is_empty()).map(|line| (*line).to_owned()).collect();
+    none(&bare);
+    assert!(claims.len() > 20, "{claims:?}");
 }
 
 #[test]

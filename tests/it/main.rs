@@ -8,6 +8,7 @@
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
+//! - `secrets`: nothing secret is said anywhere, and names of others do nothing where they are shown
 //! - `leaks`: a key that GitHub finds is replaced and killed, or people are told
 //! - `notices`: people are told, once, whatever becomes of the mail server or of us
 //! - `mail_tls`: mail over TLS, with a real handshake
@@ -31,5 +32,6 @@ mod model;
 mod notices;
 mod places;
 mod safety;
+mod secrets;
 mod store;
 mod support;

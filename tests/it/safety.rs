@@ -199,15 +199,15 @@ async fn nonsense(label: &'static str, act: Act) {
     }
 }
 
-/// Without a login name in the environment it is the user id's name that is written down.
+/// It is the user id that is written down, whatever the environment says of it.
 async fn acknowledged_by_uid(world: &World) {
     let alerts = world.rekeyd(&["alerts", "list", "--json"]).await.ok().json();
     let frozen = alerts.as_array().unwrap().iter().find(|alert| alert["kind"] == "account_frozen").unwrap();
     let mut ack = world.command(&["alerts", "ack", frozen["id"].as_str().unwrap(), "--json"]);
-    let out = ack.env_remove("USER").output().await.unwrap();
+    let out = ack.env("USER", "mallory").env("SUDO_USER", "mallory").output().await.unwrap();
     let row: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
-    assert_eq!(row["acked_by"], format!("cli:{}", user.name));
+    assert_eq!(row["acked_by"], format!("cli:{} (uid {})", user.name, user.uid));
 }
 
 on_both_databases! {

@@ -17,6 +17,7 @@ use stage::Stage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{Column, column, line, table};
+use crate::cli::output::say;
 
 /// Exit status of a story that somebody stopped.
 const STOPPED: u8 = 130;
@@ -52,7 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     };
     let log = stage.close().await;
     let Some(proofs) = played else { return Ok(STOPPED) };
-    tell(&proofs.inspect_err(|_| eprintln!("the daemon's last words:\n{log}"))?, &log)
+    tell(&proofs.inspect_err(|_| say!("the daemon's last words:\n{log}"))?, &log)
 }
 
 /// Prints what was proved. Answers the exit status.
@@ -67,7 +68,7 @@ fn tell(proofs: &[story::Proof], log: &str) -> anyhow::Result<u8> {
     line(&table(PROOFS, proofs))?;
     let failed = proofs.iter().filter(|proof| !proof.proved).count();
     if failed > 0 {
-        eprintln!("{failed} of {} were not proved; the daemon's last words:\n{log}", proofs.len());
+        say!("{failed} of {} were not proved; the daemon's last words:\n{log}", proofs.len());
         return Ok(1);
     }
     line(&format!("all {} proved", proofs.len()))?;
@@ -96,7 +97,7 @@ impl Ending {
 }
 
 fn introduce(stage: &Stage) {
-    eprintln!(
+    say!(
         "simulators: OpenRouter {}, GitHub {}, Vercel {}, mail {}",
         stage.openrouter.base_url(),
         stage.github.api_url(),
@@ -104,13 +105,13 @@ fn introduce(stage: &Stage) {
         stage.mailbox.url()
     );
     match &stage.application {
-        Some(application) => eprintln!("the application's PostgreSQL: {}", application.url()),
+        Some(application) => say!("the application's PostgreSQL: {}", application.url()),
         None => {
-            eprintln!("no PostgreSQL here: the story goes without an application's database");
+            say!("no PostgreSQL here: the story goes without an application's database");
         }
     }
-    eprintln!("configuration and store: {}", stage.folder().display());
-    eprintln!(
+    say!("configuration and store: {}", stage.folder().display());
+    say!(
         "the real daemon is running; {} agents call the provider with the key in {}",
         agents::COUNT,
         stage.agent_file().display()
@@ -121,7 +122,7 @@ fn introduce(stage: &Stage) {
 async fn stay(stage: &Stage) -> anyhow::Result<()> {
     story::adopt(stage).await?;
     let command = format!("{} --config {}", stage::program().display(), stage.config().display());
-    eprintln!("\nproduction's key is adopted. In another terminal:\n");
+    say!("\nproduction's key is adopted. In another terminal:\n");
     for (args, what) in [
         ("rotations plan production", "every call that a rotation would make"),
         ("rotations run production --wait", "rotate"),
@@ -129,14 +130,14 @@ async fn stay(stage: &Stage) -> anyhow::Result<()> {
         ("rotations run production --leaked --wait", "a leak: replaced and killed at once"),
         ("runs list", "what happened"),
     ] {
-        eprintln!("  {command} {args:<42} # {what}");
+        say!("  {command} {args:<42} # {what}");
     }
-    eprintln!("\nCtrl-C ends the demo and removes everything.\n");
+    say!("\nCtrl-C ends the demo and removes everything.\n");
     let mut shown = 0;
     loop {
         stage.pause(500).await;
         for mail in stage.mailbox.mails().iter().skip(shown) {
-            eprintln!("mail to {}: {}\n{}\n", mail.to.join(", "), mail.subject(), mail.text());
+            say!("mail to {}: {}\n{}\n", mail.to.join(", "), mail.subject(), mail.text());
             shown += 1;
         }
     }

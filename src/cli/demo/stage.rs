@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use super::agents::{Agents, key_in};
 use super::application::Application;
 use super::guard::Guard;
+use crate::cli::output::say;
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::fernet;
 use crate::domain::time::Span;
@@ -79,7 +80,7 @@ impl Stage {
         production(&folder, &github, &vercel, &first)?;
         // A PostgreSQL that does not start here is no reason to show nothing.
         let application = Application::start(&mut guard).unwrap_or_else(|error| {
-            eprintln!("PostgreSQL does not start: {error:#}");
+            say!("PostgreSQL does not start: {error:#}");
             None
         });
         let mut config = configuration(
@@ -155,10 +156,10 @@ impl Stage {
 
     /// Runs a command as a person would, and shows it.
     pub(super) async fn rekeyd(&self, args: &[&str], stdin: Option<&str>) -> anyhow::Result<Said> {
-        eprintln!("$ rekeyd {}", args.join(" "));
+        say!("$ rekeyd {}", args.join(" "));
         let said = self.quietly(args, stdin).await?;
         for text in said.stderr.lines().chain(said.stdout.lines()) {
-            eprintln!("  {text}");
+            say!("  {text}");
         }
         Ok(said)
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 
 use super::stage::Stage;
+use crate::cli::output::say;
 use crate::domain::secret::Secret;
 use crate::sim::openrouter::KeyRow;
 
@@ -21,7 +22,7 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Vec<Proof>> {
     let mut began = stage.seconds();
     let mut note = |what: &'static str, (proved, how): (bool, String)| {
         let now = stage.seconds();
-        eprintln!("{} {what}: {how}\n", if proved { "+" } else { "!" });
+        say!("{} {what}: {how}\n", if proved { "+" } else { "!" });
         proofs.push(Proof { what, how, proved, seconds: now - began });
         began = now;
     };
@@ -131,7 +132,7 @@ async fn last_key(stage: &Stage) -> anyhow::Result<(bool, String)> {
 
 async fn healed(stage: &Stage) -> anyhow::Result<(bool, String)> {
     let hash = held_everywhere(stage).context("the places hold different keys")?;
-    eprintln!("somebody deletes production's key in the provider's dashboard");
+    say!("somebody deletes production's key in the provider's dashboard");
     stage.openrouter.edit_key(&hash, |key| key.deleted = true);
     let replaced = |now: &str| {
         now != hash && stage.openrouter.key_by_hash(now).is_some_and(|key| !key.deleted && !key.disabled)

@@ -301,6 +301,9 @@ pub struct Command {
     /// It is killed after this long.
     #[serde(default = "timeout")]
     pub timeout: DurationText,
+    /// Show the last line of its output when it fails, with the key redacted. It may hold other secrets.
+    #[serde(default)]
+    pub show_output: bool,
 }
 
 fn timeout() -> DurationText {

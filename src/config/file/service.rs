@@ -38,11 +38,14 @@ pub struct Database {
     /// Size of the connection pool.
     #[schemars(range(min = 1, max = 1000))]
     pub max_connections: u32,
+    /// Allow an `sslmode` below `verify-full` for a host that is not loopback.
+    pub insecure_tls: bool,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: DatabaseText("sqlite:/var/lib/rekeyd/rekeyd.db".to_owned()), max_connections: 8 }
+        let url = DatabaseText("sqlite:/var/lib/rekeyd/rekeyd.db".to_owned());
+        Self { url, max_connections: 8, insecure_tls: false }
     }
 }
 

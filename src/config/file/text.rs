@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::postgres_url::PostgresUrl;
+
 /// Makes a text type with a schema of its own.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $pattern:literal, $example:literal) => {
@@ -67,24 +69,12 @@ text!(
 pub struct DatabaseText(pub String);
 
 impl DatabaseText {
-    /// The text with every password replaced by `***`.
+    /// The text without passwords: a reference, the path of a file, or an address of harmless parts.
     pub fn redacted(&self) -> String {
-        let Ok(mut url) = url::Url::parse(&self.0) else { return self.0.clone() };
-        if !url.scheme().starts_with("postgres") {
+        if !self.0.starts_with("postgres") {
             return self.0.clone();
         }
-        if url.password().is_some() && url.set_password(Some("***")).is_err() {
-            return "postgres://***".to_owned();
-        }
-        if url.query_pairs().any(|(name, _)| name == "password") {
-            let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-            let shown = |(name, value): (String, String)| {
-                let value = if name == "password" { "***".to_owned() } else { value };
-                (name, value)
-            };
-            url.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(shown));
-        }
-        url.into()
+        PostgresUrl::parse(&self.0).map_or_else(|_| "postgres://***".to_owned(), |url| url.shown())
     }
 }
 
@@ -129,9 +119,10 @@ mod tests {
             ("env:DATABASE_URL", "env:DATABASE_URL"),
             ("postgres://rekeyd@db/rekeyd", "postgres://rekeyd@db/rekeyd"),
             ("postgres://rekeyd:hunter2@db:5432/rekeyd", "postgres://rekeyd:***@db:5432/rekeyd"),
+            ("postgres://user:/hunter2@db/rekeyd", "postgres://***"),
             (
                 "postgresql://db/rekeyd?password=hunter2&sslmode=require",
-                "postgresql://db/rekeyd?password=***&sslmode=require",
+                "postgresql://db/rekeyd?sslmode=require",
             ),
         ] {
             let text = DatabaseText(text.to_owned());

@@ -13,6 +13,7 @@ use crate::config::nearest::suggestion;
 use crate::config::problem::Problem;
 use crate::crypto::SecretRef;
 use crate::domain::name::Name;
+use crate::domain::secret::looks_like_key;
 use crate::domain::time::Span;
 
 /// It could not be read, and a problem says why.
@@ -131,6 +132,9 @@ impl At<'_> {
     /// A name.
     pub fn name(&self, text: &NameText) -> Read<Name> {
         const HINT: &str = "lowercase letters, digits and hyphens, such as \"github-production\"";
+        if looks_like_key(text.as_str()) {
+            return Err(self.problem("this looks like a key, not like a name", HINT));
+        }
         self.value(Name::parse(text.as_str()).map_err(|error| BadValue::new(error.to_string(), HINT)))
     }
 

@@ -105,6 +105,8 @@ pub struct Command {
     pub command: Vec<String>,
     /// It is killed after this long.
     pub timeout: Span,
+    /// Whether its output may be shown, redacted.
+    pub show_output: bool,
 }
 
 impl Destination {
@@ -279,7 +281,7 @@ impl Command {
         if file.command.iter().any(|word| word.contains('\0')) {
             return Err(at.field("command").problem("there is a NUL character in it", "take it out"));
         }
-        Ok(Self { command: file.command.clone(), timeout: timeout? })
+        Ok(Self { command: file.command.clone(), timeout: timeout?, show_output: file.show_output })
     }
 }
 
@@ -356,6 +358,7 @@ mod tests {
         let command = DestinationKind::Command(Command {
             command: vec!["push".to_owned()],
             timeout: Span::seconds(60),
+            show_output: false,
         });
         assert_eq!(read("command", "command = [\"push\"]").kind, command);
     }

@@ -8,6 +8,7 @@ use crate::config::nearest::suggestion;
 use crate::config::problem::Problem;
 use crate::crypto::{Ring, SecretRef};
 use crate::domain::name::Name;
+use crate::domain::postgres_url::PostgresUrl;
 use crate::domain::secret::Secret;
 
 /// What a secret is for, and so what it must look like.
@@ -18,7 +19,10 @@ pub(super) enum Purpose {
     /// Fernet keys.
     EncryptionKeys,
     /// A URL of our own store.
-    DatabaseUrl,
+    DatabaseUrl {
+        /// Whether its server need not prove itself.
+        insecure_tls: bool,
+    },
     /// A PostgreSQL URL.
     PostgresUrl,
     /// A URL that is called.
@@ -101,14 +105,13 @@ fn misfit(secret: &Secret, purpose: Purpose) -> Option<(String, Option<String>)>
         Purpose::EncryptionKeys => {
             Ring::parse(secret).err().map(|error| (error.to_string(), error.hint().map(ToOwned::to_owned)))
         }
-        Purpose::DatabaseUrl => DatabaseAddress::parse(secret).err().map(|bad| (bad.message, bad.hint)),
-        Purpose::PostgresUrl => match DatabaseAddress::parse(secret) {
-            Ok(DatabaseAddress::Postgres(_)) => None,
-            _ => Some((
-                "not a PostgreSQL URL".to_owned(),
-                Some("postgres://user:password@host/database".to_owned()),
-            )),
-        },
+        Purpose::DatabaseUrl { insecure_tls } => DatabaseAddress::parse(secret)
+            .and_then(|address| address.must_be_proved(insecure_tls))
+            .err()
+            .map(|bad| (bad.message, bad.hint)),
+        Purpose::PostgresUrl => PostgresUrl::parse(secret.expose())
+            .err()
+            .map(|error| (error.to_string(), Some(error.hint().to_owned()))),
         Purpose::WebUrl => parse_secret_url(secret).err().map(|bad| (bad.message, bad.hint)),
         Purpose::PrivateKey => (!secret.expose().contains("-----BEGIN")).then(|| {
             (

@@ -13,6 +13,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use url::{Host, Url};
 
 use crate::config::nearest::nearest;
+use crate::domain::postgres_url::{NotPostgres, PostgresUrl};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 
@@ -218,11 +219,28 @@ impl DatabaseAddress {
             }
             return Ok(Self::Sqlite(PathBuf::from(path)));
         }
-        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if postgres && Url::parse(text).is_ok() {
-            return Ok(Self::Postgres(secret.clone()));
+        match PostgresUrl::parse(text) {
+            Ok(_) => Ok(Self::Postgres(secret.clone())),
+            Err(NotPostgres::Form) => {
+                Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+            }
+            Err(error) => Err(BadValue::new(error.to_string(), error.hint())),
         }
-        Err(BadValue::new("neither a database URL nor a secret reference", HINT))
+    }
+
+    /// Our own store: its server must prove itself, unless the configuration says that it need not.
+    pub fn must_be_proved(self, insecure_tls: bool) -> Result<Self, BadValue> {
+        let proved = match &self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(url) => PostgresUrl::parse(url.expose()).is_ok_and(|url| url.is_proved()),
+        };
+        if proved || insecure_tls {
+            return Ok(self);
+        }
+        Err(BadValue::new(
+            "sslmode of this URL lets anybody between us and the database read and change what is in it",
+            "leave sslmode out, or write sslmode=verify-full; `insecure_tls = true` allows it all the same",
+        ))
     }
 }
 
@@ -313,6 +331,25 @@ mod tests {
             assert!(BaseUrl::parse_secure(text).is_err(), "{text}");
             assert!(BaseUrl::parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn fuzz_urls_times_and_schedules() {
+        let seeds: [&[u8]; 6] = [
+            b"https://user:false@host.example.com:443/a/b?c=d#e",
+            b"postgres://user:false@[::1]:5432/app?sslmode=require",
+            b"sqlite:/var/lib/x.db",
+            b"0 */15 1-5 * 2 Mon-Fri",
+            b"36500d",
+            b"Europe/Berlin",
+        ];
+        crate::net::testing::fuzz(&seeds, |text| {
+            let text = String::from_utf8_lossy(text);
+            let secret = Secret::new(&*text);
+            drop((BaseUrl::parse_secure(&text), parse_secret_url(&secret), DatabaseAddress::parse(&secret)));
+            drop((parse_span(&text), parse_zone(&text), CronExpr::parse(&text)));
+            drop(PostgresUrl::parse(&text).map(|url| (url.shown(), url.is_proved())));
+        });
     }
 
     #[test]

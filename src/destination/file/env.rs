@@ -181,6 +181,22 @@ fn without_return(text: &[u8], start: usize, end: usize) -> usize {
 mod tests {
     use super::*;
 
+    #[test]
+    fn fuzz_env_files() {
+        let seeds: [&[u8]; 4] = [
+            b"A=1\nKEY=old # x\nexport KEY='a\nb'\n",
+            b"KEY=\"a\\\"b\"\r\n# KEY=no\r\n",
+            b"\xef\xbb\xbfKEY=a\\\nb",
+            b"",
+        ];
+        crate::net::testing::fuzz(&seeds, |text| {
+            values(text, "KEY");
+            if let Ok(edited) = edit(text, "KEY", &key()) {
+                assert!(!values(&edited, "KEY").is_empty());
+            }
+        });
+    }
+
     fn key() -> Secret {
         Secret::new(format!("sk-or-v1-{}", "0f".repeat(32)))
     }

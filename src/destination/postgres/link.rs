@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Postgres};
 
 use super::refusal::{self, Phase};
 use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::postgres_url::{NotPostgres, PostgresUrl};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
 
@@ -30,14 +31,13 @@ impl Server {
     /// is silently plaintext.
     pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, Failure> {
         let wrong = |text: &str, hint: &str| Failure::new(FailureKind::NotSent, text).hint(hint);
-        let parsed = url::Url::parse(url.expose()).ok();
-        let parsed = parsed.filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+        let parsed = PostgresUrl::parse(url.expose())
+            .map_err(|error| wrong(&format!("`url`: {error}"), error.hint()))?;
         // An error of the driver's may repeat a part of the URL, which holds a password.
-        let options = parsed.as_ref().and_then(|url| PgConnectOptions::from_url(url).ok());
-        let (Some(parsed), Some(mut options)) = (parsed, options) else {
+        let Ok(mut options) = PgConnectOptions::from_url(parsed.url()) else {
             return Err(wrong(
-                "`url` is not a PostgreSQL URL",
-                "postgres://user:password@host:5432/database",
+                "`url`: an option of this PostgreSQL URL has a value that the driver does not know",
+                NotPostgres::Form.hint(),
             ));
         };
         if !is_local(&options) {
@@ -52,7 +52,7 @@ impl Server {
                 _ => options.ssl_mode(PgSslMode::VerifyFull),
             };
         }
-        let roots = authorities(&parsed, ca_file)?;
+        let roots = authorities(parsed.url(), ca_file)?;
         if !roots.is_empty() {
             options = options.ssl_root_cert_from_pem(roots);
         }
@@ -242,6 +242,7 @@ mod tests {
             "postgres://u:hunter2@db.example.com/x?sslmode=hunter2",
             "postgres://u:hunter2@db.example.com/x?sslrootcert=/nonexistent/ca.pem",
             "mysql://u:hunter2@db.example.com/x",
+            "postgres://u:/hunter2@db.example.com/x",
             "hunter2",
         ] {
             let failure = Server::new(&Secret::new(url), None).err().unwrap_or_else(|| panic!("{url}"));

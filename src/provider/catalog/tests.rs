@@ -29,6 +29,24 @@ fn look(provider: &str, status: u16, body: &str) -> Observation {
     classify(find(provider).unwrap(), &answer(status, body.as_bytes()), &secret)
 }
 
+#[test]
+fn fuzz_answers_of_every_provider() {
+    let seeds: [&[u8]; 4] = [
+        br#"{"error":{"code":401,"message":"bad key sk-test-0123456789abcdefghij","type":"x","status":"Y"}}"#,
+        br#"{"data":[{"id":"m"}],"detail":{"status":"s","message":"m"},"errors":["e",{"message":"n"}]}"#,
+        br#"{"error":"text","expires_at":"2026-01-01T00:00:00Z","limit_remaining":-1e9}"#,
+        b"<html>\xff</html>",
+    ];
+    let secret = Secret::new("sk-test-0123456789abcdefghij");
+    let rows: Vec<_> = CATALOG.iter().collect();
+    crate::net::testing::fuzz(&seeds, |body| {
+        let pick = body.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
+        let status = [200, 400, 401, 402, 403, 404, 429, 500][pick % 8];
+        let seen = classify(rows[pick % rows.len()], &answer(status, body), &secret);
+        assert!(!format!("{seen:?}").contains(secret.expose()));
+    });
+}
+
 /// `outcome` or `outcome reason`.
 fn shown(seen: &Observation) -> String {
     let reason = seen.reason().map(|reason| format!(" {reason}"));

@@ -476,3 +476,27 @@ async fn a_redirect_takes_no_credential_along() {
     assert_eq!(issuer_of(&wire).list(None, soon()).await.unwrap_err().kind, FailureKind::Unclear);
     assert!(thief.requests().is_empty());
 }
+
+#[test]
+fn fuzz_answers_of_openrouter() {
+    let row = format!(
+        r#"{{"hash":"{}","name":"n","label":"l","disabled":false,"limit":1.5,"usage":0}}"#,
+        "0f".repeat(32)
+    );
+    let created = format!(r#"{{"key":"sk-or-v1-{}","data":{row}}}"#, "0f".repeat(32));
+    let listed = format!(r#"{{"data":[{row},{row}]}}"#);
+    let seeds: [&[u8]; 4] = [
+        created.as_bytes(),
+        listed.as_bytes(),
+        br#"{"choices":[{"error":null}],"deleted":true}"#,
+        br#"{"success":false,"error":{"name":"ZodError","message":"[]"}}"#,
+    ];
+    crate::net::testing::fuzz(&seeds, |body| {
+        let keys = wire::data::<Vec<wire::Key>>(body).unwrap_or_default();
+        drop(keys.into_iter().map(wire::Key::into_remote).collect::<Vec<_>>());
+        drop(wire::created(body));
+        let text = String::from_utf8_lossy(body);
+        assert!(!(wire::is_hash(&text) && wire::is_key(&text)), "a hash is no key");
+        assert!(!(wire::says_deleted(body) && wire::created(body).is_some()), "a deletion is no new key");
+    });
+}
