@@ -351,7 +351,8 @@ pub(super) fn revive(agenda: &mut Agenda<'_>, old: &KeyRef) -> Step {
             Ok(())
         }
         Remote::Enabled(_) if matches!(phase, Some(Phase::Disabled { .. } | Phase::Disabling)) => {
-            Err(Directive::Apply(Event::Enabled { hash: old.hash.clone(), at: seen.at }))
+            // Whoever enabled it did so before this moment; a disable of ours may have ended only now.
+            Err(Directive::Apply(Event::Enabled { hash: old.hash.clone(), at: facts.now }))
         }
         Remote::Enabled(_) => {
             let since = match phase {

@@ -30,7 +30,7 @@ pub(crate) fn looked(
     place: &ConfiguredDestination,
     alert: Option<NewAlert>,
 ) -> Vec<Change> {
-    let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
+    let mut changes = vec![Change::Seen(Box::new(row.clone()))];
     changes.extend(alert.map(Change::Alert));
     let clean = row.fact.drift.is_none() && row.fact.error.is_none();
     if clean && row.fact.level >= place.target.needs {

@@ -7,6 +7,7 @@
 //! - `staging`: 38, 56: deployments that are ready and do not serve production
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `proofs`: 44, 51: what was asked before a change proves nothing about the time after it
 //! - `strangers`: 59: keys that others name as ours
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49, 52: what healing and leaks must not wait for, and what must not be believed
@@ -28,6 +29,7 @@ mod invariants;
 mod issuing;
 mod kill;
 mod people;
+mod proofs;
 mod replicas;
 mod staging;
 mod strangers;
