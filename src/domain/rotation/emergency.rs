@@ -115,6 +115,9 @@ impl Emergency<'_> {
         if leaked || self.is_dropped(&retiree) {
             hurry(&mut retiree);
         }
+        if leaked {
+            retiree.leaked.get_or_insert(self.now);
+        }
         retiree
     }
 
@@ -135,8 +138,14 @@ impl Emergency<'_> {
         run.state = open.state.underlying().clone();
         run.waits.clear();
         match run.retirees.iter_mut().find(|retiree| retiree.key.id == self.target.id) {
-            Some(retiree) => hurry(retiree),
-            None => run.retirees.push(Retiree::new(self.target.clone(), true, Span::ZERO)),
+            Some(retiree) => {
+                hurry(retiree);
+                retiree.leaked.get_or_insert(self.now);
+            }
+            None => {
+                let leaked = Some(self.now);
+                run.retirees.push(Retiree { leaked, ..Retiree::new(self.target.clone(), true, Span::ZERO) });
+            }
         }
         if let State::Observing = run.state {
             // Urgent keys are worked in grace, where nobody waits for them.

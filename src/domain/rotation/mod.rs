@@ -155,6 +155,9 @@ pub struct Policy {
     pub observe: Span,
     /// After this long in grace the admins are told that the old key is still used.
     pub max_overlap: Span,
+    /// After this long alive, a leaked key is told as critical, and a person may let go of a required destination.
+    #[serde(default = "max_exposure")]
+    pub max_exposure: Span,
     /// A fresh key may answer 401 for this long.
     pub propagation: Span,
     /// Time between the two listings after a create of unknown outcome.
@@ -165,6 +168,11 @@ pub struct Policy {
     pub spec: SpecPolicy,
     /// Model for one billed completion, when the policy asks for it.
     pub chat_model: Option<String>,
+}
+
+/// Of runs from before there was such a policy.
+const fn max_exposure() -> Span {
+    Span::minutes(15)
 }
 
 /// What the policy says of new keys; `None` is inherited from the predecessor (R10).
@@ -263,8 +271,11 @@ pub enum Phase {
 pub struct Retiree {
     /// Which key.
     pub key: KeyRef,
-    /// Leaked: no grace, no quiet, no observing.
+    /// No grace, no quiet, no observing.
     pub urgent: bool,
+    /// Since when it is known to strangers, for one that is leaked.
+    #[serde(default)]
+    pub leaked: Option<Stamp>,
     /// How long it stays disabled before it is deleted.
     pub observe: Span,
     /// How far it is.
@@ -275,7 +286,7 @@ impl Retiree {
     /// A key that starts its way out, enabled.
     pub fn new(key: KeyRef, urgent: bool, observe: Span) -> Self {
         let observe = if urgent { Span::ZERO } else { observe };
-        Self { key, urgent, observe, phase: Phase::Live { quiet: None } }
+        Self { key, urgent, leaked: None, observe, phase: Phase::Live { quiet: None } }
     }
 
     /// True while the provider may still accept it and no disable of ours is proved.
@@ -481,6 +492,9 @@ pub struct Run {
     pub published: bool,
     /// A person asked for the end while a create was in doubt.
     pub abort_asked: bool,
+    /// People have been told that a leaked key lives longer than `max_exposure`, and what it waits for.
+    #[serde(default)]
+    pub exposure_told: bool,
     /// Calls that did not work and are tried again, by [`Directive::call`]. A wait holds up its own call, nothing else
     /// (R18).
     #[serde(default)]
@@ -520,6 +534,7 @@ impl Run {
             failures: 0,
             published: false,
             abort_asked: false,
+            exposure_told: false,
             waits: BTreeMap::new(),
         }
     }

@@ -50,10 +50,24 @@ fn tend(agenda: &mut Agenda<'_>) -> Step {
         candidate_health(agenda, key)?;
         reached = deliver::everywhere(agenda, key, &facts.candidate)?;
     }
-    if reached != Reached::Behind {
+    if reached == Reached::Behind {
+        run.candidate.as_ref().map_or(Ok(()), |key| tell_exposure(agenda, key))?;
+    } else {
         run.retirees.iter().filter(|r| r.urgent).try_for_each(|retiree| kill(agenda, retiree, true))?;
     }
     watch_all(agenda)
+}
+
+/// A leaked key has lived for too long, because required destinations do not hold the new one: people are told once what a
+/// person can do.
+pub(super) fn tell_exposure(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    if run.exposure_told || !facts.is_exposed(run) {
+        return Ok(());
+    }
+    let behind = run.policy.targets.iter().filter(|t| t.required && !deliver::is_reached(facts, t, key));
+    let waits_for = behind.map(|target| target.name.clone()).collect();
+    Err(Directive::Apply(Event::ExposureTold { waits_for }))
 }
 
 /// Both keys work. Leaves when everything that rotation.md, "grace", asks for holds.

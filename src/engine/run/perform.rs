@@ -84,6 +84,7 @@ fn describe(event: &Event) -> String {
         Event::FoundDisabled { .. } => "a key on its way out was disabled by somebody".to_owned(),
         Event::FoundEnabled { .. } => "somebody enabled the old key again".to_owned(),
         Event::OverlapTold => "told the admins that the old key is still used".to_owned(),
+        Event::ExposureTold { .. } => "told the admins that a leaked key is still usable".to_owned(),
         Event::GraceOver => "the old key is quiet and nothing holds it".to_owned(),
         Event::CandidateFailed { reason } => format!("{reason}: going back"),
         Event::AbortAsked { .. } => "a person asked to abort".to_owned(),

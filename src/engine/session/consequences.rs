@@ -1,6 +1,6 @@
 //! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
 
-use crate::domain::alert::{Kind, NewAlert, Subject};
+use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
 use crate::domain::rotation::{Event, Phase, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::engine::session::trail::Line;
@@ -85,6 +85,7 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run, now))],
+        Event::ExposureTold { waits_for } => waits_for.iter().map(|place| exposed(run, place)).collect(),
         Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
         Event::Released { destination, .. } => released(destination, resolve(Kind::RotationParked)),
         Event::PublishedEverywhere { .. } => {
@@ -117,6 +118,18 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
     }
     changes
+}
+
+/// A leaked key lives because this destination does not hold the new one: a person may accept that its consumers stop.
+fn exposed(run: &Run, place: &str) -> Change {
+    let detail = format!(
+        "The leaked key of rotation {} still works, because destination {place} is required and does not hold the new one. \
+         Mend it; or accept that its consumers stop: `rekeyd runs release {} {place}`, and the leaked key is disabled.",
+        run.rotation, run.id
+    );
+    let subject = Subject::Destination(place.to_owned());
+    let alert = NewAlert::new(Kind::DestinationFailed, subject, detail).rotation(run.rotation.clone());
+    Change::Alert(NewAlert { severity: Severity::Critical, ..alert })
 }
 
 /// What a destination that no longer counts had to say is over.
@@ -182,6 +195,7 @@ mod tests {
             quiet: Span::ZERO,
             observe: Span::ZERO,
             max_overlap: Span::ZERO,
+            max_exposure: Span::ZERO,
             propagation: Span::ZERO,
             settle: Span::ZERO,
             confirm_after: Span::ZERO,

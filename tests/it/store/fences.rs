@@ -296,8 +296,8 @@ on_both_databases! {
 on_both_databases! {
     async fn a_look_from_before_a_write_of_another_proves_nothing(db: Db) {
         let shelf = Shelf::new(db).await;
-        for number in [1, 2] {
-            shelf.generation(number, Role::Current).await;
+        for (number, role) in [(1, Role::Retiring), (2, Role::Current)] {
+            shelf.generation(number, role).await;
         }
         shelf.commit(&[hold(&holding("github:a", 1), true)]).await.unwrap();
         let looked = || async { shelf.store.holdings_at("github:a").await.unwrap() };
