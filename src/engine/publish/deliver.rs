@@ -270,7 +270,9 @@ pub(crate) async fn roll_out(
                 let alert = address::destination_failed(&row.rotation, run, name, &failure);
                 session.commit(&[Change::Alert(alert)]).await?;
             }
-            (EffectStatus::Failed, evidence, did)
+            // What nobody saw the end of may be under way: a look settles it, or finds what it made.
+            let unclear = failure.kind == FailureKind::Unclear;
+            (if unclear { EffectStatus::Unknown } else { EffectStatus::Failed }, evidence, did)
         }
     };
     session

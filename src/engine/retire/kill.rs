@@ -98,11 +98,7 @@ pub(crate) async fn kill(
             return commit::postpone(session, &run, &call, reason, failure.retry_after, Vec::new()).await;
         }
     };
-    let after = commit::record(session, &run, &event, Vec::new()).await?;
-    if matches!(event, Event::Deleted { .. } | Event::FoundGone { .. }) {
-        look_after_delete(session).await?;
-    }
-    Ok(Performed { run: after, did })
+    Ok(Performed { run: commit::record(session, &run, &event, Vec::new()).await?, did })
 }
 
 fn directive(key: &KeyRef, kill: Kill, urgent: bool) -> Directive {
@@ -111,14 +107,6 @@ fn directive(key: &KeyRef, kill: Kill, urgent: bool) -> Directive {
         Kill::Disable => Directive::Disable { key, urgent },
         Kill::Delete => Directive::Delete { key, urgent },
     }
-}
-
-/// "After a delete: list again. Zero usable left: page the admins at once."
-async fn look_after_delete(session: &mut Session<'_>) -> Result<(), EngineError> {
-    if listing::list(session).await?.is_ok() {
-        listing::count_usable(session).await?;
-    }
-    Ok(())
 }
 
 async fn kill_refused(
