@@ -23,6 +23,7 @@ mod emergency;
 pub mod facts;
 mod next;
 mod retire;
+mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
 mod waiting;
@@ -31,6 +32,7 @@ pub use apply::{Event, IllegalEvent, apply};
 pub use directive::{Blocker, Cause, Directive};
 pub use emergency::{Emergency, gives_way_to_healing};
 pub use next::next;
+pub use spread::spread;
 pub use waiting::{Moment, Waiting, moments};
 
 use std::collections::BTreeMap;
@@ -492,6 +494,9 @@ pub struct Run {
     pub published: bool,
     /// A person asked for the end while a create was in doubt.
     pub abort_asked: bool,
+    /// Grace lasts so much longer, so that the runs of one schedule do not retire their keys all at once (R12).
+    #[serde(default)]
+    pub spread: Span,
     /// People have been told that a leaked key lives longer than `max_exposure`, and what it waits for.
     #[serde(default)]
     pub exposure_told: bool,
@@ -534,9 +539,15 @@ impl Run {
             failures: 0,
             published: false,
             abort_asked: false,
+            spread: Span::ZERO,
             exposure_told: false,
             waits: BTreeMap::new(),
         }
+    }
+
+    /// The least time between "published everywhere" and disabling the old key.
+    pub fn grace(&self) -> Span {
+        Span(self.policy.grace.0.saturating_add(self.spread.0))
     }
 
     /// Failed attempts in a row of this call.

@@ -31,7 +31,7 @@ fn pending(run: &Run, facts: &Facts) -> Vec<Span> {
         State::Observing | State::Aborting { .. } => None,
         _ => return Vec::new(),
     };
-    let grace = since.filter(|since| !facts.now.passed(*since, run.policy.grace)).map(|_| run.policy.grace);
+    let grace = since.filter(|since| !facts.now.passed(*since, run.grace())).map(|_| run.grace());
     let of_keys = run.retirees.iter().filter_map(|retiree| match &retiree.phase {
         Phase::Live { quiet: Some((_, since)) } if facts.now.passed(*since, run.policy.quiet) => None,
         Phase::Live { .. } => Some(run.policy.quiet),
@@ -79,11 +79,12 @@ pub(super) fn grace(agenda: &mut Agenda<'_>, since: Stamp, overlap_told: bool) -
     }
     still_used(agenda);
     still_held(agenda);
-    if !overlap_told && facts.now.passed(since, run.policy.max_overlap) && agenda.is_waiting() {
+    let too_long = Span(run.policy.max_overlap.0.saturating_add(run.spread.0));
+    if !overlap_told && facts.now.passed(since, too_long) && agenda.is_waiting() {
         return Err(Directive::Apply(Event::OverlapTold));
     }
-    if !facts.now.passed(since, run.policy.grace) {
-        agenda.note_until(since, run.policy.grace, Blocker::policy("grace is not over"));
+    if !facts.now.passed(since, run.grace()) {
+        agenda.note_until(since, run.grace(), Blocker::policy("grace is not over"));
     }
     if !agenda.is_waiting() {
         confirm_again(agenda)?;

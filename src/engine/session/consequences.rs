@@ -109,6 +109,7 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
             ),
         ));
     }
+    changes.extend(left_alive(event, after).map(|detail| open(Kind::RotationFailed, detail)));
     if after.state.is_terminal() {
         changes.push(resolve(Kind::RotationParked));
         changes.push(resolve(Kind::OldKeyInUse));
@@ -118,6 +119,25 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
     }
     changes
+}
+
+/// An abort leaves the predecessor in use. Other keys that the run was to retire live on, and no run does it now.
+fn left_alive(event: &Event, after: &Run) -> Option<String> {
+    let (State::Aborted { reason }, false) = (&after.state, matches!(event, Event::PreflightFailed { .. }))
+    else {
+        return None;
+    };
+    let stays = |retiree: &&Retiree| after.predecessor.as_ref().is_some_and(|old| old.id == retiree.key.id);
+    let left = after.retirees.iter().filter(|retiree| !retiree.is_dead() && !stays(retiree));
+    let left: Vec<String> = left.map(|retiree| retiree.key.generation.to_string()).collect();
+    let keys = left.join(", ");
+    (!left.is_empty()).then(|| {
+        format!(
+            "A run of rotation {} was ended ({reason}), and no run retires generation {keys} any more, which may still work. \
+             The next one does: `rekeyd rotations run {}`.",
+            after.rotation, after.rotation
+        )
+    })
 }
 
 /// A leaked key lives because this destination does not hold the new one: a person may accept that its consumers stop.

@@ -49,13 +49,14 @@ async fn optional_and_away(db: Db) -> Proof {
     world.adopt().await;
     rotate(&world).await;
     let leaked = rekeyd::domain::secret::Secret::new(world.in_file().unwrap()).sha256_hex();
+    let puts = || world.github.requests().iter().filter(|call| call.label == "put_secret").count();
+    let before = puts();
     world.script.always("put_secret", When::Before, Act::status(500));
     let mut emergency = world.command(&LEAKED).spawn().unwrap();
     until("the leaked key is gone", async || world.openrouter.key_by_hash(&leaked).unwrap().deleted).await;
     emergency.wait().await.unwrap();
     assert!(told(&world, "will stop working").await);
-    let tried = world.github.requests().iter().filter(|call| call.label == "put_secret").count();
-    assert!(tried >= 3, "it is written first, if it answers");
+    assert!(puts() > before, "it is written first, if it answers");
     world.script.clear();
     mended_by_hand(&world);
     invariants(&world, "an optional address held a leaked key").await
