@@ -110,8 +110,8 @@ fn each_state_accepts_its_own_events_and_no_others() {
 
 #[test]
 fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
-    let parked = ["Parked", "RollbackAsked", "PublishIntended", "CandidateFailed"];
-    let no_way_back = ["Parked", "PublishIntended"];
+    let parked = ["Parked", "RollbackAsked", "PublishIntended", "ExposureTold", "CandidateFailed"];
+    let no_way_back = ["Parked", "PublishIntended", "ExposureTold"];
     let table: &[(Phase, &[&str], &[&str])] = &[
         (Phase::Disabling, &["FoundGone", "DisableIntended", "Disabled"], &parked),
         (
