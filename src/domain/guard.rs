@@ -58,6 +58,7 @@ pub struct Proof {
 }
 
 /// Everything the guard looks at.
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 #[derive(Debug, Clone)]
 pub struct Case<'a> {
     /// The account's name, for the sentence.

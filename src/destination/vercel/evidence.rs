@@ -30,6 +30,7 @@ pub(super) struct Written {
 }
 
 /// A deployment that was started.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Deployment {
     pub(super) id: String,

@@ -50,9 +50,10 @@ pub(crate) async fn publish(
     intended.released = false;
     // A leaked key waits for nobody that need not have the new one: so long a call must not last meanwhile.
     let hurries = run.retirees.iter().any(|r| r.leaked.is_some() && r.is_enabled());
-    let deadline = match hurries && !place.target.required {
-        true => session.deadline().await?,
-        false => session.deadline_for(&place).await?,
+    let deadline = if hurries && !place.target.required {
+        session.deadline().await?
+    } else {
+        session.deadline_for(&place).await?
     };
     let changes = vec![
         Change::Intend(effect.clone()),

@@ -8,7 +8,6 @@ use crate::domain::rotation::facts::TestResult;
 use crate::domain::rotation::{Level, Run, TEST_FRESH};
 use crate::domain::time::Span;
 use crate::engine::publish::{address, deliver};
-use crate::engine::retire::kill::KillTarget;
 use crate::engine::session::{Session, keys, test_key};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, HoldingRow, KillRows};
@@ -19,14 +18,14 @@ const LOOKED_JUST_NOW: Span = Span::seconds(3);
 
 /// Fresh proof from every destination that may have received the key: it holds another one, and that one
 /// works. What is fresh already is not asked for again.
-pub(crate) async fn prove(session: &mut Session<'_>, target: &KillTarget<'_>) -> Result<(), EngineError> {
-    let Some(key) = keys::stored_key(session, target.hash).await? else { return Ok(()) };
+pub(crate) async fn prove(session: &mut Session<'_>, hash: &str, leaked: bool) -> Result<(), EngineError> {
+    let Some(key) = keys::stored_key(session, hash).await? else { return Ok(()) };
     let Some(rotation) = key.rotation.clone() else { return Ok(()) };
     let rows = session.engine.parts.store.holdings(&rotation).await?;
     let held: Vec<&HoldingRow> = rows
         .iter()
         .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
-        .filter(|row| !target.is_leaked() || is_required(session, &row.fact.address))
+        .filter(|row| !leaked || is_required(session, &row.fact.address))
         .collect();
     for row in held {
         let newest =

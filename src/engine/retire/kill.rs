@@ -47,7 +47,7 @@ pub(crate) struct KillTarget<'a> {
 
 impl KillTarget<'_> {
     /// Known to strangers: it waits for nobody but the destinations that are required now (guard, rule 2).
-    pub(crate) fn is_leaked(&self) -> bool {
+    fn is_leaked(&self) -> bool {
         let retirees = self.run.map(|run| run.retirees.as_slice()).unwrap_or_default();
         retirees.iter().any(|retiree| retiree.key.hash == self.hash && retiree.leaked.is_some())
     }
@@ -158,7 +158,7 @@ pub(crate) async fn try_kill(
     session: &mut Session<'_>,
     target: &KillTarget<'_>,
 ) -> Result<Killed, EngineError> {
-    holders::prove(session, target).await?;
+    holders::prove(session, target.hash, target.is_leaked()).await?;
     if let Err(failure) = witness::list_before_kill(session, target.hash).await? {
         return Ok(Killed::Later(failure));
     }
