@@ -437,6 +437,7 @@ fn rotation(
         quiet: entry.quiet,
         observe: entry.observe,
         max_overlap: entry.max_overlap,
+        max_exposure: entry.max_exposure,
         propagation: entry.propagation,
         settle: entry.settle,
         confirm_after: settings.tests.confirm_after,

@@ -37,6 +37,8 @@ impl Kill {
 pub struct Holder {
     /// Its name.
     pub destination: String,
+    /// The present configuration requires it.
+    pub required: bool,
     /// A person said that it no longer counts (`runs release`).
     pub released: bool,
     /// The other key of the rotation that it proves to hold: hash, when that was looked at, and the last
@@ -56,6 +58,7 @@ pub struct Proof {
 }
 
 /// Everything the guard looks at.
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 #[derive(Debug, Clone)]
 pub struct Case<'a> {
     /// The account's name, for the sentence.
@@ -64,8 +67,10 @@ pub struct Case<'a> {
     pub target: &'a str,
     /// What is to be done.
     pub kill: Kill,
-    /// A leaked key: the breaker does not hold it.
+    /// An emergency: the breaker does not hold it.
     pub urgent: bool,
+    /// It is known to strangers: it waits for nobody but the destinations that the present configuration requires.
+    pub leaked: bool,
     /// The present moment on both clocks.
     pub now: Stamp,
     /// When the listing was complete.
@@ -195,7 +200,7 @@ fn last_regular_key(case: &Case<'_>) -> Result<(), Refusal> {
 }
 
 /// Condition 2: nobody holds the target: each destination that may have received it proves another key that
-/// is usable and was tested valid at most 5 minutes ago.
+/// is usable and was tested valid at most 5 minutes ago. A leaked key is held by those alone that are required now.
 fn still_held(case: &Case<'_>) -> Result<(), Refusal> {
     let proved = |holder: &Holder| {
         holder.now_holds.as_ref().is_some_and(|proof| {
@@ -204,7 +209,8 @@ fn still_held(case: &Case<'_>) -> Result<(), Refusal> {
             usable && checked && proof.valid.is_some_and(|at| case.now.fresh(at, TEST_FRESH))
         })
     };
-    match case.holders.iter().find(|holder| !holder.released && !proved(holder)) {
+    let counts = |holder: &Holder| !holder.released && (holder.required || !case.leaked);
+    match case.holders.iter().find(|holder| counts(holder) && !proved(holder)) {
         Some(holder) => Err(Refusal::StillHeld { destination: holder.destination.clone() }),
         None => Ok(()),
     }

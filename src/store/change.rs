@@ -59,6 +59,8 @@ pub enum Change {
     ProvisioningCopy(Box<CopyRow>),
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
     Holding { row: Box<HoldingRow>, fresh_write: bool },
+    /// What a look at a destination showed. It says nothing once another write of that address has begun (R19).
+    Seen(Box<HoldingRow>),
     /// A person released a destination.
     Release { rotation: String, destination: String },
     /// What the current key of a rotation is allowed (R10).
@@ -299,6 +301,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
+        Change::Seen(row) => holdings::seen(tx, row).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,

@@ -145,6 +145,21 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     Ok(())
 }
 
+/// What a look showed, unless a write of that address began since the row was read: the look was asked before its end, and
+/// says nothing about the time after (R19).
+pub(super) async fn seen(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError> {
+    let later = sqlx::query(
+        "SELECT COUNT(*) AS n FROM holdings WHERE address = $1 AND seq > $2
+         AND (key_id = $3 OR (level <> 'pending' AND $2 > 0))",
+    )
+    .bind(&row.fact.address)
+    .bind(row.seq)
+    .bind(&row.fact.key)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    if later.try_get::<i64, _>("n")? > 0 { Ok(()) } else { put(tx, row, false).await }
+}
+
 async fn next_seq(tx: &mut Tx, address: &str) -> Result<i64, StoreError> {
     let row = sqlx::query("SELECT COALESCE(MAX(seq), 0) + 1 AS next FROM holdings WHERE address = $1")
         .bind(address)

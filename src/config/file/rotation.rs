@@ -56,6 +56,10 @@ pub struct Rotation {
     /// `quiet` where that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_overlap: Option<DurationText>,
+    /// A leaked key that lives longer than this is told as critical, and a person may let go of the destination that holds
+    /// its replacement up.
+    #[serde(default = "max_exposure")]
+    pub max_exposure: DurationText,
     /// How long a new key may be refused before it counts as broken.
     #[serde(default = "propagation")]
     pub propagation: DurationText,
@@ -103,6 +107,10 @@ fn day() -> DurationText {
 
 fn propagation() -> DurationText {
     "2m".into()
+}
+
+fn max_exposure() -> DurationText {
+    "15m".into()
 }
 
 fn settle() -> DurationText {

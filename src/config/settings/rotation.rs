@@ -40,6 +40,8 @@ pub struct Rotation {
     pub observe: Span,
     /// An alert opens when both keys are alive for longer than this; at least `grace`.
     pub max_overlap: Span,
+    /// A leaked key that lives longer than this is told as critical.
+    pub max_exposure: Span,
     /// How long a new key may answer 401.
     pub propagation: Span,
     /// Wait before the second listing after a creation of unknown outcome.
@@ -114,6 +116,7 @@ impl Rotation {
             quiet: times.quiet,
             observe: times.observe,
             max_overlap: times.max_overlap,
+            max_exposure: times.max_exposure,
             propagation: times.propagation,
             settle: times.settle,
             on_invalid: file.on_invalid,
@@ -144,6 +147,7 @@ struct Times {
     quiet: Span,
     observe: Span,
     max_overlap: Span,
+    max_exposure: Span,
     propagation: Span,
     settle: Span,
     heal_cooldown: Span,
@@ -158,6 +162,7 @@ impl Times {
         let quiet = at.field("quiet").span(&file.quiet);
         let observe = at.field("observe").span(&file.observe);
         let max_overlap = at.field("max_overlap").positive_span(filled(file.max_overlap.as_ref()));
+        let max_exposure = at.field("max_exposure").span(&file.max_exposure);
         let propagation = at.field("propagation").span(&file.propagation);
         let settle = at.field("settle").span(&file.settle);
         let heal_cooldown = at.field("heal_cooldown").span(&file.heal_cooldown);
@@ -169,6 +174,7 @@ impl Times {
             quiet: quiet?,
             observe: observe?,
             max_overlap: max_overlap?,
+            max_exposure: max_exposure?,
             propagation: propagation?,
             settle: settle?,
             heal_cooldown: heal_cooldown?,

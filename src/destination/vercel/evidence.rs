@@ -30,6 +30,7 @@ pub(super) struct Written {
 }
 
 /// A deployment that was started.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Deployment {
     pub(super) id: String,
@@ -49,6 +50,9 @@ pub(super) struct Deployment {
     /// The last rollback when the build began.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub(super) rollback: Value,
+    /// It was seen ready without serving production: a deployment is ready a moment before it serves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stands: bool,
     /// Production is another than when the build began: what serves now is rebuilt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) outdated: bool,
@@ -73,6 +77,7 @@ impl Deployment {
     pub(super) fn note(&mut self, ready_state: Option<String>, stage: Option<String>) {
         self.state = ready_state.unwrap_or_else(|| "UNKNOWN".to_owned());
         self.stage = stage;
+        self.stands &= self.state == "READY";
     }
 
     pub(super) fn failed(&self) -> bool {

@@ -47,8 +47,16 @@ impl Deployment {
         self.is_staged() && self.from.is_some() && !self.outdated && !self.asked_for && self.asked < ATTEMPTS
     }
 
-    /// How far it is, after a look that showed that production does not run with the write.
+    /// How far it is, after a look that showed that production does not run with the write. It is ready a moment before it
+    /// serves, so nobody is told to do anything before a second look shows the same.
     pub(super) fn reach(&mut self, project: &Project, promote: bool) -> Reach {
+        match self.how_far(project, promote) {
+            Reach::Held(_) if !std::mem::replace(&mut self.stands, true) => Reach::Waits,
+            reach => reach,
+        }
+    }
+
+    fn how_far(&mut self, project: &Project, promote: bool) -> Reach {
         if self.state != "READY" {
             return Reach::Waits;
         }

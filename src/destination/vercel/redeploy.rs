@@ -105,6 +105,7 @@ impl Vercel {
             if shown.ready_state.as_deref() == Some("READY") && (ours || later) {
                 if let Some(own) = evidence.deployment.as_mut().filter(|_| ours) {
                     "READY".clone_into(&mut own.state);
+                    own.stands = false;
                 }
                 return Ok(Reach::Effective);
             }
@@ -168,6 +169,7 @@ fn started(shown: Shown, tag: String, attempt: u32) -> Deployment {
         stage: shown.stage,
         from: shown.from,
         rollback: shown.rollback,
+        stands: false,
         outdated: false,
         asked: 0,
         asked_for: false,

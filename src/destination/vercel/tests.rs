@@ -367,6 +367,13 @@ fn built(more: &Value) -> Value {
     evidence
 }
 
+/// The same, and a look showed already that it does not serve.
+fn seen_before(more: &Value) -> Value {
+    let mut evidence = built(more);
+    evidence["deployment"]["stands"] = json!(true);
+    evidence
+}
+
 #[tokio::test]
 async fn what_is_ready_and_does_not_serve_is_promoted_rebuilt_or_told() {
     let rows = [
@@ -440,7 +447,7 @@ async fn what_is_ready_and_does_not_serve_is_promoted_rebuilt_or_told() {
         let entries = listing(&[entry("1", "sensitive", &["production"], 100_000)]);
         let acts = vec![entries, project_as(serving, rolled_back, last), older, staged(stage)];
         let (_wire, vercel) = played(acts, if promote { promoting } else { production }).await;
-        let look = vercel.look(&delivery(), &built(&more), soon()).await.unwrap();
+        let look = vercel.look(&delivery(), &seen_before(&more), soon()).await.unwrap();
         match &look.standing {
             Standing::Held(how) => assert!(!held.is_empty() && how.contains(held), "{row}: {how}"),
             standing => assert_eq!((standing, held), (&Standing::Confirmed, ""), "{row}"),

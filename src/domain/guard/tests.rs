@@ -26,7 +26,7 @@ fn proof() -> Proof {
 }
 
 fn holder(now_holds: Option<Proof>) -> Holder {
-    Holder { destination: "github".into(), released: false, now_holds }
+    Holder { destination: "github".into(), required: true, released: false, now_holds }
 }
 
 /// A case that passes, made wrong in one way by `change`.
@@ -40,6 +40,7 @@ struct Setting {
     kill: Kill,
     target: &'static str,
     flags: (bool, bool, bool),
+    leaked: bool,
     recent_kills: u32,
 }
 
@@ -54,6 +55,7 @@ fn decide(change: impl FnOnce(&mut Setting)) -> Result<(), Refusal> {
         kill: Kill::Disable,
         target: "old",
         flags: (false, true, false),
+        leaked: false,
         recent_kills: 0,
     };
     change(&mut it);
@@ -63,6 +65,7 @@ fn decide(change: impl FnOnce(&mut Setting)) -> Result<(), Refusal> {
         target: it.target,
         kill: it.kill,
         urgent,
+        leaked: it.leaked,
         now: it.now,
         listed: it.listed,
         keys: &it.keys,
@@ -133,6 +136,12 @@ fn every_destination_that_may_hold_the_target_must_prove_another() {
     assert_eq!(with(Some(Proof { hash: "gone".into(), ..proof() })), "still_held");
     assert_eq!(with(Some(Proof { hash: "provisioning".into(), ..proof() })), "still_held");
     assert_eq!(with(Some(Proof { valid: None, ..proof() })), "still_held");
+    let optional = || Holder { required: false, ..holder(None) };
+    let kept = decide(|it| it.holders.push(optional()));
+    assert_eq!(word(kept), "still_held", "required or not");
+    let leaked = |holder: Holder| decide(|it| (it.leaked, it.holders) = (true, vec![holder]));
+    assert_eq!(word(leaked(optional())), "permitted", "strangers have it");
+    assert_eq!(word(leaked(holder(None))), "still_held");
     let released = decide(|it| it.holders.push(Holder { released: true, ..holder(None) }));
     assert_eq!(word(released), "permitted");
 }

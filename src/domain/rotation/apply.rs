@@ -51,6 +51,8 @@ pub enum Event {
     FoundEnabled { hash: String, at: Stamp },
     /// The admins have been told that the old key is still used after `max_overlap`.
     OverlapTold,
+    /// People have been told that a leaked key lives longer than `max_exposure`, and what it waits for.
+    ExposureTold { waits_for: Vec<String> },
     /// Nothing speaks against disabling the old keys.
     GraceOver,
     /// The intent to disable is committed.
@@ -135,6 +137,7 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         | Event::PublishIntended
         | Event::PublishedEverywhere { .. }
         | Event::OverlapTold
+        | Event::ExposureTold { .. }
         | Event::GraceOver
         | Event::Finished
         | Event::CandidateFailed { .. } => advancing(&mut after, event),
@@ -269,6 +272,10 @@ fn advancing(run: &mut Run, event: &Event) -> bool {
         }
         (State::Grace { since, .. }, Event::OverlapTold) => {
             State::Grace { since: *since, overlap_told: true }
+        }
+        (state, Event::ExposureTold { .. }) if may_publish(state) && !run.exposure_told => {
+            run.exposure_told = true;
+            return true;
         }
         (State::Grace { .. }, Event::GraceOver) => State::Observing,
         (State::Grace { .. } | State::Observing, Event::Finished)

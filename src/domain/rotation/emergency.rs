@@ -115,6 +115,9 @@ impl Emergency<'_> {
         if leaked || self.is_dropped(&retiree) {
             hurry(&mut retiree);
         }
+        if leaked {
+            retiree.leaked.get_or_insert(self.now);
+        }
         retiree
     }
 
@@ -134,9 +137,12 @@ impl Emergency<'_> {
         run.trigger = self.trigger;
         run.state = open.state.underlying().clone();
         run.waits.clear();
-        match run.retirees.iter_mut().find(|retiree| retiree.key.id == self.target.id) {
-            Some(retiree) => hurry(retiree),
-            None => run.retirees.push(Retiree::new(self.target.clone(), true, Span::ZERO)),
+        if !run.retirees.iter().any(|retiree| retiree.key.id == self.target.id) {
+            run.retirees.push(Retiree::new(self.target.clone(), true, Span::ZERO));
+        }
+        for retiree in run.retirees.iter_mut().filter(|retiree| retiree.key.id == self.target.id) {
+            hurry(retiree);
+            retiree.leaked.get_or_insert(self.now);
         }
         if let State::Observing = run.state {
             // Urgent keys are worked in grace, where nobody waits for them.

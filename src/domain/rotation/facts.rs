@@ -225,6 +225,14 @@ impl Facts {
         Some(Span(span.0 - elapsed.0).max(Span::ZERO))
     }
 
+    /// True when a leaked key of the run has been usable for longer than the policy bears.
+    pub(super) fn is_exposed(&self, run: &Run) -> bool {
+        let usable = run.retirees.iter().filter(|retiree| retiree.is_enabled());
+        usable
+            .filter_map(|retiree| retiree.leaked)
+            .any(|since| self.now.passed(since, run.policy.max_exposure))
+    }
+
     /// True when `known` was tested within `interval`.
     pub(super) fn is_tested(&self, known: &KeyFacts, interval: Span) -> bool {
         known.tested.as_ref().is_some_and(|(_, at)| self.now.fresh(*at, interval))

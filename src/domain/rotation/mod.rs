@@ -23,6 +23,7 @@ mod emergency;
 pub mod facts;
 mod next;
 mod retire;
+mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
 mod waiting;
@@ -31,6 +32,7 @@ pub use apply::{Event, IllegalEvent, apply};
 pub use directive::{Blocker, Cause, Directive};
 pub use emergency::{Emergency, gives_way_to_healing};
 pub use next::next;
+pub use spread::spread;
 pub use waiting::{Moment, Waiting, moments};
 
 use std::collections::BTreeMap;
@@ -155,6 +157,9 @@ pub struct Policy {
     pub observe: Span,
     /// After this long in grace the admins are told that the old key is still used.
     pub max_overlap: Span,
+    /// After this long alive, a leaked key is told as critical, and a person may let go of a required destination.
+    #[serde(default = "max_exposure")]
+    pub max_exposure: Span,
     /// A fresh key may answer 401 for this long.
     pub propagation: Span,
     /// Time between the two listings after a create of unknown outcome.
@@ -165,6 +170,11 @@ pub struct Policy {
     pub spec: SpecPolicy,
     /// Model for one billed completion, when the policy asks for it.
     pub chat_model: Option<String>,
+}
+
+/// Of runs from before there was such a policy.
+const fn max_exposure() -> Span {
+    Span::minutes(15)
 }
 
 /// What the policy says of new keys; `None` is inherited from the predecessor (R10).
@@ -263,8 +273,11 @@ pub enum Phase {
 pub struct Retiree {
     /// Which key.
     pub key: KeyRef,
-    /// Leaked: no grace, no quiet, no observing.
+    /// No grace, no quiet, no observing.
     pub urgent: bool,
+    /// Since when it is known to strangers, for one that is leaked.
+    #[serde(default)]
+    pub leaked: Option<Stamp>,
     /// How long it stays disabled before it is deleted.
     pub observe: Span,
     /// How far it is.
@@ -275,7 +288,7 @@ impl Retiree {
     /// A key that starts its way out, enabled.
     pub fn new(key: KeyRef, urgent: bool, observe: Span) -> Self {
         let observe = if urgent { Span::ZERO } else { observe };
-        Self { key, urgent, observe, phase: Phase::Live { quiet: None } }
+        Self { key, urgent, leaked: None, observe, phase: Phase::Live { quiet: None } }
     }
 
     /// True while the provider may still accept it and no disable of ours is proved.
@@ -481,6 +494,12 @@ pub struct Run {
     pub published: bool,
     /// A person asked for the end while a create was in doubt.
     pub abort_asked: bool,
+    /// Grace lasts so much longer, so that the runs of one schedule do not retire their keys all at once (R12).
+    #[serde(default)]
+    pub spread: Span,
+    /// People have been told that a leaked key lives longer than `max_exposure`, and what it waits for.
+    #[serde(default)]
+    pub exposure_told: bool,
     /// Calls that did not work and are tried again, by [`Directive::call`]. A wait holds up its own call, nothing else
     /// (R18).
     #[serde(default)]
@@ -520,8 +539,15 @@ impl Run {
             failures: 0,
             published: false,
             abort_asked: false,
+            spread: Span::ZERO,
+            exposure_told: false,
             waits: BTreeMap::new(),
         }
+    }
+
+    /// The least time between "published everywhere" and disabling the old key.
+    pub fn grace(&self) -> Span {
+        Span(self.policy.grace.0.saturating_add(self.spread.0))
     }
 
     /// Failed attempts in a row of this call.

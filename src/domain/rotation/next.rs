@@ -75,10 +75,12 @@ fn can_abort(run: &Run, facts: &Facts) -> bool {
 }
 
 /// A person may accept that a dead optional destination keeps a dead key (the guard), and that one which left the
-/// configuration no longer counts (R14, R20). One that is required holds the old key's life (I7).
+/// configuration no longer counts (R14, R20). One that is required holds the old key's life (I7), unless that is leaked
+/// and has lived for too long: then a person may accept that its consumers stop.
 fn may_release(run: &Run, facts: &Facts, destination: &str) -> Result<(), String> {
     let named = |name: &str, address: &str| name == destination || address == destination;
     match run.policy.targets.iter().find(|target| named(&target.name, &target.address)) {
+        Some(_) if facts.is_exposed(run) => Ok(()),
         Some(target) if target.required && !facts.dropped.contains(&target.name) => Err(format!(
             "{destination} is required, and may still hold the old key: mend it, or take it out of the configuration, \
              or set `required = false` there, and release it then"
@@ -205,7 +207,7 @@ fn publish(agenda: &mut Agenda<'_>) -> Step {
     retire::candidate_health(agenda, key)?;
     let reached = deliver::everywhere(agenda, key, &agenda.facts.candidate)?;
     if reached == deliver::Reached::Behind {
-        return Ok(());
+        return retire::tell_exposure(agenda, key);
     }
     Err(Directive::Apply(Event::PublishedEverywhere { at: agenda.facts.now }))
 }

@@ -31,7 +31,7 @@ fn pending(run: &Run, facts: &Facts) -> Vec<Span> {
         State::Observing | State::Aborting { .. } => None,
         _ => return Vec::new(),
     };
-    let grace = since.filter(|since| !facts.now.passed(*since, run.policy.grace)).map(|_| run.policy.grace);
+    let grace = since.filter(|since| !facts.now.passed(*since, run.grace())).map(|_| run.grace());
     let of_keys = run.retirees.iter().filter_map(|retiree| match &retiree.phase {
         Phase::Live { quiet: Some((_, since)) } if facts.now.passed(*since, run.policy.quiet) => None,
         Phase::Live { .. } => Some(run.policy.quiet),
@@ -50,10 +50,24 @@ fn tend(agenda: &mut Agenda<'_>) -> Step {
         candidate_health(agenda, key)?;
         reached = deliver::everywhere(agenda, key, &facts.candidate)?;
     }
-    if reached != Reached::Behind {
+    if reached == Reached::Behind {
+        run.candidate.as_ref().map_or(Ok(()), |key| tell_exposure(agenda, key))?;
+    } else {
         run.retirees.iter().filter(|r| r.urgent).try_for_each(|retiree| kill(agenda, retiree, true))?;
     }
     watch_all(agenda)
+}
+
+/// A leaked key has lived for too long, because required destinations do not hold the new one: people are told once what a
+/// person can do.
+pub(super) fn tell_exposure(agenda: &mut Agenda<'_>, key: &KeyRef) -> Step {
+    let (run, facts) = (agenda.run, agenda.facts);
+    if run.exposure_told || !facts.is_exposed(run) {
+        return Ok(());
+    }
+    let behind = run.policy.targets.iter().filter(|t| t.required && !deliver::is_reached(facts, t, key));
+    let waits_for = behind.map(|target| target.name.clone()).collect();
+    Err(Directive::Apply(Event::ExposureTold { waits_for }))
 }
 
 /// Both keys work. Leaves when everything that rotation.md, "grace", asks for holds.
@@ -65,11 +79,12 @@ pub(super) fn grace(agenda: &mut Agenda<'_>, since: Stamp, overlap_told: bool) -
     }
     still_used(agenda);
     still_held(agenda);
-    if !overlap_told && facts.now.passed(since, run.policy.max_overlap) && agenda.is_waiting() {
+    let too_long = Span(run.policy.max_overlap.0.saturating_add(run.spread.0));
+    if !overlap_told && facts.now.passed(since, too_long) && agenda.is_waiting() {
         return Err(Directive::Apply(Event::OverlapTold));
     }
-    if !facts.now.passed(since, run.policy.grace) {
-        agenda.note_until(since, run.policy.grace, Blocker::policy("grace is not over"));
+    if !facts.now.passed(since, run.grace()) {
+        agenda.note_until(since, run.grace(), Blocker::policy("grace is not over"));
     }
     if !agenda.is_waiting() {
         confirm_again(agenda)?;
@@ -351,7 +366,8 @@ pub(super) fn revive(agenda: &mut Agenda<'_>, old: &KeyRef) -> Step {
             Ok(())
         }
         Remote::Enabled(_) if matches!(phase, Some(Phase::Disabled { .. } | Phase::Disabling)) => {
-            Err(Directive::Apply(Event::Enabled { hash: old.hash.clone(), at: seen.at }))
+            // Whoever enabled it did so before this moment; a disable of ours may have ended only now.
+            Err(Directive::Apply(Event::Enabled { hash: old.hash.clone(), at: facts.now }))
         }
         Remote::Enabled(_) => {
             let since = match phase {

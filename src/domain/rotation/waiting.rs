@@ -57,16 +57,16 @@ pub struct Moment {
 /// What the policy of a run lets happen next, in the order of time. Each is the earliest moment: a key in use or a
 /// destination that fails moves it.
 pub fn moments(run: &Run) -> Vec<Moment> {
-    let since = match &run.state {
-        State::Grace { since, .. } | State::RollingBack { stage: Rollback::Retiring { since }, .. } => {
-            Some(since.ours)
+    let grace = match &run.state {
+        State::Grace { since, .. } => Some(since.ours.plus(run.grace())),
+        State::RollingBack { stage: Rollback::Retiring { since }, .. } => {
+            Some(since.ours.plus(run.policy.grace))
         }
         _ => None,
     };
-    let grace = since.map(|since| since.plus(run.policy.grace));
     let mut moments: Vec<Moment> =
         grace.map(|at| Moment { what: "grace ends".to_owned(), at }).into_iter().collect();
-    let on_the_way = since.is_some() || matches!(run.state, State::Observing | State::Aborting { .. });
+    let on_the_way = grace.is_some() || matches!(run.state, State::Observing | State::Aborting { .. });
     let retirees = run.retirees.iter().filter(|retiree| on_the_way && !stays(run, retiree));
     moments.extend(retirees.flat_map(|retiree| of_key(run, retiree, grace)));
     moments.sort_by_key(|moment| moment.at);

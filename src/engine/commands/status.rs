@@ -62,7 +62,7 @@ pub async fn status(engine: &Engine) -> Result<Status, EngineError> {
     let rows = engine.store().rotations().await?;
     let running = open.iter().map(|row| {
         let until = match &row.run.state {
-            State::Grace { since, .. } => Some(since.ours.plus(row.run.policy.grace)),
+            State::Grace { since, .. } => Some(since.ours.plus(row.run.grace())),
             _ => None,
         };
         (row.run.state.word(), until.filter(|at| *at > now))

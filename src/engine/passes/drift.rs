@@ -160,7 +160,11 @@ async fn look_between(
     // person released count.
     let known = |row: &HoldingRow| row.fact.level >= Level::Accepted || !row.evidence.is_null();
     let newest = rows.into_iter().find(|row| row.fact.level > Level::Pending && !row.released);
-    let Some(newest) = newest.filter(|row| row.fact.key == key.id && known(row)) else { return Ok(()) };
+    // Nothing is asked there before its wait is over, whoever asks (R18).
+    let clock = session.clock();
+    let waits = |row: &HoldingRow| row.fact.until.left(clock).is_some();
+    let newest = newest.filter(|row| row.fact.key == key.id && known(row) && !waits(row));
+    let Some(newest) = newest else { return Ok(()) };
     let found = look_once_more(session, rotation, place, key, newest, may_write).await?;
     let again = match found {
         Found::Fine => false,

@@ -10,13 +10,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::{Span, Timestamp};
-use crate::domain::verdict::{Observation, Verdict};
+use crate::domain::verdict::Verdict;
 use crate::engine::passes::beside::Beside;
 use crate::engine::passes::share::Share;
 use crate::engine::passes::{accounts, heal, share, unreadable};
 use crate::engine::testing::endpoint;
 use crate::engine::testing::endpoint::{Scope, Which, Why};
-use crate::engine::testing::probing::{Lane, Look, Probes, Subject};
+use crate::engine::testing::probing::{Asked, Lane, Look, Probes, Subject};
 use crate::engine::{Account, Engine, EngineError};
 use crate::store::{Change, KeyRow, Lease, ProviderRow, Role, StoreError};
 
@@ -251,7 +251,7 @@ impl Pass<'_> {
 
     /// Commits looks that are over, those of one provider together.
     async fn take_in(&mut self, looks: Vec<Look>) -> Result<(), EngineError> {
-        let mut by_provider: BTreeMap<String, BTreeMap<String, Observation>> = BTreeMap::new();
+        let mut by_provider: BTreeMap<String, BTreeMap<String, Asked>> = BTreeMap::new();
         for Look { id, provider, seen } in looks {
             match (seen, self.shares.get_mut(&provider)) {
                 (Some(seen), Some(_)) => drop(by_provider.entry(provider).or_default().insert(id, seen)),
@@ -375,7 +375,7 @@ async fn commit_each(
     engine: &Engine,
     lease: &Lease,
     share: &mut Share,
-    looks: &BTreeMap<String, Observation>,
+    looks: &BTreeMap<String, Asked>,
 ) -> Result<Vec<String>, EngineError> {
     match share::commit(engine, lease, share, looks).await {
         Err(EngineError::Store(StoreError::Corrupt(_))) => {}

@@ -62,7 +62,7 @@ async fn unseen(engine: &Engine) -> Result<Vec<String>, EngineError> {
 
 /// The entry that works a run: its rotation's; when the configuration dropped the rotation, one that showed the
 /// run's identity, so that the run is parked (R14) and not forgotten.
-async fn account_of(engine: &Engine, row: &RunRow) -> Result<Option<String>, EngineError> {
+pub(super) async fn account_of(engine: &Engine, row: &RunRow) -> Result<Option<String>, EngineError> {
     if let Some(rotation) = engine.parts.rotations.get(&row.run.rotation) {
         return Ok(Some(rotation.account.clone()));
     }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::pass::{COMPANY_HOLD, MASS_HOLD, Mass, PassCount, ProviderHealth};
 use crate::domain::verdict::{Observation, Occasion, Outcome};
 use crate::engine::passes::incident;
 use crate::engine::testing::endpoint;
 use crate::engine::testing::endpoint::Why;
+use crate::engine::testing::probing::Asked;
 use crate::engine::testing::record;
 use crate::engine::testing::record::{Folded, Sighting};
 use crate::engine::{Engine, EngineError};
@@ -136,7 +137,7 @@ pub(crate) async fn commit(
     engine: &Engine,
     lease: &Lease,
     share: &mut Share,
-    looks: &BTreeMap<String, Observation>,
+    looks: &BTreeMap<String, Asked>,
 ) -> Result<Vec<String>, EngineError> {
     let subject = format!("provider:{}", share.provider);
     let before: ProviderHealth = engine.parts.store.memory_or_anew(&subject).await?;
@@ -150,9 +151,9 @@ pub(crate) async fn commit(
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let mut folded: Vec<Folded> = Vec::new();
         for row in rows {
-            let Some(seen) = looks.get(&row.id) else { continue };
-            let stamp = Stamp { ours: now, theirs: seen.date };
-            let one = record::fold(engine, row, &Sighting::new(seen.clone(), occasion), stamp);
+            let Some(Asked { at, seen }) = looks.get(&row.id) else { continue };
+            let look = Sighting::new(seen.clone(), occasion);
+            let Some(one) = record::fold(engine, row, &look, *at) else { continue };
             next.take_in(&one, seen);
             folded.push(one);
         }
@@ -169,7 +170,7 @@ pub(crate) async fn commit(
             in_doubt.extend(one.current_in_doubt().map(str::to_owned));
             let hold = (one.turned_bad() && mass != Mass::Single).then(|| now.plus(MASS_HOLD));
             if hold.is_some() && mass == Mass::Open {
-                let seen = looks[one.id()].clone();
+                let seen = looks[one.id()].seen.clone();
                 next.held.insert(one.id().to_owned(), Held { seen, since: now });
             }
             changes.extend(record::tested(engine, one, hold));

@@ -12,6 +12,7 @@ use crate::domain::alert::{Kind, Severity, Subject};
 use crate::domain::rotation::{Cause, Retiree, State, Trigger, Waiting};
 use crate::domain::stall::{Decision, Memory, Told, Waiter, decide};
 use crate::domain::time::{Span, Timestamp};
+use crate::engine::passes::runs;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, KeyRow, Role, RunRow};
 
@@ -108,7 +109,8 @@ async fn of_runs(engine: &Engine, now: Timestamp) -> Result<Vec<Waiter>, EngineE
     let mut troubles: BTreeMap<String, Option<Trouble>> = BTreeMap::new();
     let mut waiters = Vec::new();
     for row in engine.store().open_runs().await? {
-        let account = account_of(engine, &row).await?;
+        // The account's identity when no entry of the configuration works it.
+        let account = runs::account_of(engine, &row).await?.unwrap_or_else(|| row.run.account.clone());
         if !troubles.contains_key(&account) {
             let trouble = engine.store().memory_or_anew(&trouble_of(&account)).await?;
             troubles.insert(account.clone(), trouble);
@@ -160,15 +162,6 @@ fn is_in_danger(row: &RunRow) -> bool {
     let leaked = |retiree: &Retiree| retiree.urgent && retiree.is_enabled();
     let replaced = row.run.published && !matches!(row.run.state.underlying(), State::Publishing);
     row.run.retirees.iter().any(leaked) || (row.run.trigger == Trigger::Heal && !replaced)
-}
-
-/// The entry whose runs these are; the account's identity when the configuration has none.
-async fn account_of(engine: &Engine, row: &RunRow) -> Result<String, EngineError> {
-    if let Some(rotation) = engine.parts.rotations.get(&row.run.rotation) {
-        return Ok(rotation.account.clone());
-    }
-    let entries = engine.store().entries_of(&row.run.account).await?;
-    Ok(entries.into_iter().next().unwrap_or_else(|| row.run.account.clone()))
 }
 
 fn provider_of(engine: &Engine, account: &str) -> Option<String> {

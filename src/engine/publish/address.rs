@@ -30,7 +30,7 @@ pub(crate) fn looked(
     place: &ConfiguredDestination,
     alert: Option<NewAlert>,
 ) -> Vec<Change> {
-    let mut changes = vec![Change::Holding { row: Box::new(row.clone()), fresh_write: false }];
+    let mut changes = vec![Change::Seen(Box::new(row.clone()))];
     changes.extend(alert.map(Change::Alert));
     let clean = row.fact.drift.is_none() && row.fact.error.is_none();
     if clean && row.fact.level >= place.target.needs {
@@ -64,7 +64,13 @@ pub(crate) fn destination_failed(
         "Destination {name} does not take or prove the key of rotation {rotation}: {failure}.{hint} The old key stays \
          alive until it does.{next}",
     );
-    NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
+    failed(name, rotation, detail)
+}
+
+/// An open one that is critical says more: what a person can do about a leaked key.
+fn failed(name: &str, rotation: &str, detail: String) -> NewAlert {
+    let alert = NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail);
+    NewAlert { yields: true, ..alert }.rotation(rotation)
 }
 
 /// It took the key, and consumers do not run with it before somebody else does something.
@@ -73,7 +79,7 @@ pub(crate) fn held_up(rotation: &str, name: &str, why: &str) -> NewAlert {
         "Destination {name} holds the key of rotation {rotation}, but consumers do not run with it yet: {why}. The old \
          key stays alive until they do; it is looked at again and again."
     );
-    NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail).rotation(rotation)
+    failed(name, rotation, detail)
 }
 
 /// Drift that was seen before a write: on the row that waits, on that of the last write, and the alert. Nothing was

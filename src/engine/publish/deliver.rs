@@ -48,7 +48,13 @@ pub(crate) async fn publish(
     intended.fact.checked = None;
     intended.fact.drift = None;
     intended.released = false;
-    let deadline = session.deadline_for(&place).await?;
+    // A leaked key waits for nobody that need not have the new one: so long a call must not last meanwhile.
+    let hurries = run.retirees.iter().any(|r| r.leaked.is_some() && r.is_enabled());
+    let deadline = if hurries && !place.target.required {
+        session.deadline().await?
+    } else {
+        session.deadline_for(&place).await?
+    };
     let changes = vec![
         Change::Intend(effect.clone()),
         Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
@@ -265,7 +271,9 @@ pub(crate) async fn roll_out(
                 let alert = address::destination_failed(&row.rotation, run, name, &failure);
                 session.commit(&[Change::Alert(alert)]).await?;
             }
-            (EffectStatus::Failed, evidence, did)
+            // What nobody saw the end of may be under way: a look settles it, or finds what it made.
+            let unclear = failure.kind == FailureKind::Unclear;
+            (if unclear { EffectStatus::Unknown } else { EffectStatus::Failed }, evidence, did)
         }
     };
     session

@@ -6,23 +6,18 @@
 
 use serde_json::json;
 
-use crate::destination::Delivery;
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::guard::{Case, Holder, Kill, Proof, Refusal, max_kills, permit};
+use crate::domain::guard::{Case, Kill, Refusal, max_kills, permit};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind, Reply};
-use crate::domain::rotation::facts::{Remote, TestResult};
-use crate::domain::rotation::{Directive, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
+use crate::domain::rotation::facts::Remote;
+use crate::domain::rotation::{Directive, Event, KeyRef, Phase, Run, apply};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::publish::{address, deliver};
+use crate::engine::EngineError;
+use crate::engine::retire::holders;
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit, keys, listing, remote_of, test_key, witness};
-use crate::engine::{ConfiguredDestination, EngineError};
-use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
-
-/// A destination that was looked at so recently is not asked again before a kill. Much shorter than what the guard
-/// accepts: a person may have put the old key back a moment ago (rotation.md, fault 15).
-const LOOKED_JUST_NOW: Span = Span::seconds(3);
+use crate::engine::session::{Session, commit, keys, listing, remote_of, witness};
+use crate::store::{Change, EffectKind, EffectStatus, Guarded, KillRows, NewEffect, new_id};
 
 /// What came of trying to disable or delete a key.
 #[derive(Debug)]
@@ -48,6 +43,14 @@ pub(crate) struct KillTarget<'a> {
     pub(crate) stray: bool,
     /// The run it belongs to; its intent event is committed with the effect.
     pub(crate) run: Option<&'a Run>,
+}
+
+impl KillTarget<'_> {
+    /// Known to strangers: it waits for nobody but the destinations that are required now (guard, rule 2).
+    fn is_leaked(&self) -> bool {
+        let retirees = self.run.map(|run| run.retirees.as_slice()).unwrap_or_default();
+        retirees.iter().any(|retiree| retiree.key.hash == self.hash && retiree.leaked.is_some())
+    }
 }
 
 /// One kill step of a run.
@@ -95,11 +98,7 @@ pub(crate) async fn kill(
             return commit::postpone(session, &run, &call, reason, failure.retry_after, Vec::new()).await;
         }
     };
-    let after = commit::record(session, &run, &event, Vec::new()).await?;
-    if matches!(event, Event::Deleted { .. } | Event::FoundGone { .. }) {
-        look_after_delete(session).await?;
-    }
-    Ok(Performed { run: after, did })
+    Ok(Performed { run: commit::record(session, &run, &event, Vec::new()).await?, did })
 }
 
 fn directive(key: &KeyRef, kill: Kill, urgent: bool) -> Directive {
@@ -108,14 +107,6 @@ fn directive(key: &KeyRef, kill: Kill, urgent: bool) -> Directive {
         Kill::Disable => Directive::Disable { key, urgent },
         Kill::Delete => Directive::Delete { key, urgent },
     }
-}
-
-/// "After a delete: list again. Zero usable left: page the admins at once."
-async fn look_after_delete(session: &mut Session<'_>) -> Result<(), EngineError> {
-    if listing::list(session).await?.is_ok() {
-        listing::count_usable(session).await?;
-    }
-    Ok(())
 }
 
 async fn kill_refused(
@@ -167,7 +158,7 @@ pub(crate) async fn try_kill(
     session: &mut Session<'_>,
     target: &KillTarget<'_>,
 ) -> Result<Killed, EngineError> {
-    prove_holders(session, target.hash).await?;
+    holders::prove(session, target.hash, target.is_leaked()).await?;
     if let Err(failure) = witness::list_before_kill(session, target.hash).await? {
         return Ok(Killed::Later(failure));
     }
@@ -251,13 +242,14 @@ async fn commit_intent(
             target: target.hash,
             kill: target.kill,
             urgent: target.urgent,
+            leaked: target.is_leaked(),
             now,
             listed: listing.at,
             keys: &keys,
             provisioning_hash: &provisioning_hash,
             open_kills: &rows.open_kills,
             in_doubt: &rows.in_doubt,
-            holders: &holders(rows),
+            holders: &holders::of(session, rows),
             ours: rows.ours || target.stray,
             frozen: rows.frozen,
             recent_kills: rows.recent_kills,
@@ -275,6 +267,9 @@ async fn commit_intent(
             Kill::Delete => Event::DeleteIntended { hash },
         };
         changes.push(commit::run_change(&apply(run, &event)?, None));
+        if target.is_leaked() && target.kill == Kill::Disable {
+            changes.extend(holders::will_stop(session, run, target.hash).await?);
+        }
     }
     let subject = format!("key {} of account {}", label(&listing.keys, target.hash), session.account.name);
     changes.push(Change::Audit(session.engine.entry(
@@ -345,58 +340,6 @@ async fn refused_now(
     })
 }
 
-/// Fresh proof from every destination that may have received the key: it holds another one, and that one
-/// works. What is fresh already is not asked for again.
-async fn prove_holders(session: &mut Session<'_>, hash: &str) -> Result<(), EngineError> {
-    let Some(key) = keys::stored_key(session, hash).await? else { return Ok(()) };
-    let Some(rotation) = key.rotation.clone() else { return Ok(()) };
-    let rows = session.engine.parts.store.holdings(&rotation).await?;
-    let held: Vec<&HoldingRow> = rows
-        .iter()
-        .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
-        .collect();
-    for row in held {
-        let newest =
-            rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
-        let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
-        prove(session, newest, &rotation).await?;
-    }
-    Ok(())
-}
-
-async fn prove(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
-    let Some(key) = session.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
-    let place = session.engine.destinations().find(|place| place.target.address == row.fact.address).cloned();
-    let fresh = row.fact.checked.is_some_and(|at| session.now().fresh(at, LOOKED_JUST_NOW));
-    if let (false, Some(place), Some(secret)) = (fresh, place, session.engine.open(&key)?) {
-        let delivery = Delivery {
-            secret,
-            rotation: rotation.to_owned(),
-            generation: key.generation.unwrap_or_default(),
-            destination: place.target.name.clone(),
-        };
-        look_and_note(session, &place, row.clone(), &delivery, rotation).await?;
-    }
-    let tested = key.facts.tested.as_ref().is_some_and(|(result, at)| {
-        *result == TestResult::Valid && session.now().fresh(*at, Span(TEST_FRESH.0 / 2))
-    });
-    if !tested {
-        test_key::test_key(session, &key, None, None).await?;
-    }
-    Ok(())
-}
-
-async fn look_and_note(
-    session: &mut Session<'_>,
-    place: &ConfiguredDestination,
-    row: HoldingRow,
-    delivery: &Delivery,
-    rotation: &str,
-) -> Result<(), EngineError> {
-    let (row, _, alert) = deliver::look(session, place, row, delivery, rotation, None).await?;
-    session.commit(&address::looked(&row, place, alert)).await
-}
-
 /// Enables the previous key of a rollback: read (by the decision), set, read.
 pub(crate) async fn enable(
     session: &mut Session<'_>,
@@ -455,26 +398,6 @@ pub(crate) async fn enable(
 /// Where the store remembers since when the breaker holds kills of an account back.
 fn breaker(identity: &str) -> String {
     format!("breaker:{identity}")
-}
-
-/// The guard's view of the destinations that may have received the target.
-fn holders(rows: &KillRows) -> Vec<Holder> {
-    let proof = |other: &HoldingRow| {
-        let (_, hash, facts) = rows.tested.iter().find(|(id, ..)| *id == other.fact.key)?;
-        let checked = other.fact.checked?;
-        if other.fact.level < Level::Confirmed || other.fact.drift.is_some() {
-            return None;
-        }
-        let valid =
-            facts.tested.as_ref().filter(|(result, _)| *result == TestResult::Valid).map(|(_, at)| *at);
-        Some(Proof { hash: hash.clone(), checked, valid })
-    };
-    let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {
-        destination: row.fact.destination.clone(),
-        released: row.released,
-        now_holds: newest.as_ref().and_then(proof),
-    };
-    rows.holders.iter().map(holder).collect()
 }
 
 fn label(keys: &[RemoteKey], hash: &str) -> String {

@@ -1,5 +1,7 @@
 //! Strays: keys that a create of unknown outcome left behind.
 
+use serde_json::json;
+
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::guard::{Kill, Refusal};
 use crate::domain::key::RemoteKey;
@@ -7,7 +9,7 @@ use crate::domain::outcome::Failure;
 use crate::engine::EngineError;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
-use crate::engine::session::{Session, listing};
+use crate::engine::session::{Session, listing, whose};
 use crate::store::Change;
 
 /// A key that we asked for and never stored: its secret is gone. Disabled and deleted through the guard. True
@@ -43,7 +45,8 @@ async fn remove_stray(
     let entry =
         session.engine.entry("key.stray_removed", format!("account {}", session.account.name), detail);
     let resolve = Change::Resolve { kind: Kind::StrayKey, subject: alert.subject.clone() };
-    session.commit(&[Change::Alert(alert), resolve, Change::Audit(entry)]).await?;
+    let removed = Change::Remember { subject: whose::removed(&stray.name), doc: json!(Some(&stray.hash)) };
+    session.commit(&[Change::Alert(alert), resolve, Change::Audit(entry), removed]).await?;
     Ok(true)
 }
 

@@ -7,21 +7,59 @@ use crate::engine::publish::deliver;
 use crate::engine::retire::kill;
 use crate::engine::run::{issue, start, verify};
 use crate::engine::session::commit::Performed;
-use crate::engine::session::{Session, commit, listing};
+use crate::engine::session::{Session, commit, keys, listing};
 
 /// Performs one directive that is neither a wait nor the end.
 pub(crate) async fn perform(
     session: &mut Session<'_>,
-    run: &Run,
+    before: &Run,
     directive: Directive,
 ) -> Result<Performed, EngineError> {
     let call = directive.call();
-    let done = act(session, run, directive).await?;
+    let done = act(session, before, directive).await?;
     // What did not work this time waits longer than before.
-    if done.run.attempts(&call) > run.attempts(&call) {
+    if done.run.attempts(&call) > before.attempts(&call) {
         return Ok(done);
     }
-    Ok(Performed { run: commit::forget_wait(session, &done.run, &call).await?, ..done })
+    let run = commit::forget_wait(session, &done.run, &call).await?;
+    if died(before, &run) {
+        look_after_delete(session, &run).await?;
+    }
+    Ok(Performed { run, ..done })
+}
+
+/// A key of the run is gone that was not before.
+fn died(before: &Run, after: &Run) -> bool {
+    let dead = |run: &Run| run.retirees.iter().filter(|retiree| retiree.is_dead()).count();
+    dead(after) > dead(before)
+}
+
+/// "After a delete: list again. Zero usable left (someone deleted the other one meanwhile): page the admins at once, issue
+/// and publish." The tests would find that out as well, later.
+async fn look_after_delete(session: &mut Session<'_>, run: &Run) -> Result<(), EngineError> {
+    if listing::list(session).await?.is_err() || listing::count_usable(session).await? > 0 {
+        return Ok(());
+    }
+    let current = keys::current(session.engine, &run.rotation).await?.and_then(|key| key.hash);
+    let Some(hash) = current else { return Ok(()) };
+    if session.listing.as_ref().is_none_or(|listing| !listing.unsure.is_empty()) {
+        // Nobody knows whether it is (R21).
+        return Ok(());
+    }
+    let lives =
+        session.listing.as_ref().and_then(|listing| listing.key(&hash)).is_some_and(|key| !key.disabled);
+    if lives {
+        return Ok(());
+    }
+    let reason = "no usable key is left on the account after a delete";
+    match start::start_emergency(session, Trigger::Heal, &run.rotation, None, reason).await {
+        Err(error @ EngineError::Store(_)) => Err(error),
+        Err(error) => {
+            tracing::warn!(rotation = %run.rotation, %error, "not healed at once");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 async fn act(session: &mut Session<'_>, run: &Run, directive: Directive) -> Result<Performed, EngineError> {
@@ -84,6 +122,7 @@ fn describe(event: &Event) -> String {
         Event::FoundDisabled { .. } => "a key on its way out was disabled by somebody".to_owned(),
         Event::FoundEnabled { .. } => "somebody enabled the old key again".to_owned(),
         Event::OverlapTold => "told the admins that the old key is still used".to_owned(),
+        Event::ExposureTold { .. } => "told the admins that a leaked key is still usable".to_owned(),
         Event::GraceOver => "the old key is quiet and nothing holds it".to_owned(),
         Event::CandidateFailed { reason } => format!("{reason}: going back"),
         Event::AbortAsked { .. } => "a person asked to abort".to_owned(),

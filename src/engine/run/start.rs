@@ -1,7 +1,7 @@
 //! New runs: by schedule, by hand, and the emergency that takes over an open run and inherits its keys.
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::rotation::{Emergency, Event, KeyRef, Retiree, Run, Trigger, apply};
+use crate::domain::rotation::{Emergency, Event, KeyRef, Retiree, Run, Trigger, apply, spread};
 use crate::domain::time::{Span, Timestamp, Until};
 use crate::engine::session::{Session, commit, consequences, keys};
 use crate::engine::{EngineError, Rotation};
@@ -36,6 +36,9 @@ pub async fn start_run(session: &mut Session<'_>, name: &str, start: Start) -> R
     let living = generations.iter().filter(|key| !matches!(key.role, Role::Dead));
     run.retirees =
         living.filter_map(key_ref).map(|key| Retiree::new(key, false, run.policy.observe)).collect();
+    if let Start::Scheduled(_) = start {
+        run.spread = spread_of(session);
+    }
     let new =
         NewRun { run: run.clone(), due_at, previous_generation: current.and_then(|key| key.generation) };
     let entry =
@@ -51,6 +54,13 @@ pub async fn start_run(session: &mut Session<'_>, name: &str, start: Start) -> R
         }
         other => other.map(|()| run),
     }
+}
+
+/// R12: persons and emergencies wait for no others.
+fn spread_of(session: &Session<'_>) -> Span {
+    let engine = session.engine;
+    let rotations = engine.rotations().filter(|rotation| rotation.account == session.account.name).count();
+    spread(rotations, session.account.max_deletes_per_hour, engine.parts.clock.fraction())
 }
 
 async fn run_is_open(session: &Session<'_>, name: &str) -> Result<EngineError, EngineError> {

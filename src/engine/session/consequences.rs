@@ -1,6 +1,6 @@
 //! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
 
-use crate::domain::alert::{Kind, NewAlert, Subject};
+use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
 use crate::domain::rotation::{Event, Phase, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::engine::session::trail::Line;
@@ -85,6 +85,7 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
         )],
         Event::OverlapTold => vec![open(Kind::OldKeyInUse, in_use(run, now))],
+        Event::ExposureTold { waits_for } => waits_for.iter().map(|place| exposed(run, place)).collect(),
         Event::Resumed { .. } => vec![resolve(Kind::RotationParked)],
         Event::Released { destination, .. } => released(destination, resolve(Kind::RotationParked)),
         Event::PublishedEverywhere { .. } => {
@@ -108,6 +109,7 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
             ),
         ));
     }
+    changes.extend(left_alive(event, after).map(|detail| open(Kind::RotationFailed, detail)));
     if after.state.is_terminal() {
         changes.push(resolve(Kind::RotationParked));
         changes.push(resolve(Kind::OldKeyInUse));
@@ -117,6 +119,37 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
         changes.push(resolve(Kind::LeakDetected));
     }
     changes
+}
+
+/// An abort leaves the predecessor in use. Other keys that the run was to retire live on, and no run does it now.
+fn left_alive(event: &Event, after: &Run) -> Option<String> {
+    let (State::Aborted { reason }, false) = (&after.state, matches!(event, Event::PreflightFailed { .. }))
+    else {
+        return None;
+    };
+    let stays = |retiree: &&Retiree| after.predecessor.as_ref().is_some_and(|old| old.id == retiree.key.id);
+    let left = after.retirees.iter().filter(|retiree| !retiree.is_dead() && !stays(retiree));
+    let left: Vec<String> = left.map(|retiree| retiree.key.generation.to_string()).collect();
+    let keys = left.join(", ");
+    (!left.is_empty()).then(|| {
+        format!(
+            "A run of rotation {} was ended ({reason}), and no run retires generation {keys} any more, which may still work. \
+             The next one does: `rekeyd rotations run {}`.",
+            after.rotation, after.rotation
+        )
+    })
+}
+
+/// A leaked key lives because this destination does not hold the new one: a person may accept that its consumers stop.
+fn exposed(run: &Run, place: &str) -> Change {
+    let detail = format!(
+        "The leaked key of rotation {} still works, because destination {place} is required and does not hold the new one. \
+         Mend it; or accept that its consumers stop: `rekeyd runs release {} {place}`, and the leaked key is disabled.",
+        run.rotation, run.id
+    );
+    let subject = Subject::Destination(place.to_owned());
+    let alert = NewAlert::new(Kind::DestinationFailed, subject, detail).rotation(run.rotation.clone());
+    Change::Alert(NewAlert { severity: Severity::Critical, ..alert })
 }
 
 /// What a destination that no longer counts had to say is over.
@@ -182,6 +215,7 @@ mod tests {
             quiet: Span::ZERO,
             observe: Span::ZERO,
             max_overlap: Span::ZERO,
+            max_exposure: Span::ZERO,
             propagation: Span::ZERO,
             settle: Span::ZERO,
             confirm_after: Span::ZERO,

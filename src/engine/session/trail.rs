@@ -73,6 +73,7 @@ fn told<'e>(run: &'e Run, event: &'e Event) -> Told<'e> {
         Event::DisableIntended { .. } | Event::DeleteIntended { .. } => Told::Elsewhere,
         Event::LimitsWaived { reason } | Event::ProbeWaived { reason } => Told::Said(reason),
         Event::OverlapTold => Told::Said("an old key is still needed after max_overlap"),
+        Event::ExposureTold { .. } => Told::Said("a leaked key has been usable for longer than max_exposure"),
         Event::AbortAsked { .. } => Told::Said("a person asked for an abort"),
         Event::RollbackAsked { .. } => Told::Said("a person asked for a rollback"),
         Event::Resumed { .. } => Told::Said("a person resumed it"),

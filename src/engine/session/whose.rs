@@ -51,6 +51,7 @@ pub(crate) async fn without_row(
         let list = match journalled.get(&key.name) {
             // A person took it out of the store; it goes on living, and is nobody's concern.
             Some(Created::Done(Some(hash))) if *hash == key.hash => continue,
+            Some(Created::Never) if is_second(session, key).await? => &mut found.strangers,
             Some(Created::Never) if was_used(key) => &mut found.unknown,
             Some(Created::Never) => &mut found.strays,
             None if session.names().gave(key) && !is_copy(key) => &mut found.unknown,
@@ -59,6 +60,17 @@ pub(crate) async fn without_row(
         list.push(key.clone());
     }
     Ok(found)
+}
+
+/// Where the store remembers which key a stray of this name was, once it was removed.
+pub(crate) fn removed(name: &str) -> String {
+    format!("stray:{name}")
+}
+
+/// A create is sent once: a key with the name of a stray that was removed is another one, and somebody else's.
+async fn is_second(session: &Session<'_>, key: &RemoteKey) -> Result<bool, EngineError> {
+    let first: Option<String> = session.engine.parts.store.memory_or_anew(&removed(&key.name)).await?;
+    Ok(first.is_some_and(|hash| hash != key.hash))
 }
 
 /// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was

@@ -12,7 +12,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use crate::domain::secret::Secret;
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::domain::verdict::{Judgement, Observation};
 use crate::engine::testing::endpoint::Endpoint;
 use crate::engine::{Engine, TestPolicy};
@@ -48,7 +48,14 @@ pub(crate) enum Lane {
 pub(crate) struct Look {
     pub(crate) id: String,
     pub(crate) provider: String,
-    pub(crate) seen: Option<Observation>,
+    pub(crate) seen: Option<Asked>,
+}
+
+/// What a key showed, and when it was asked: a proof is as old as its question (R19).
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) at: Stamp,
+    pub(crate) seen: Observation,
 }
 
 /// When the last test at a host began.
@@ -73,15 +80,19 @@ struct Errand {
 }
 
 impl Errand {
-    async fn run(self, subject: Subject) -> Observation {
+    async fn run(self, subject: Subject) -> Asked {
+        let unasked = |clock: &dyn Clock, why: &str| {
+            let at = Stamp { ours: clock.now(), theirs: None };
+            Asked { at, seen: Observation::new(Judgement::UNEXPECTED, why) }
+        };
         let base = match subject.endpoint.base() {
             Ok(base) => base,
-            Err(why) => return Observation::new(Judgement::UNEXPECTED, why),
+            Err(why) => return unasked(&*self.clock, why),
         };
         let next = self.next.lock().await;
         let permits = (self.here.acquire().await, self.everywhere.acquire().await);
         if let (Err(_), _) | (_, Err(_)) = permits {
-            return Observation::new(Judgement::UNEXPECTED, "the tests were stopped");
+            return unasked(&*self.clock, "the tests were stopped");
         }
         let mut last = self.gate.lock().await;
         if let Some(last) = *last {
@@ -94,7 +105,29 @@ impl Errand {
         drop(next);
         let deadline = Deadline::after(self.policy.timeout.to_std());
         let settings = &subject.row.settings;
-        self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await
+        let asked = Moment::now(&*self.clock);
+        let seen = self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await;
+        Asked { at: asked.stamp(&*self.clock, &seen), seen }
+    }
+}
+
+/// When a key is asked, on our clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    ours: Timestamp,
+    monotonic: Span,
+}
+
+impl Moment {
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
+        Self { ours: clock.now(), monotonic: clock.monotonic() }
+    }
+
+    /// The same moment on both clocks, once the answer told the provider's: it told that of the answer, and the question
+    /// was earlier by as long as it took.
+    pub(crate) fn stamp(self, clock: &dyn Clock, seen: &Observation) -> Stamp {
+        let took = Span(clock.monotonic().0 - self.monotonic.0);
+        Stamp { ours: self.ours, theirs: seen.date.map(|date| date.plus(Span(-took.0))) }
     }
 }
 
@@ -110,7 +143,7 @@ pub(crate) struct Probes {
     policy: TestPolicy,
     lanes: BTreeMap<Lane, Places>,
     gates: BTreeMap<String, Gate>,
-    tasks: JoinSet<Observation>,
+    tasks: JoinSet<Asked>,
     /// Key and provider of each.
     going: HashMap<Id, (String, String)>,
 }
@@ -177,7 +210,7 @@ impl Probes {
         looks
     }
 
-    fn look(&mut self, done: Result<(Id, Observation), JoinError>) -> Look {
+    fn look(&mut self, done: Result<(Id, Asked), JoinError>) -> Look {
         let (task, seen) = match done {
             Ok((task, seen)) => (task, Some(seen)),
             Err(error) => {

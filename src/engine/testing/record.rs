@@ -70,17 +70,27 @@ impl Folded {
     }
 }
 
-/// Takes one look in. Pure but for the clock that `now` was read from.
-pub(crate) fn fold(engine: &Engine, row: KeyRow, look: &Sighting, now: Stamp) -> Folded {
-    let step = row.health.observe(&look.seen, look.why, now.ours, engine.parts.confirm_after);
+/// Takes one look in, which was asked at this moment (R19). None when another one that was asked later is taken in
+/// already: what a key showed before says nothing about it any more.
+pub(crate) fn fold(engine: &Engine, row: KeyRow, look: &Sighting, asked: Stamp) -> Option<Folded> {
+    if is_overtaken(&row, asked, engine.parts.clock.now()) {
+        return None;
+    }
+    let step = row.health.observe(&look.seen, look.why, asked.ours, engine.parts.confirm_after);
     let result = look.result();
     let refused_since = match &result {
-        TestResult::Unauthorized => row.facts.refused_since.or(Some(now)),
+        TestResult::Unauthorized => row.facts.refused_since.or(Some(asked)),
         TestResult::Inconclusive { .. } => row.facts.refused_since,
         _ => None,
     };
-    let facts = KeyFacts { tested: Some((result, now)), refused_since };
-    Folded { row, seen: look.seen.clone(), facts, step, now: now.ours }
+    let facts = KeyFacts { tested: Some((result, asked)), refused_since };
+    Some(Folded { row, seen: look.seen.clone(), facts, step, now: asked.ours })
+}
+
+/// A look of the future is one of a clock that went back since.
+fn is_overtaken(row: &KeyRow, asked: Stamp, now: Timestamp) -> bool {
+    let last = row.facts.tested.as_ref().map(|(_, at)| at.ours);
+    last.is_some_and(|last| asked.ours < last && last <= now)
 }
 
 /// All that is committed for it, in one transaction. `hold`: the mass guard keeps the key's own alerts until

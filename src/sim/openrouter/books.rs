@@ -188,7 +188,8 @@ impl Books {
         if dead && key.row.deleted || Self::is_fresh(&key.row, self.settings.fresh_key_refused_for, now) {
             return Err(unknown());
         }
-        if dead || key.row.is_expired(now) {
+        let revived = key.revived_at.is_some_and(|at| within(self.settings.revived_key_refused_for, at, now));
+        if dead || revived || key.row.is_expired(now) {
             return Err(shape::error(401, &self.settings.disabled_message));
         }
         Ok(Caller::Regular { index })

@@ -91,12 +91,13 @@ pub(super) struct Stored {
     pub(super) row: KeyRow,
     /// Since when it is disabled or deleted.
     pub(super) dead_since: Option<DateTime<Utc>>,
+    pub(super) revived_at: Option<DateTime<Utc>>,
     uses: Vec<Use>,
 }
 
 impl Stored {
     pub(super) fn new(row: KeyRow) -> Self {
-        Self { row, dead_since: None, uses: Vec::new() }
+        Self { row, dead_since: None, revived_at: None, uses: Vec::new() }
     }
 
     /// Changes the row, and notes when that kills or revives it.
@@ -105,7 +106,7 @@ impl Stored {
         change(&mut self.row);
         match (was_dead, self.is_dead()) {
             (false, true) => self.dead_since = Some(now),
-            (true, false) => self.dead_since = None,
+            (true, false) => (self.dead_since, self.revived_at) = (None, Some(now)),
             _ => {}
         }
     }

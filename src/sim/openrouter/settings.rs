@@ -17,6 +17,8 @@ pub struct Settings {
     pub provisioning_workspace_is_null: bool,
     /// How long a key made by API answers 401.
     pub fresh_key_refused_for: Duration,
+    /// How long a key that was disabled and enabled again answers 401.
+    pub revived_key_refused_for: Duration,
     /// How long a disabled or deleted key goes on working.
     pub dead_key_works_for: Duration,
     /// How long a key made by API is missing from listings.
@@ -61,6 +63,7 @@ impl Default for Settings {
             whoami_moves_last_used: false,
             provisioning_workspace_is_null: false,
             fresh_key_refused_for: Duration::ZERO,
+            revived_key_refused_for: Duration::ZERO,
             dead_key_works_for: Duration::ZERO,
             listing_lag: Duration::ZERO,
             listing_shifts: Vec::new(),

@@ -144,7 +144,7 @@ fn proved_before_disabled(ledger: &Ledger, case: &str) {
     for kill in of(ledger, &["disable"]).filter(|effect| ledger.held.contains(&effect.target)) {
         let same_run = |effect: &&Effect| effect.run == kill.run && effect.started < kill.started;
         let mut last: BTreeMap<&str, &Effect> = BTreeMap::new();
-        for publish in of(ledger, &["publish"]).filter(same_run) {
+        for publish in of(ledger, &["publish"]).filter(same_run).filter(|publish| counts(ledger, publish)) {
             last.insert(&publish.target, publish);
         }
         let proved =
@@ -152,6 +152,15 @@ fn proved_before_disabled(ledger: &Ledger, case: &str) {
         let doubtful: Vec<_> = last.values().filter(proved).collect();
         assert!(doubtful.is_empty(), "{case}: disabled before {doubtful:?} was over (I7)");
     }
+}
+
+/// What a person released no longer counts; nor, in an emergency, what need not have the new key.
+fn counts(ledger: &Ledger, publish: &Effect) -> bool {
+    let Some(run) = ledger.run(publish.run.as_ref()) else { return true };
+    let name = publish.target.split(" generation ").next().unwrap();
+    let targets = run.doc["policy"]["targets"].as_array().unwrap();
+    let target = targets.iter().find(|target| target["name"] == name);
+    target.is_some_and(|target| target["required"] == true || !run.is_emergency())
 }
 
 /// I8

@@ -7,6 +7,8 @@
 //! - `staging`: 38, 56: deployments that are ready and do not serve production
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
 //! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `exposure`: 48: what a leaked key waits for, and what not
+//! - `proofs`: 44, 51: what was asked before a change proves nothing about the time after it
 //! - `strangers`: 59: keys that others name as ours
 //! - `epochs`: 40, 58: another encryption key while others go on
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
@@ -24,12 +26,14 @@ mod crowd;
 mod damage;
 mod delivery;
 mod epochs;
+mod exposure;
 mod haste;
 mod healing;
 mod invariants;
 mod issuing;
 mod kill;
 mod people;
+mod proofs;
 mod replicas;
 mod staging;
 mod strangers;

@@ -7,7 +7,7 @@ use rekeyd::sim::openrouter::KeyRow;
 use serde_json::Value;
 
 use super::invariants::{Proof, invariants};
-use super::{alerts, fault, ledger, runs_in, serve, stop, until};
+use super::{alerts, ended, fault, ledger, runs_in, serve, stop, until};
 use crate::support::{Db, World};
 
 /// Tests every two seconds, waits as long as a test needs.
@@ -244,4 +244,27 @@ async fn in_a_storm(db: Db) -> Proof {
     stop(daemon).await;
     assert_eq!(world.at_github(), world.in_file());
     invariants(&world, "emergency in a storm").await
+}
+
+fault! {
+    async fn fault_20_somebody_deletes_the_new_key_while_we_delete_the_old_one(db: Db) {
+        let mut world = World::new(db).await;
+        // No test would see it for hours.
+        world.waits.tests = "0 0 3 29 2 *";
+        world.configure();
+        world.adopt().await;
+        let held = world.script.hold("delete_key", When::After);
+        let running = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
+        held.arrived().await;
+        assert!(world.openrouter.edit_key(&generation(&world, 2).hash, |key| key.deleted = true));
+        held.release();
+        ended(running).await;
+        assert_eq!(world.newest_run().await["trigger"], "heal", "at once, by whoever deleted");
+        let daemon = serve(&world).await;
+        over(&world).await;
+        stop(daemon).await;
+        let dark = "SELECT id FROM alerts WHERE kind = 'account_without_keys' AND severity = 'critical'";
+        assert_eq!(ledger::rows(&world, dark).await.len(), 1, "people were told at once");
+        invariants(&world, "nothing was left after a delete").await
+    }
 }

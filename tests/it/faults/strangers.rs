@@ -2,6 +2,9 @@
 
 use chrono::{Duration, Utc};
 
+use rekeyd::sim::fault::{Act, When};
+use rekeyd::sim::openrouter::CreatedBy;
+
 use super::invariants::{Before, invariants, invariants_since};
 use super::weather::{copied, restore};
 use super::{alerts, fault, ledger, rotate};
@@ -111,5 +114,24 @@ fault! {
         world.rekeyd_with(&["rotations", "adopt", "production", "--secret-stdin"], &current).await.ok();
         assert_eq!(rotate(&world).await["outcome"], "done");
         invariants_since(&world, &lost, "names from before").await
+    }
+}
+
+fault! {
+    async fn fault_59_the_name_of_a_stray_that_was_removed_is_copied(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        world.script.once("create_key", When::After, Act::Reset);
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        let made = world.openrouter.keys().into_iter().filter(|key| key.created_by == CreatedBy::Api);
+        let stray = made.min_by_key(|key| key.created_at).unwrap();
+        assert!(stray.deleted, "its secret is gone");
+        let second = named(&world, &stray.name);
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        look(&world).await;
+        assert_eq!((told(&world).await, is_frozen(&world).await), ((1, 1), false));
+        let key = world.openrouter.key_by_hash(&second).unwrap();
+        assert!(!key.disabled && !key.deleted, "a create is sent once: it is not ours");
+        invariants(&world, "the name of a stray").await
     }
 }

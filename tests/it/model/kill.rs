@@ -159,6 +159,7 @@ impl Story {
             target: &hash(key),
             kill: doomed.kill,
             urgent: doomed.urgent,
+            leaked: w.store.run.retirees.iter().any(|r| r.key.hash == hash(key) && r.leaked.is_some()),
             now: skewed(NOW),
             listed: skewed(doomed.listed),
             keys: &keys,
@@ -175,6 +176,7 @@ impl Story {
         match self.without {
             Some(Without::LastKey) => case.keys = &more,
             Some(Without::Holders | Without::Required) => case.holders = &[],
+            Some(Without::Leaked) => case.leaked = true,
             Some(Without::OpenKill) => case.open_kills = &[],
             Some(Without::Ours) => case.ours = true,
             Some(Without::Frozen) => case.frozen = false,
@@ -269,6 +271,7 @@ fn holders(w: &World, target: usize, skewed: &dyn Fn(Stamp) -> Stamp) -> Vec<Hol
     };
     let holder = |(row, released): &(rekeyd::domain::rotation::facts::Holding, bool)| Holder {
         destination: row.address.clone(),
+        required: place_of(&row.address) == MUST && w.store.dropped != Some(MUST),
         released: *released,
         now_holds: rows
             .iter()

@@ -30,6 +30,8 @@ pub(super) const FROZEN: &str = "R9 nothing is destroyed while the account is fr
 pub(super) const BREAKER: &str = "R12 not more destructive acts an hour than allowed";
 pub(super) const TESTED: &str = "R13 what is published was tested now";
 pub(super) const DETACHED: &str = "R14 a run of a dropped destination waits for a person";
+pub(super) const EXPOSED: &str =
+    "a required destination is let go of only when a leaked key has lived for too long";
 pub(super) const LEGAL: &str = "every event of the shell is legal";
 
 /// All laws, each an `always` property.
@@ -56,6 +58,7 @@ pub(super) fn properties() -> Vec<Property<Story>> {
         Property::always(BREAKER, |_, w: &World| kept(w, BREAKER)),
         Property::always(TESTED, |_, w: &World| kept(w, TESTED)),
         Property::always(DETACHED, |_, w: &World| kept(w, DETACHED)),
+        Property::always(EXPOSED, |_, w: &World| kept(w, EXPOSED)),
         Property::always(LEGAL, |_, w: &World| kept(w, LEGAL)),
     ]
 }
@@ -74,7 +77,9 @@ fn served(w: &World) -> bool {
             .holdings
             .iter()
             .any(|(row, out)| *out && place_of(&row.address) == place && index(&row.key) == truth.holds);
-        !ended || truth.late || no_longer_counts
+        // What strangers have is taken from everybody but those that must not stop.
+        let taken = place != MUST && w.keys[truth.holds].leaked.is_some();
+        !ended || truth.late || no_longer_counts || taken
     })
 }
 

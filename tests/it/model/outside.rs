@@ -217,6 +217,7 @@ impl Story {
             }
             Act::Leaked(key) => {
                 w.left.leaks -= 1;
+                w.keys[*key].leaked = Some(NOW);
                 take_lease(w);
                 self.emergency(w, Trigger::Leak, *key);
             }

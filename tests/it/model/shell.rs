@@ -10,6 +10,7 @@ use rekeyd::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, State
 use rekeyd::domain::time::{Span, Until};
 
 use super::Story;
+use super::laws::EXPOSED;
 use super::outside::take_lease;
 use super::switches::Without;
 use super::world::*;
@@ -105,6 +106,10 @@ impl Story {
             }),
             Event::Released { destination, .. } => {
                 let place = place_of(destination);
+                let exposed = |key: &Key| key.enabled() && key.leaked.is_some_and(|at| at != NOW);
+                if place == MUST && w.store.dropped != Some(MUST) && !w.keys.iter().any(exposed) {
+                    w.break_law(EXPOSED);
+                }
                 let rows = w.store.holdings.iter_mut().filter(|(row, _)| place_of(&row.address) == place);
                 rows.for_each(|(_, released)| *released = true);
             }

@@ -30,6 +30,7 @@ fn policy() -> Policy {
         quiet: DAY,
         observe: DAY,
         max_overlap: Span::hours(24 * 365 * 100),
+        max_exposure: Span::minutes(10),
         propagation: Span::minutes(2),
         settle: Span::seconds(15),
         confirm_after: Span::seconds(60),
@@ -214,7 +215,32 @@ fn without_a_fresh_listing() {
 
 #[test]
 fn without_asking_the_destinations() {
-    breaks(Without::Holders, laws::SERVED, story("", Budget { leaks: 1, outages: 1, ..Budget::default() }));
+    breaks(
+        Without::Holders,
+        laws::SERVED,
+        story("", Budget { requests: 1, outages: 1, ..Budget::default() }),
+    );
+}
+
+/// Only a leaked key is taken from a destination that is not required.
+#[test]
+fn without_telling_a_leak_from_a_rotation() {
+    breaks(Without::Leaked, laws::SERVED, story("", Budget { requests: 1, outages: 1, ..Budget::default() }));
+}
+
+/// A person lets go of a required destination, which he may not before the leaked key has lived for too long.
+#[test]
+fn a_key_leaks_and_a_person_accepts_that_consumers_stop() {
+    let mut story = story("exposure", Budget { leaks: 1, outages: 1, requests: 1, ..Budget::default() });
+    story.requests = vec![release(MUST)];
+    keeps(story);
+}
+
+#[test]
+fn without_waiting_for_the_exposure() {
+    let mut story = story("", Budget { leaks: 1, outages: 1, requests: 1, ..Budget::default() });
+    story.requests = vec![release(MUST)];
+    breaks(Without::Exposure, laws::EXPOSED, story);
 }
 
 #[test]

@@ -20,6 +20,10 @@ pub(super) enum Without {
     FreshListing,
     /// Guard 2: nobody holds the target.
     Holders,
+    /// Guard 2: only a leaked key is taken from a destination that is not required.
+    Leaked,
+    /// A required destination is let go of only when a leaked key has lived for too long.
+    Exposure,
     /// Guard 3: no other kill intent is open.
     OpenKill,
     /// Guard 4, I9: the target is ours.
@@ -68,6 +72,7 @@ impl Story {
         let (mut run, mut facts) = (run.clone(), facts.clone());
         match without {
             Without::Frozen => facts.frozen = false,
+            Without::Exposure => run.policy.max_exposure = Span::ZERO,
             Without::Detached => facts.detached = None,
             Without::Required => {
                 let candidate = run.candidate.as_ref().map(|key| key.id.clone());

@@ -66,6 +66,8 @@ pub(super) struct Key {
     pub(super) late: bool,
     /// A destination held it at some time.
     pub(super) held: bool,
+    /// Since when strangers have it.
+    pub(super) leaked: Option<Stamp>,
     pub(super) disabled: Option<Stamp>,
     pub(super) used: Stamp,
 }
@@ -229,7 +231,17 @@ pub(super) fn place_of(address: &str) -> usize {
 impl Key {
     pub(super) fn new(kind: Kind) -> Self {
         let life = Life::Enabled;
-        Self { kind, life, works: true, usage: 0, late: false, held: false, disabled: None, used: ago(LONG) }
+        Self {
+            kind,
+            life,
+            works: true,
+            usage: 0,
+            late: false,
+            held: false,
+            leaked: None,
+            disabled: None,
+            used: ago(LONG),
+        }
     }
 
     pub(super) fn enabled(&self) -> bool {
@@ -321,6 +333,7 @@ impl World {
     fn stamps(&mut self, f: &mut dyn FnMut(&mut Stamp)) {
         self.keys.iter_mut().for_each(|key| {
             key.disabled.iter_mut().for_each(&mut *f);
+            key.leaked.iter_mut().for_each(&mut *f);
             f(&mut key.used);
         });
         let store = &mut self.store;
@@ -345,6 +358,7 @@ impl World {
 pub(super) fn run_stamps(run: &mut Run, f: &mut dyn FnMut(&mut Stamp)) {
     state_stamps(&mut run.state, f);
     for retiree in &mut run.retirees {
+        retiree.leaked.iter_mut().for_each(&mut *f);
         match &mut retiree.phase {
             Phase::Live { quiet: Some((_, at)) }
             | Phase::Disabled { since: at, .. }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rekeyd::domain::rotation::facts::{KeyFacts, TestResult};
+use rekeyd::domain::rotation::facts::{Holding, KeyFacts, TestResult};
 use rekeyd::domain::rotation::{Level, Run, State};
 use rekeyd::domain::time::{Span, Stamp, Timestamp};
 use rekeyd::domain::verdict::{Judgement, Observation};
 use rekeyd::store::{
-    Change, EffectKind, EffectStatus, Guarded, KillRows, Lease, NewEffect, Origin, Role, Store, StoreError,
+    Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, Lease, NewEffect, Origin, Role, Store,
+    StoreError,
 };
 
 use tokio::runtime::Handle;
@@ -289,6 +290,35 @@ on_both_databases! {
         assert_eq!(holders, [("github:a", Some("g2")), ("vercel:b", None)]);
         let of = |id: &str, hash: &str, facts: KeyFacts| (id.to_owned(), hash.to_owned(), facts);
         assert_eq!(rows.tested, [of("g2", "hash 2", facts)], "what those addresses show now");
+    }
+}
+
+on_both_databases! {
+    async fn a_look_from_before_a_write_of_another_proves_nothing(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for (number, role) in [(1, Role::Retiring), (2, Role::Current)] {
+            shelf.generation(number, role).await;
+        }
+        shelf.commit(&[hold(&holding("github:a", 1), true)]).await.unwrap();
+        let looked = || async { shelf.store.holdings_at("github:a").await.unwrap() };
+        let asked = looked().await.remove(0);
+        let proves = |row: &HoldingRow| Change::Seen(Box::new(row.clone()));
+        let level = |rows: Vec<HoldingRow>, key: &str| {
+            rows.into_iter().find(|row| row.fact.key == key).unwrap().fact.level
+        };
+        shelf.commit(&[proves(&asked)]).await.unwrap();
+        assert_eq!(level(looked().await, "g1"), Level::Confirmed, "nobody wrote meanwhile");
+        // Another is written while the look is under way, then refused: it was never there.
+        let mut refused = holding("github:a", 2);
+        refused.fact.level = Level::Pending;
+        shelf.commit(&[hold(&refused, true), proves(&asked)]).await.unwrap();
+        assert_eq!(level(looked().await, "g1"), Level::Confirmed);
+        shelf.commit(&[hold(&holding("github:a", 2), true), proves(&asked)]).await.unwrap();
+        assert_eq!(level(looked().await, "g1"), Level::Intended, "it may be there by now");
+        // The same key is written again, and the look is older than that.
+        let again = |level| HoldingRow { fact: Holding { level, ..asked.fact.clone() }, ..asked.clone() };
+        shelf.commit(&[hold(&again(Level::Intended), true), proves(&asked)]).await.unwrap();
+        assert_eq!(level(looked().await, "g1"), Level::Intended, "what stood there is written over");
     }
 }
 

@@ -150,6 +150,7 @@ pub fn policy() -> Policy {
         quiet: Span::hours(24),
         observe: Span::hours(24),
         max_overlap: Span::hours(168),
+        max_exposure: Span::minutes(15),
         propagation: Span::minutes(2),
         settle: Span::seconds(15),
         confirm_after: Span::seconds(20),

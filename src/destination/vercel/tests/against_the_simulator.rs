@@ -240,7 +240,9 @@ async fn what_never_gets_ready_or_is_rolled_back_is_not_effective() {
     let done = rolled_out(&vercel, 1, waiting).await;
     assert_eq!(done.standing, Standing::Effective);
     world.roll_back(&project, &first);
-    let back = look(&vercel, 1, &done.evidence).await;
+    let once = look(&vercel, 1, &done.evidence).await;
+    assert_eq!(once.standing, Standing::Confirmed, "it is ready a moment before it serves");
+    let back = look(&vercel, 1, &once.evidence).await;
     assert!(matches!(back.standing, Standing::Held(_)), "{back:?}");
     assert!(!vercel.due(&back.evidence), "a person's decision is not fought");
     world.set_clock_offset(60);

@@ -249,6 +249,7 @@ pub(crate) fn events() -> Vec<Event> {
         Event::FoundDisabled { hash: hash(), at },
         Event::FoundEnabled { hash: hash(), at },
         Event::OverlapTold,
+        Event::ExposureTold { waits_for: vec!["must".into()] },
         Event::GraceOver,
         Event::DisableIntended { hash: hash() },
         Event::Disabled { hash: hash(), at },

@@ -63,6 +63,7 @@ fn each_state_accepts_its_own_events_and_no_others() {
                 "RollbackAsked",
                 "PublishIntended",
                 "PublishedEverywhere",
+                "ExposureTold",
                 "CandidateFailed",
             ],
         ),
@@ -74,20 +75,31 @@ fn each_state_accepts_its_own_events_and_no_others() {
                 "RollbackAsked",
                 "PublishIntended",
                 "OverlapTold",
+                "ExposureTold",
                 "GraceOver",
                 "CandidateFailed",
             ],
         ),
-        (State::Observing, &["Parked", "RollbackAsked", "PublishIntended", "CandidateFailed"]),
+        (
+            State::Observing,
+            &["Parked", "RollbackAsked", "PublishIntended", "ExposureTold", "CandidateFailed"],
+        ),
         (aborting(), &["Parked", "AbortAsked", "LeftForNow"]),
         (rolling(Rollback::Reviving), &["Parked", "RollbackAsked", "Enabled", "Revived", "ReviveAgain"]),
         (
             rolling(Rollback::Republishing),
-            &["Parked", "RollbackAsked", "PublishIntended", "RepublishedEverywhere", "ReviveAgain"],
+            &[
+                "Parked",
+                "RollbackAsked",
+                "PublishIntended",
+                "ExposureTold",
+                "RepublishedEverywhere",
+                "ReviveAgain",
+            ],
         ),
         (
             rolling(Rollback::Retiring { since: now() }),
-            &["Parked", "RollbackAsked", "PublishIntended", "ReviveAgain"],
+            &["Parked", "RollbackAsked", "PublishIntended", "ExposureTold", "ReviveAgain"],
         ),
         (State::Parked { from: Box::new(State::Observing), reason: "x".into() }, &["RollbackAsked"]),
     ];
@@ -98,8 +110,8 @@ fn each_state_accepts_its_own_events_and_no_others() {
 
 #[test]
 fn each_phase_of_a_key_accepts_its_own_events_and_no_others() {
-    let parked = ["Parked", "RollbackAsked", "PublishIntended", "CandidateFailed"];
-    let no_way_back = ["Parked", "PublishIntended"];
+    let parked = ["Parked", "RollbackAsked", "PublishIntended", "ExposureTold", "CandidateFailed"];
+    let no_way_back = ["Parked", "PublishIntended", "ExposureTold"];
     let table: &[(Phase, &[&str], &[&str])] = &[
         (Phase::Disabling, &["FoundGone", "DisableIntended", "Disabled"], &parked),
         (

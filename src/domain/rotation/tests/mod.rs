@@ -55,6 +55,7 @@ pub(super) fn policy() -> Policy {
         quiet: Span::hours(24),
         observe: Span::hours(24),
         max_overlap: Span::hours(24 * 7),
+        max_exposure: Span::minutes(15),
         propagation: Span::minutes(2),
         settle: Span::seconds(15),
         confirm_after: Span::seconds(60),

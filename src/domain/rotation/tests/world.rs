@@ -259,6 +259,7 @@ impl World {
         let released = |address: &String| !self.run.policy.targets.iter().any(|t| t.address == *address);
         let holder = |address: &String| Holder {
             destination: address.clone(),
+            required: self.run.policy.targets.iter().any(|t| t.required && t.address == *address),
             released: released(address),
             now_holds: (self.held.get(address) == Some(&other.id)).then(|| Proof {
                 hash: other.hash.clone(),
@@ -273,6 +274,7 @@ impl World {
             target: &doomed.hash,
             kill,
             urgent,
+            leaked: self.run.retirees.iter().any(|r| r.key == *doomed && r.leaked.is_some()),
             now: self.facts.now,
             listed: self.facts.now,
             keys: &keys,

@@ -29,6 +29,7 @@ use crate::domain::verdict::Occasion;
 use crate::engine::publish::address;
 use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::session::keys;
+use crate::engine::testing::probing::Moment;
 use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
 use crate::engine::{ConfiguredDestination, Engine, EngineError};
@@ -217,12 +218,13 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
     let Ok(base) = endpoint.base() else { return Ok(false) };
     let deadline = leased_deadline(engine, lease).await?;
     let tester = &engine.parts.tester;
+    let asked = Moment::now(engine.clock());
     let seen = tester.test(&provider.kind, base, &secret, &row.settings, deadline).await;
-    let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
+    let now = asked.stamp(engine.clock(), &seen);
     let look = Sighting::new(seen, Occasion::Extra);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded = rows.into_iter().map(|row| record::fold(engine, row, &look, now));
+        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
     };
     engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
