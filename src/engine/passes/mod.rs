@@ -12,11 +12,12 @@
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
-//! stalled    waits that nobody tells of
+//! stalled    waits that nobody tells of · budgets   calls that nothing came of
 //! ```
 
 pub(crate) mod accounts;
 pub(crate) mod beside;
+pub(crate) mod budgets;
 pub(crate) mod drift;
 pub(crate) mod due;
 pub(crate) mod heal;
@@ -32,6 +33,7 @@ pub(crate) mod tests;
 pub(crate) mod unreadable;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
+pub use budgets::tell_budgets;
 pub use drift::drift_tick;
 pub use due::{look_at_schedules, start_due};
 pub use leaks::look_for_leaks;

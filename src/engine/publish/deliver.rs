@@ -173,7 +173,7 @@ pub(crate) fn not_taken(
     let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
     let evidence = unsuccessful(&row.fact.address, failure);
     let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
-    if failure.is_permanent() || row.fact.attempts >= 3 {
+    if address::is_told(failure, row.fact.attempts) {
         changes.push(Change::Alert(address::destination_failed(
             &row.rotation,
             run,
@@ -256,7 +256,7 @@ pub(crate) async fn roll_out(
                 row.evidence = rollout.given_up(row.evidence);
             }
             let did = format!("{name} holds the key, but could not be told: {failure}");
-            let loud = rollout.required() && (failure.is_permanent() || row.fact.attempts >= 3);
+            let loud = rollout.required() && address::is_told(&failure, row.fact.attempts);
             if !rollout.required() {
                 (row.fact.error, row.fact.permanent) = (None, false);
             }
@@ -303,7 +303,7 @@ pub(crate) async fn look(
         Err(failure) => {
             let tried = row.fact.attempts;
             not_done(session, &mut row, &failure, tried);
-            let loud = failure.is_permanent() || row.fact.attempts >= 3;
+            let loud = address::is_told(&failure, row.fact.attempts);
             let alert = loud.then(|| address::destination_failed(rotation, run, name, &failure));
             return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
         }
@@ -331,7 +331,9 @@ fn stand(
     if let Some(level) = proved {
         // A redeploy that is still building: confirmed now, effective later.
         let waiting = level < Level::Effective && fact.level == Level::Confirmed;
-        let wait = if waiting { Span::seconds(2) } else { Span::ZERO };
+        // The wait after a failure says nothing of the build.
+        let before = if fact.error.is_none() { fact.until } else { Until::OVER };
+        let wait = if waiting { twice(before) } else { Span::ZERO };
         *fact = Holding {
             level,
             checked: Some(asked),
@@ -358,6 +360,11 @@ fn stand(
         Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),
         _ => not_proved(session, fact, name, rotation, "it cannot be told what it holds".to_owned()),
     }
+}
+
+/// A build takes minutes, or hangs: it is looked at again after twice the wait before (R16), from 2 s to half a minute.
+fn twice(before: Until) -> Span {
+    Span(before.at.since(before.set_at).0.saturating_mul(2)).clamp(Span::seconds(2), Span::seconds(30))
 }
 
 /// It holds the key, and somebody else must let its consumers run with it: people are told, and it is looked at again.

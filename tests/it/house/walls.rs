@@ -42,6 +42,7 @@ const ROOT: &[&str] = &[
     "Rotation",
     "Route",
     "TestPolicy",
+    "budget",
     "error",
     "parts",
     "recipients",
