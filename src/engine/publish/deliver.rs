@@ -308,6 +308,10 @@ pub(crate) async fn look(
             return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
         }
     };
+    // What gets on is looked at soon again; the wait after a failure says nothing of a build.
+    if row.evidence != look.evidence || row.fact.error.is_some() {
+        row.fact.until = Until::OVER;
+    }
     row.evidence = look.evidence;
     let (did, alert) = stand(session, &mut row.fact, look.standing, place, rotation, asked);
     Ok((row, did, alert))
@@ -331,9 +335,7 @@ fn stand(
     if let Some(level) = proved {
         // A redeploy that is still building: confirmed now, effective later.
         let waiting = level < Level::Effective && fact.level == Level::Confirmed;
-        // The wait after a failure says nothing of the build.
-        let before = if fact.error.is_none() { fact.until } else { Until::OVER };
-        let wait = if waiting { twice(before) } else { Span::ZERO };
+        let wait = if waiting { twice(fact.until) } else { Span::ZERO };
         *fact = Holding {
             level,
             checked: Some(asked),
@@ -362,9 +364,9 @@ fn stand(
     }
 }
 
-/// A build takes minutes, or hangs: it is looked at again after twice the wait before (R16), from 2 s to half a minute.
+/// A build that does not get on is looked at again after twice the wait before (R16), from 2 s to 2 min.
 fn twice(before: Until) -> Span {
-    Span(before.at.since(before.set_at).0.saturating_mul(2)).clamp(Span::seconds(2), Span::seconds(30))
+    Span(before.at.since(before.set_at).0.saturating_mul(2)).clamp(Span::seconds(2), Span::minutes(2))
 }
 
 /// It holds the key, and somebody else must let its consumers run with it: people are told, and it is looked at again.
@@ -377,7 +379,7 @@ fn held(
 ) -> (String, Option<NewAlert>) {
     let name = &place.target.name;
     let attempts = fact.attempts.saturating_add(1);
-    let wait = backoff(Span::seconds(1), Span::seconds(30), attempts - 1);
+    let wait = backoff(Span::seconds(1), Span::minutes(2), attempts - 1);
     *fact = Holding {
         level: Level::Confirmed,
         drift: None,
