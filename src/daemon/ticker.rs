@@ -143,8 +143,9 @@ async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
     passes::drift_tick(&live.engine, &service.stop).await
 }
 
-/// Tells people of waits that nobody else tells of.
+/// Tells people of waits that nobody else tells of, and of calls that nothing comes of.
 async fn stalled(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    passes::tell_budgets(&live.engine).await?;
     passes::tell_stalled(&live.engine).await
 }
 

@@ -25,6 +25,8 @@ pub enum FailureKind {
     Unclear,
     /// Nothing was sent: the deadline had already passed, or something local (a file, a name) was in the way.
     NotSent,
+    /// Nothing was sent: this process has called there too often without anything coming of it (R16).
+    OverBudget,
 }
 
 /// A failed call: what it proves and what to tell people. Never holds key material: `message` is redacted

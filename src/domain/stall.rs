@@ -68,6 +68,7 @@ impl Waiter {
             | Kind::AccountWithoutKeys
             | Kind::LastKeyRefused
             | Kind::BreakerWaiting
+            | Kind::CallBudget
             | Kind::ClockSkew => Some(&alert.subject) == self.subject().as_ref(),
             Kind::ProvisioningKeyInvalid => {
                 self.wait.cause == Some(Cause::Account) && alert.subject.account() == Some(&self.account)

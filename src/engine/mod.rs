@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! error · parts · recipients   what can go wrong, what an engine is made from, how people are told
+//! budget/    how often it calls the outside while nothing comes of it (R16)
 //! lease      holding a queue while working
 //! sealing    what is stored, sealed and opened for one purpose (R24)
 //! testing/   what a test of a key changes, and says
@@ -18,6 +19,7 @@
 //! `&mut Session`, so that the imports of a file show what it calls. The daemon, a replica and the command line all
 //! use this; nothing here knows which of them it is.
 
+mod budget;
 pub mod commands;
 mod error;
 mod lease;
@@ -51,12 +53,15 @@ pub struct Engine {
     pub(crate) waiting: parts::Waiting,
     /// What this configuration knows of open runs.
     pub(crate) open_runs: parts::OpenRuns,
+    /// How often it calls the outside.
+    pub(crate) budgets: budget::Budgets,
 }
 
 impl Engine {
     /// Puts the parts together.
-    pub fn new(parts: Parts) -> Self {
-        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default() }
+    pub fn new(mut parts: Parts) -> Self {
+        let budgets = budget::Budgets::over(&mut parts);
+        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default(), budgets }
     }
 
     /// The store, for reading.

@@ -1,7 +1,8 @@
 //! What must never happen, by the real binary: the guard, the two kinds of key, bad days, leaks.
 //!
+//! - `budget`: a budget of calls, and what refills it
 //! - `busy`: the database is busy at the commit after a 201
-//! - `large`: an account of 10,000 keys
+//! - `large`: what changes during a long listing
 //! - `nowhere`: a confirmation never acts on what is not there
 //! - `stalled`: what stands still is told
 //! - `standing`: processes whose configurations differ
@@ -9,6 +10,7 @@
 //! - `thaw`: what a thaw asks of rotations that the restored store hardly knows
 //! - `upgrade`: a database from before secrets were bound to their rows
 
+mod budget;
 mod busy;
 mod large;
 mod nowhere;

@@ -206,6 +206,12 @@ kinds! {
         next: "It holds the run, unless on_drift = \"overwrite\".",
         must: "Find out who changed the destination, then `rekeyd destinations publish {destination}` or `rekeyd runs release ID DESTINATION`.",
     }
+    /// R16: a destination or an account is called again and again, and nothing comes of it.
+    CallBudget = "call_budget", Warning {
+        still: "Every key stays as it is, and is tested. Everything else goes on; leaks and healing have a budget of their own.",
+        next: "It calls there ever more rarely until something comes of it.",
+        must: "Find out what undoes each time what rekeyd does there, or what keeps it from working: `rekeyd why {rotation}` says what waits.",
+    }
     /// Our clock and the provider's differ.
     ClockSkew = "clock_skew", Warning {
         still: "Published keys keep working, and are tested.",

@@ -32,6 +32,9 @@ const RETRY: Span = Span::minutes(1);
 /// After one that found the account taken.
 const SOON: Span = Span::seconds(5);
 
+/// After this long a stay at an account makes room.
+const TURN: Span = Span::seconds(10);
+
 /// When each rotation is to be looked at, by name.
 type Marks = BTreeMap<String, Until>;
 
@@ -67,11 +70,14 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
     // Again, under the lease: another replica may just have looked.
     let mut marks = marks(engine).await?;
     marks.retain(|name, _| engine.parts.rotations.contains_key(name));
-    for rotation in to_look_at(engine, &marks).await? {
+    let mut due = to_look_at(engine, &marks).await?;
+    due.sort_by_key(|rotation| &rotation.account);
+    let mut visit = None;
+    for rotation in due {
         if stop.is_cancelled() {
             break;
         }
-        let wait = match look_for_drift(engine, rotation, stop).await {
+        let wait = match look_for_drift(engine, &mut visit, rotation, stop).await {
             Ok(true) => rhythm(engine),
             Ok(false) => rhythm(engine).min(SOON),
             Err(error) if !error.concerns_one() => return Err(error),
@@ -85,23 +91,52 @@ async fn drift_pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) ->
         let mark = Change::Remember { subject: MARKS.to_owned(), doc };
         engine.parts.store.commit(lease, &[mark]).await?;
     }
-    Ok(())
+    leave(&mut visit).await
+}
+
+/// A stay at one account, for many of its rotations: each would ask anew who the account is (R16).
+struct Visit<'e> {
+    session: Session<'e>,
+    begun: Span,
+}
+
+impl Visit<'_> {
+    /// It makes room for whoever waits, and after a while in any case.
+    fn goes_on(&self, engine: &Engine, account: &str) -> bool {
+        let long = engine.clock().monotonic().0 - self.begun.0 > TURN.0;
+        self.session.account.name == account && !long && !engine.is_waited_for(account)
+    }
+}
+
+async fn leave(visit: &mut Option<Visit<'_>>) -> Result<(), EngineError> {
+    match visit.take() {
+        Some(visit) => visit.session.close().await,
+        None => Ok(()),
+    }
 }
 
 /// False when another process works on the account.
-async fn look_for_drift(
-    engine: &Engine,
+async fn look_for_drift<'e>(
+    engine: &'e Engine,
+    visit: &mut Option<Visit<'e>>,
     rotation: &Rotation,
     stop: &CancellationToken,
 ) -> Result<bool, EngineError> {
     if keys::current(engine, &rotation.name).await?.is_none() {
         return Ok(true);
     }
-    let Opened::Ready(mut session) = session::open_session(engine, &rotation.account).await? else {
-        return Ok(false);
-    };
-    let looked = look_at_destinations(&mut session, rotation, stop).await;
-    session.close().await?;
+    if !visit.as_ref().is_some_and(|visit| visit.goes_on(engine, &rotation.account)) {
+        leave(visit).await?;
+        let Opened::Ready(session) = session::open_session(engine, &rotation.account).await? else {
+            return Ok(false);
+        };
+        *visit = Some(Visit { session: *session, begun: engine.clock().monotonic() });
+    }
+    let Some(here) = visit else { return Ok(false) };
+    let looked = look_at_destinations(&mut here.session, rotation, stop).await;
+    if looked.is_err() {
+        leave(visit).await?;
+    }
     looked.map(|()| true)
 }
 
@@ -160,11 +195,11 @@ async fn look_between(
     // person released count.
     let known = |row: &HoldingRow| row.fact.level >= Level::Accepted || !row.evidence.is_null();
     let newest = rows.into_iter().find(|row| row.fact.level > Level::Pending && !row.released);
-    // Nothing is asked there before its wait is over, whoever asks (R18).
-    let clock = session.clock();
-    let waits = |row: &HoldingRow| row.fact.until.left(clock).is_some();
-    let newest = newest.filter(|row| row.fact.key == key.id && known(row) && !waits(row));
-    let Some(newest) = newest else { return Ok(()) };
+    let Some(newest) = newest.filter(|row| row.fact.key == key.id && known(row)) else { return Ok(()) };
+    // What does not stay, and what fails, is looked at and written ever more rarely (R16).
+    if newest.fact.until.left(session.clock()).is_some() {
+        return Ok(());
+    }
     let found = look_once_more(session, rotation, place, key, newest, may_write).await?;
     let again = match found {
         Found::Fine => false,

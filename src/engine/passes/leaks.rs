@@ -26,7 +26,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::engine::run::start;
 use crate::engine::session::{Session, keys};
 use crate::engine::testing::alerts;
-use crate::engine::{Account, Engine, EngineError, LeakWatch, lease, session};
+use crate::engine::{Account, Engine, EngineError, LeakWatch, budget, lease, session};
 use crate::net::sentence;
 use crate::provider::MAX_PAGES;
 use crate::store::{Change, KeyRow, Lease, Role};
@@ -94,7 +94,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
     }
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
     let Some(lease) = lease else { return Ok(()) };
-    lease::while_held(engine, &lease, leak_pass(engine, watch, &lease, stop)).await
+    budget::urgently(true, lease::while_held(engine, &lease, leak_pass(engine, watch, &lease, stop))).await
 }
 
 /// Never looked, a time of the schedule came since, or the clock went back.

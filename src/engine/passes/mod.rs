@@ -12,13 +12,14 @@
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
-//! stalled    waits that nobody tells of
+//! stalled    waits that nobody tells of · budgets   calls that nothing came of
 //! announce   that this process lives, and which encryption keys it has
 //! ```
 
 pub(crate) mod accounts;
 mod announce;
 pub(crate) mod beside;
+pub(crate) mod budgets;
 pub(crate) mod drift;
 pub(crate) mod due;
 pub(crate) mod heal;
@@ -35,6 +36,7 @@ pub(crate) mod unreadable;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
 pub use announce::{announce, withdraw};
+pub use budgets::tell_budgets;
 pub use drift::drift_tick;
 pub use due::{look_at_schedules, start_due};
 pub use leaks::look_for_leaks;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::outcome::Failure;
+use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
 use crate::domain::rotation::{Level, Run, Target};
 use crate::engine::publish::drift;
@@ -50,6 +50,12 @@ pub(crate) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> Hol
         evidence: Value::Null,
         released: false,
     }
+}
+
+/// People are told of what cannot pass by itself, and of what has not passed after a few attempts. Of an exceeded budget
+/// its own alert tells.
+pub(crate) fn is_told(failure: &Failure, attempts: u32) -> bool {
+    failure.kind != FailureKind::OverBudget && (failure.is_permanent() || attempts >= 3)
 }
 
 pub(crate) fn destination_failed(

@@ -179,7 +179,7 @@ pub(crate) fn not_taken(
     let status = if unclear { EffectStatus::Unknown } else { EffectStatus::Failed };
     let evidence = unsuccessful(&row.fact.address, failure);
     let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
-    if failure.is_permanent() || row.fact.attempts >= 3 {
+    if address::is_told(failure, row.fact.attempts) {
         changes.push(Change::Alert(address::destination_failed(
             &row.rotation,
             run,
@@ -262,7 +262,7 @@ pub(crate) async fn roll_out(
                 row.evidence = rollout.given_up(row.evidence);
             }
             let did = format!("{name} holds the key, but could not be told: {failure}");
-            let loud = rollout.required() && (failure.is_permanent() || row.fact.attempts >= 3);
+            let loud = rollout.required() && address::is_told(&failure, row.fact.attempts);
             if !rollout.required() {
                 (row.fact.error, row.fact.permanent) = (None, false);
             }
@@ -311,11 +311,15 @@ pub(crate) async fn look(
         Err(failure) => {
             let tried = row.fact.attempts;
             not_done(session, &mut row, &failure, tried);
-            let loud = failure.is_permanent() || row.fact.attempts >= 3;
+            let loud = address::is_told(&failure, row.fact.attempts);
             let alert = loud.then(|| address::destination_failed(rotation, run, name, &failure));
             return Ok((row, format!("{name} could not be looked at: {failure}"), alert));
         }
     };
+    // What gets on is looked at soon again; the wait after a failure says nothing of a build.
+    if row.evidence != look.evidence || row.fact.error.is_some() {
+        row.fact.until = Until::OVER;
+    }
     row.evidence = look.evidence;
     let (did, alert) = stand(session, &mut row.fact, look.standing, place, rotation, asked);
     Ok((row, did, alert))
@@ -339,7 +343,7 @@ fn stand(
     if let Some(level) = proved {
         // A redeploy that is still building: confirmed now, effective later.
         let waiting = level < Level::Effective && fact.level == Level::Confirmed;
-        let wait = if waiting { Span::seconds(2) } else { Span::ZERO };
+        let wait = if waiting { twice(fact.until) } else { Span::ZERO };
         *fact = Holding {
             level,
             checked: Some(asked),
@@ -368,6 +372,11 @@ fn stand(
     }
 }
 
+/// A build that does not get on is looked at again after twice the wait before (R16), from 2 s to 2 min.
+fn twice(before: Until) -> Span {
+    Span(before.at.since(before.set_at).0.saturating_mul(2)).clamp(Span::seconds(2), Span::minutes(2))
+}
+
 /// It holds the key, and somebody else must let its consumers run with it: people are told, and it is looked at again.
 fn held(
     session: &Session<'_>,
@@ -378,7 +387,7 @@ fn held(
 ) -> (String, Option<NewAlert>) {
     let name = &place.target.name;
     let attempts = fact.attempts.saturating_add(1);
-    let wait = backoff(Span::seconds(1), Span::seconds(30), attempts - 1);
+    let wait = backoff(Span::seconds(1), Span::minutes(2), attempts - 1);
     *fact = Holding {
         level: Level::Confirmed,
         drift: None,

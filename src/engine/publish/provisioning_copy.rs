@@ -223,7 +223,7 @@ async fn copy_failed(session: &Session<'_>, row: &mut CopyRow, failure: &Failure
     let wait = failure.retry_after.unwrap_or_else(|| session.engine.backoff(row.attempts));
     row.until = session.until(wait.min(LONGEST_WAIT));
     let mut changes = vec![Change::ProvisioningCopy(Box::new(row.clone()))];
-    if failure.is_permanent() || row.attempts >= 3 {
+    if address::is_told(failure, row.attempts) {
         let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
         let detail = format!(
             "Destination {} does not take or prove the provisioning key of account {}: {failure}.{hint}",

@@ -292,6 +292,13 @@ async fn settle_kill(
     answered: Result<(), Failure>,
 ) -> Result<Killed, EngineError> {
     let settle = |status, evidence| Change::Settle { id: effect.id.clone(), status, evidence };
+    // Nothing went out: there is nothing to look at.
+    if let Err(failure) = &answered
+        && failure.kind == FailureKind::OverBudget
+    {
+        session.commit(&[settle(EffectStatus::Failed, json!({ "answer": failure.message }))]).await?;
+        return Ok(Killed::Later(failure.clone()));
+    }
     // A call that was refused, or never answered, and a 404: the listing has a word in it, too.
     let seen = match &answered {
         Ok(()) => session.read_remote(target.hash).await?,
@@ -312,6 +319,8 @@ async fn settle_kill(
         let refused = refused_now(session, target).await?;
         let evidence = json!({ "read_back": target.kill.word(), "secret_refused": refused });
         session.commit(&[settle(EffectStatus::Done, evidence)]).await?;
+        let fact = format!("{} {}", target.kill.word(), target.hash);
+        session.engine.budgets.proved_of(&session.account.name, &fact);
         return Ok(Killed::Done);
     }
     let failure = answered.err().unwrap_or_else(|| {

@@ -197,7 +197,7 @@ async fn create_failed(
             Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: true, until },
             EffectStatus::Failed,
         ),
-        FailureKind::RateLimited | FailureKind::NotSent => (
+        FailureKind::RateLimited | FailureKind::NotSent | FailureKind::OverBudget => (
             Event::CreateRefused { reason: reason.clone(), doubtful: false, permanent: false, until },
             EffectStatus::Failed,
         ),

@@ -3,11 +3,11 @@
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Blocker, Directive, Event, KeyRef, Run, State, next};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::EngineError;
 use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::standing::{Outdated, Standing};
 use crate::engine::session::{Session, commit, standing};
+use crate::engine::{EngineError, budget};
 use crate::store::{Change, EffectKind, EffectRow, HoldingRow, RunRow};
 
 /// What one step did, for whoever watches.
@@ -45,6 +45,10 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         hint: Some("`rekeyd runs list` shows them".to_owned()),
     })?;
     session.engine.open_runs.saw(run_id);
+    budget::urgently(row.run.trigger.is_emergency(), Box::pin(step_of(session, row))).await
+}
+
+async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, EngineError> {
     if let (Some(outdated), true) =
         (standing::outdated(session, &row.run).await?, !row.run.state.is_terminal())
     {
@@ -52,7 +56,7 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
     }
     let facts = facts(session, &row.run).await?;
     let directive = next(&row.run, &facts);
-    tracing::debug!(run = run_id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
+    tracing::debug!(run = row.run.id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
     match directive {
         Directive::Finished => {
             Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })

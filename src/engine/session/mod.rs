@@ -27,6 +27,7 @@ use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
+use crate::engine::budget::News;
 use crate::engine::testing::endpoint;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
 use crate::net::Deadline;
@@ -121,6 +122,9 @@ impl Listing {
 /// [`EngineError::Refused`] when the key is a regular one.
 pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opened<'e>, EngineError> {
     let account = engine.account(account)?;
+    if is_taken(engine, &account.name).await? {
+        return Ok(Opened::Busy);
+    }
     let reply = match account.issuer.whoami_provisioning(engine.deadline()).await {
         Ok(reply) => reply,
         Err(failure) => {
@@ -153,6 +157,14 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
     session.settle_toggles().await?;
     in_doubt::give_up(&session).await?;
     Ok(Opened::Ready(Box::new(session)))
+}
+
+/// Somebody holds the lease that the entry last stood for: the provider need not be asked who it is, which everybody who
+/// comes in vain would do again every second (R16).
+async fn is_taken(engine: &Engine, account: &str) -> Result<bool, EngineError> {
+    let store = &engine.parts.store;
+    let Some(identity) = store.entry_identity(account).await? else { return Ok(false) };
+    Ok(store.is_held(&format!("account:{identity}")).await?)
 }
 
 impl Session<'_> {
@@ -306,9 +318,20 @@ impl Session<'_> {
         Span(self.granted.asked.0 + self.lease.granted.0 - self.engine.clock().monotonic().0)
     }
 
-    /// Commits under the lease.
+    /// Commits under the lease, together with what people must know of budgets that were exceeded meanwhile (R16).
     pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
-        Ok(self.engine.parts.store.commit(&self.lease, changes).await?)
+        let (store, budgets) = (&self.engine.parts.store, &self.engine.budgets);
+        let news = budgets.news();
+        if news.is_empty() {
+            store.commit(&self.lease, changes).await?;
+        } else {
+            let told = news.iter().flat_map(|news| news.changes(self.clock()));
+            let all: Vec<Change> = changes.iter().cloned().chain(told).collect();
+            store.commit(&self.lease, &all).await?;
+            news.into_iter().for_each(News::told);
+        }
+        budgets.note(&self.account.name, changes);
+        Ok(())
     }
 
     /// Gives the lease back. Dropping a session without this only makes others wait for the lease's end.

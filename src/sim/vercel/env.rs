@@ -219,7 +219,8 @@ impl Cloud {
         if !body["target"].is_null() {
             row.target = read_target(&body["target"])?;
         }
-        row.write(&text("value").unwrap_or_else(|| before.value.clone()), now);
+        let altered = |value: String| if self.settings.alter_writes { format!("{value} ") } else { value };
+        row.write(&text("value").map_or_else(|| before.value.clone(), altered), now);
         if before.kind == "sensitive" && row.kind != "sensitive" {
             return Err(shape::bad_request("the type of a sensitive variable cannot be changed."));
         }

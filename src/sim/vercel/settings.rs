@@ -19,6 +19,8 @@ pub struct Settings {
     pub fail_creates: Option<(String, String)>,
     /// A write to a variable is answered as if it had been done, and is not (rotation.md, fault 16).
     pub swallow_writes: bool,
+    /// A value that is written over another never reads back as it was sent: something there changes it at once.
+    pub alter_writes: bool,
     /// A promotion is done after so many reads of the project (202), or at once (201).
     pub promotion_reads: u32,
     /// What comes of a promotion that is answered with 202.
@@ -58,6 +60,7 @@ impl Default for Settings {
             cap_status: 402,
             fail_creates: None,
             swallow_writes: false,
+            alter_writes: false,
             promotion_reads: 0,
             promotion: Promotion::Done,
             single_target_as_text: false,

@@ -14,6 +14,8 @@
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49, 52: what healing and leaks must not wait for, and what must not be believed
 //! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
+//! - `patience`: 36, 37, 42, 50: what asks to wait, what never stays, and what is large and slow
+//! - `frenzy`: how often the outside is called in every state that can stand still
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
@@ -27,11 +29,13 @@ mod damage;
 mod delivery;
 mod epochs;
 mod exposure;
+mod frenzy;
 mod haste;
 mod healing;
 mod invariants;
 mod issuing;
 mod kill;
+mod patience;
 mod people;
 mod proofs;
 mod replicas;

@@ -12,17 +12,17 @@ use crate::support::world::SECRET;
 use crate::support::{Db, World};
 
 /// A world with a Vercel project whose production runs with the first key.
-struct Stage {
-    world: World,
-    vercel: Vercel,
-    project: String,
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) vercel: Vercel,
+    pub(super) project: String,
     /// What serves production, and was deployed before that.
     serving: String,
     before: String,
 }
 
 impl Stage {
-    async fn new(db: Db, promote: bool) -> Self {
+    pub(super) async fn new(db: Db, promote: bool) -> Self {
         let world = World::new(db).await;
         let vercel = Vercel::start_with(world.script.clone()).await;
         let team = vercel.add_team("acme");
@@ -42,11 +42,11 @@ impl Stage {
         Self { world, vercel, project, serving, before }
     }
 
-    fn run(&self) -> Child {
+    pub(super) fn run(&self) -> Child {
         self.world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap()
     }
 
-    fn asked(&self, label: &str) -> usize {
+    pub(super) fn asked(&self, label: &str) -> usize {
         self.vercel.requests().iter().filter(|request| request.label == label).count()
     }
 

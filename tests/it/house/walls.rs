@@ -43,6 +43,7 @@ const ROOT: &[&str] = &[
     "RingSealer",
     "Route",
     "TestPolicy",
+    "budget",
     "error",
     "parts",
     "recipients",

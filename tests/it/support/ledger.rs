@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rekeyd::domain::time::Timestamp;
+use rekeyd::domain::time::{Span, Timestamp};
 use serde_json::Value;
 use sqlx::any::{AnyRow, install_default_drivers};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
@@ -111,6 +111,46 @@ pub async fn alerts(world: &World) -> Vec<String> {
 pub async fn held_leases(world: &World) -> Vec<String> {
     let rows = rows(world, "SELECT resource FROM leases WHERE expires_at > 0").await;
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Lets so much time pass: what was stored was stored so much earlier. Nobody may work on the world meanwhile.
+pub async fn pass_time(world: &World, span: Span) {
+    let shift = format!("SET {{}} = {{}} - {}", span.0);
+    let set = |columns: [&str; 2]| {
+        let [a, b] = columns.map(|column| shift.replace("{}", column));
+        format!("{a}, {}", b.trim_start_matches("SET "))
+    };
+    rows(world, &format!("UPDATE holdings {}", set(["not_before", "wait_set_at"]))).await;
+    let mut connection = connect(world).await;
+    for run in rows(world, "SELECT id, doc FROM runs WHERE is_open = 1").await {
+        let mut doc: Value = serde_json::from_str(&run.get::<String, _>(1)).unwrap();
+        earlier(&mut doc, span);
+        let sql = format!("UPDATE runs {}, doc = $1 WHERE id = $2", set(["wake_at", "wake_set_at"]));
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(doc.to_string()).bind(run.get::<String, _>(0));
+        query.execute(&mut connection).await.unwrap();
+    }
+    for memory in rows(world, "SELECT subject, doc FROM provider_health").await {
+        let mut doc: Value = serde_json::from_str(&memory.get::<String, _>(1)).unwrap();
+        earlier(&mut doc, span);
+        let query = sqlx::query("UPDATE provider_health SET doc = $1 WHERE subject = $2");
+        let query = query.bind(doc.to_string()).bind(memory.get::<String, _>(0));
+        query.execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+/// Every wait in it was set, and ends, so much earlier.
+fn earlier(doc: &mut Value, span: Span) {
+    match doc {
+        Value::Object(fields) if fields.contains_key("set_at") && fields.contains_key("at") => {
+            for moment in fields.values_mut() {
+                *moment = (moment.as_i64().unwrap() - span.0).into();
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|field| earlier(field, span)),
+        Value::Array(items) => items.iter_mut().for_each(|item| earlier(item, span)),
+        _ => {}
+    }
 }
 
 impl Ledger {

@@ -20,7 +20,7 @@ use crate::domain::time::{Span, Timestamp, Until};
 use crate::domain::verdict::Verdict;
 use crate::engine::run::start;
 use crate::engine::session::{Session, listing};
-use crate::engine::{Engine, EngineError, Rotation, session};
+use crate::engine::{Engine, EngineError, Rotation, budget, session};
 use crate::store::{Change, KeyRow, Lease, Role};
 
 /// So long a rotation waits for its account before the wish is kept for another tick.
@@ -146,7 +146,7 @@ pub(crate) async fn heal_one(
     patience: Span,
     stop: &CancellationToken,
 ) -> Answer {
-    let healed = ask(engine, rotation, patience, stop).await;
+    let healed = budget::urgently(true, ask(engine, rotation, patience, stop)).await;
     Answer { rotation: rotation.name.clone(), healed }
 }
 

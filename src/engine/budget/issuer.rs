@@ -1,0 +1,88 @@
+//! An account whose calls are counted.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Lane, Meter};
+use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
+use crate::domain::outcome::Called;
+use crate::domain::secret::Secret;
+use crate::net::Deadline;
+use crate::provider::{Credits, Cursor, IssuedKey, Issuer, Page};
+
+/// See [`super`].
+pub(super) struct CountedIssuer {
+    pub(super) inner: Arc<dyn Issuer>,
+    pub(super) meter: Arc<Meter>,
+}
+
+#[async_trait]
+impl Issuer for CountedIssuer {
+    async fn whoami(&self, key: &Secret, deadline: Deadline) -> Called<CurrentKey> {
+        self.meter.ask()?;
+        self.inner.whoami(key, deadline).await
+    }
+
+    async fn whoami_provisioning(&self, deadline: Deadline) -> Called<CurrentKey> {
+        self.meter.count(Lane::Opening)?;
+        self.inner.whoami_provisioning(deadline).await
+    }
+
+    fn provisioning_hash(&self) -> String {
+        self.inner.provisioning_hash()
+    }
+
+    /// One look, whatever its pages: whoever reads them has a bound of its own for them.
+    async fn list(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Page> {
+        if at.is_none() {
+            self.meter.ask()?;
+        }
+        self.inner.list(at, deadline).await
+    }
+
+    async fn read(&self, hash: &str, deadline: Deadline) -> Called<Option<RemoteKey>> {
+        self.meter.ask()?;
+        self.inner.read(hash, deadline).await
+    }
+
+    async fn create(&self, name: &str, spec: &KeySpec, deadline: Deadline) -> Called<IssuedKey> {
+        self.meter.ask()?;
+        self.inner.create(name, spec, deadline).await
+    }
+
+    async fn set_disabled(
+        &self,
+        hash: &str,
+        disabled: bool,
+        deadline: Deadline,
+    ) -> Called<Option<RemoteKey>> {
+        self.meter.ask()?;
+        self.inner.set_disabled(hash, disabled, deadline).await
+    }
+
+    async fn set_limit(
+        &self,
+        hash: &str,
+        limit: Option<MicroUsd>,
+        deadline: Deadline,
+    ) -> Called<Option<RemoteKey>> {
+        self.meter.ask()?;
+        self.inner.set_limit(hash, limit, deadline).await
+    }
+
+    async fn delete(&self, hash: &str, deadline: Deadline) -> Called<bool> {
+        self.meter.ask()?;
+        self.inner.delete(hash, deadline).await
+    }
+
+    async fn credits(&self, deadline: Deadline) -> Called<Credits> {
+        self.meter.ask()?;
+        self.inner.credits(deadline).await
+    }
+
+    async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()> {
+        self.meter.ask()?;
+        self.inner.chat(key, model, deadline).await
+    }
+}
