@@ -2,11 +2,12 @@
 //!
 //! Reading order: [`time`], [`secret`] and [`name`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
-//! (the protocol), [`schedule`] (when a run is due), [`guard`] (what may never happen), [`alert`] (what admins are told),
-//! [`stall`] (which waits they are told of).
+//! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
+//! happen), [`alert`] (what admins are told), [`stall`] (which waits they are told of).
 
 pub mod alert;
 pub mod guard;
+pub mod inherit;
 pub mod key;
 pub mod name;
 pub mod outcome;

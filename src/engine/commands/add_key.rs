@@ -85,7 +85,7 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
             hint: None,
         });
     }
-    if engine.accounts().any(|account| account.issuer.provisioning_hash() == add.secret.sha256_hex()) {
+    if engine.accounts().any(|account| account.provisioning_key == add.secret) {
         return Err(wrong_kind());
     }
     let seen = first_test(engine, &provider, &add).await?;
@@ -118,7 +118,7 @@ fn given_key(engine: &Engine, add: &AddKey, fingerprint: String) -> NewKey {
         api_secret: add.api_secret.as_ref().map(sealed),
         fingerprint: Some(fingerprint),
         mask: add.secret.mask(),
-        hash: Some(add.secret.sha256_hex()),
+        hash: engine.identity_at(&add.provider, &add.secret),
         account: None,
         rotation: None,
         generation: None,

@@ -14,10 +14,11 @@ use crate::domain::outcome::{Failure, FailureKind, Reply};
 use crate::domain::rotation::facts::{Remote, TestResult};
 use crate::domain::rotation::{Directive, Event, KeyRef, Level, Phase, Run, TEST_FRESH, apply};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::publish::{address, deliver};
+use crate::engine::publish::{address, deliver, inherit};
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit, keys, listing, remote_of, test_key, witness};
 use crate::engine::{ConfiguredDestination, EngineError};
+use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, HoldingRow, KillRows, NewEffect, new_id};
 
 /// A destination that was looked at so recently is not asked again before a kill. Much shorter than what the guard
@@ -180,6 +181,16 @@ pub(crate) async fn try_kill(
         Guarded::Refused(refusal) => return Ok(Killed::Refused(refusal)),
         Guarded::Committed => {}
     }
+    let deadline = match may_delete(session, target).await? {
+        Ok(again) => again.unwrap_or(deadline),
+        Err(failure) => {
+            let evidence = json!({ "sent": false, "answer": failure.message });
+            session
+                .commit(&[Change::Settle { id: effect.id, status: EffectStatus::Failed, evidence }])
+                .await?;
+            return Ok(Killed::Later(failure));
+        }
+    };
     let called = match target.kill {
         Kill::Disable => {
             session.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date)
@@ -188,6 +199,30 @@ pub(crate) async fn try_kill(
     };
     let answered = session.noting(called.map(|date| Reply { value: (), date }));
     settle_kill(session, target, &effect, answered).await
+}
+
+/// R23: before a delete the hash leaves the lists that name it. A leaked key waits for none of them: what names a dead
+/// key harms nobody, and is left out by the next who writes there. The deadline of the delete, where that took time.
+async fn may_delete(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Result<Option<Deadline>, Failure>, EngineError> {
+    if target.kill == Kill::Disable || target.stray {
+        return Ok(Ok(None));
+    }
+    let engine = session.engine;
+    let run = target.run.map(|run| run.id.as_str());
+    // The guard has looked: what it saw must not grow old.
+    let left = tokio::select! {
+        left = inherit::leave(session, run, target.hash) => left?,
+        () = engine.clock().sleep(engine.parts.call_timeout) => {
+            Err(Failure::new(FailureKind::Unclear, "the lists that name the key could not be read in time"))
+        }
+    };
+    match left {
+        Err(failure) if !target.urgent => Ok(Err(failure)),
+        _ => Ok(Ok(Some(session.deadline().await?))),
+    }
 }
 
 /// The unsettled effect of the same kind on the same key, or a new one.

@@ -144,7 +144,9 @@ fn proved_before_disabled(ledger: &Ledger, case: &str) {
     for kill in of(ledger, &["disable"]).filter(|effect| ledger.held.contains(&effect.target)) {
         let same_run = |effect: &&Effect| effect.run == kill.run && effect.started < kill.started;
         let mut last: BTreeMap<&str, &Effect> = BTreeMap::new();
-        for publish in of(ledger, &["publish"]).filter(same_run) {
+        // Guardrails and allow-lists are written too; nobody reads the key there.
+        let place = |effect: &&Effect| !is_roll(&effect.target);
+        for publish in of(ledger, &["publish"]).filter(same_run).filter(place) {
             last.insert(&publish.target, publish);
         }
         let proved =
@@ -152,6 +154,11 @@ fn proved_before_disabled(ledger: &Ledger, case: &str) {
         let doubtful: Vec<_> = last.values().filter(proved).collect();
         assert!(doubtful.is_empty(), "{case}: disabled before {doubtful:?} was over (I7)");
     }
+}
+
+/// What names keys by their hash.
+fn is_roll(target: &str) -> bool {
+    target.starts_with("guardrail ") || target.starts_with("BYOK credential ")
 }
 
 /// I8

@@ -11,6 +11,7 @@
 //! - `damage`: 39, 47: rows that cannot be opened or read · `haste`: 41: bad news beside what hangs
 //! - `healing`: 45, 49, 52: what healing and leaks must not wait for, and what must not be believed
 //! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
+//! - `inheritance`: 54: what names a key by its hash
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
@@ -24,6 +25,7 @@ mod damage;
 mod delivery;
 mod haste;
 mod healing;
+mod inheritance;
 mod invariants;
 mod issuing;
 mod kill;
