@@ -158,7 +158,7 @@ impl Adapters {
         let rotations = settings
             .rotations
             .iter()
-            .map(|r| rotation(settings, r, &destinations))
+            .map(|r| rotation(settings, r, &accounts, &destinations))
             .collect::<Result<_, _>>()?;
         let notifier = notifier(settings, &http)?;
         let leaks = leaks(settings, &http)?;
@@ -237,6 +237,7 @@ fn account(settings: &Settings, entry: &settings::Account, http: &Http) -> anyho
         issuer,
         workspace: entry.workspace.clone(),
         max_deletes_per_hour: entry.max_deletes_per_hour,
+        inherit: entry.inherit,
         base_url: base.url().clone(),
         provisioning_key: key,
         provisioning_destinations: provisioning_destinations(settings, entry, http)?,
@@ -417,6 +418,7 @@ fn github_scope(scope: &GithubScope) -> Scope {
 fn rotation(
     settings: &Settings,
     entry: &settings::Rotation,
+    accounts: &BTreeMap<String, Account>,
     destinations: &BTreeMap<String, ConfiguredDestination>,
 ) -> anyhow::Result<(String, Rotation)> {
     let name = entry.name.to_string();
@@ -426,11 +428,7 @@ fn rotation(
             .map(|place| place.target.clone())
             .ok_or_else(|| anyhow!("rotation {name}: no destination {destination}"))
     });
-    let workspace = settings
-        .accounts
-        .iter()
-        .find(|account| account.name == entry.account)
-        .and_then(|a| a.workspace.clone());
+    let account = accounts.get(&entry.account.to_string());
     let policy = Policy {
         targets: targets.collect::<Result<_, _>>()?,
         grace: entry.grace,
@@ -445,8 +443,10 @@ fn rotation(
             limit: entry.key.limit,
             limit_reset: entry.key.limit_reset.map(|reset| reset.as_str().to_owned()),
             include_byok_in_limit: entry.key.include_byok_in_limit,
-            workspace,
+            workspace: account.and_then(|account| account.workspace.clone()),
         },
+        inherit: account.map(|account| account.inherit).unwrap_or_default(),
+        can_disable: account.is_none_or(|account| account.issuer.can_disable()),
         chat_model: match &entry.probe {
             Probe::Key => None,
             Probe::Chat(model) => Some(model.clone()),

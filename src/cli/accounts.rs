@@ -81,7 +81,7 @@ const KEYS: &[Column<RemoteKeyView>] = &[
     column("label", |key| key.label.clone()),
     column("state", |key| if key.disabled { "disabled" } else { "enabled" }.to_owned()),
     column("limit", |key| key.limit.map_or_else(|| "-".to_owned(), |limit| format!("{limit:.2}"))),
-    column("used", |key| format!("{:.4}", key.usage)),
+    column("used", |key| key.usage.map_or_else(|| "unknown".to_owned(), |usd| format!("{usd:.4}"))),
     column("last used", |key| key.last_used_at.clone().unwrap_or_else(|| "never".to_owned())),
     column("hash", |key| key.hash.clone()),
 ];

@@ -34,10 +34,54 @@ impl MicroUsd {
     }
 }
 
+/// The figures that move when a key is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// Spent through the provider.
+    pub usage: MicroUsd,
+    /// Spent with own vendor keys.
+    pub byok_usage: MicroUsd,
+    /// Last call.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Figures {
+    /// True when somebody ever used the key.
+    pub fn is_used(&self) -> bool {
+        self.usage.0 > 0 || self.byok_usage.0 > 0 || self.last_used_at.is_some()
+    }
+}
+
+/// What a provider tells of the use of a key. One that tells nothing stays as it is: time alone passes (rotation.md,
+/// "grace").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Usage {
+    /// These figures.
+    Figures(Figures),
+    /// It has none.
+    Unknown,
+}
+
+impl Usage {
+    /// True unless the provider says that nobody ever used the key.
+    pub fn may_be_used(&self) -> bool {
+        self.figures().is_none_or(Figures::is_used)
+    }
+
+    /// The figures, where there are any.
+    pub fn figures(&self) -> Option<&Figures> {
+        match self {
+            Self::Figures(figures) => Some(figures),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// One key as the account's listing, or `GET /keys/{hash}`, shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteKey {
-    /// Lowercase hex SHA-256 of the key text: its identity.
+    /// Its identity, in the provider's own words.
     pub hash: String,
     /// The name given at creation; not unique.
     pub name: String,
@@ -53,12 +97,8 @@ pub struct RemoteKey {
     pub limit_reset: Option<String>,
     /// Whether usage with the customer's own vendor keys counts against the limit.
     pub include_byok_in_limit: bool,
-    /// Total spent through the provider.
-    pub usage: MicroUsd,
-    /// Total spent with the customer's own vendor keys.
-    pub byok_usage: MicroUsd,
-    /// When it last called a model; lags by minutes.
-    pub last_used_at: Option<Timestamp>,
+    /// How much it was used; lags by minutes.
+    pub usage: Usage,
     /// When the provider stops accepting it.
     pub expires_at: Option<Timestamp>,
     /// When it was made.
@@ -99,9 +139,11 @@ impl RemoteKey {
             limit_remaining: None,
             limit_reset: None,
             include_byok_in_limit: false,
-            usage: MicroUsd(0),
-            byok_usage: MicroUsd(0),
-            last_used_at: None,
+            usage: Usage::Figures(Figures {
+                usage: MicroUsd(0),
+                byok_usage: MicroUsd(0),
+                last_used_at: None,
+            }),
             expires_at: None,
             created_at: None,
             workspace_id: None,

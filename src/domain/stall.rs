@@ -64,6 +64,7 @@ impl Waiter {
             | Kind::DestinationDrift
             | Kind::RotationParked
             | Kind::KeyInvalid
+            | Kind::InheritanceFailed
             | Kind::AccountFrozen
             | Kind::AccountWithoutKeys
             | Kind::LastKeyRefused

@@ -34,6 +34,7 @@ mod session;
 mod testing;
 
 use crate::clock::Clock;
+use crate::domain::secret::Secret;
 use crate::domain::time::{Span, backoff};
 use crate::net::Deadline;
 use crate::store::{AuditEntry, Store};
@@ -111,6 +112,16 @@ impl Engine {
             .destinations
             .get(name)
             .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
+    }
+
+    /// What accounts of this provider call a key; where none is configured, the hash that the only issuer of this
+    /// version goes by.
+    pub(crate) fn identity_at(&self, provider: &str, key: &Secret) -> Option<String> {
+        let mut issuers = self.accounts().filter(|account| account.provider == provider).peekable();
+        match issuers.peek() {
+            Some(_) => issuers.find_map(|account| account.issuer.identity_of(key)),
+            None => Some(key.sha256_hex()),
+        }
     }
 
     /// True while somebody of this process waits for the account: who works on it makes room.

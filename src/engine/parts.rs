@@ -9,6 +9,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::crypto::{Fingerprinter, KeyNames, Ring};
 use crate::destination::{Destination, LeakSource};
+use crate::domain::inherit::Inherit;
 use crate::domain::key::MicroUsd;
 use crate::domain::rotation::{Policy, Target};
 use crate::domain::schedule::Schedule;
@@ -39,6 +40,8 @@ pub struct Account {
     pub workspace: Option<String>,
     /// R12.
     pub max_deletes_per_hour: u32,
+    /// R23.
+    pub inherit: Inherit,
     /// Where its API is; its keys are tested there.
     pub base_url: Url,
     /// The provisioning key: tested, and published to `provisioning_destinations` only. Never stored.

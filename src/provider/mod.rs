@@ -1,6 +1,6 @@
 //! Vendors of LLM APIs: how a key is tested (every provider) and how keys are issued (optional capability).
 //!
-//! The engine sees only what is in this file: the [`Issuer`] and [`Tester`] traits and the plain values of
+//! The engine sees only what is in this file: the [`Issuer`], [`RollKeeper`] and [`Tester`] traits and the plain values of
 //! [`crate::domain`].
 
 pub mod catalog;
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
+use crate::domain::inherit::AllowList;
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::Called;
 use crate::domain::secret::Secret;
@@ -68,6 +69,52 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// A part of a listing whose length the provider tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows<T> {
+    /// In the provider's order.
+    pub rows: Vec<T>,
+    /// How many there are on all pages.
+    pub total: usize,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
+/// A key and the guardrail that it is assigned to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The key.
+    pub hash: String,
+    /// Id of the guardrail.
+    pub guardrail: String,
+}
+
+/// A credential of the customer's own at a vendor, and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: String,
+    /// The keys that may; `None` for all of them.
+    pub keys: Option<Vec<String>>,
+}
+
+/// What of an account names keys by their identity (rotation.md, R23). Where a listing answers `None` the provider said
+/// in its own form, with 403 or 404, that the account has no such thing.
+#[async_trait]
+pub trait RollKeeper: Send + Sync {
+    /// One page of all guardrail assignments; `None` is the first.
+    async fn assignments(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Assignment>>>;
+
+    /// One page of the credentials of the workspace.
+    async fn credentials(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Credential>>>;
+
+    /// Assigns a key to a guardrail. It takes the key away from any other one.
+    async fn assign(&self, guardrail: &str, hash: &str, deadline: Deadline) -> Called<()>;
+
+    /// Replaces the list of keys that may use a credential.
+    async fn allow(&self, credential: &str, list: &AllowList, deadline: Deadline) -> Called<()>;
+}
+
 /// A provider account whose keys can be managed by API. One value holds one provisioning key.
 ///
 /// No method retries. A [`crate::domain::outcome::Failure`] says what the answer proves: only a vendor's own
@@ -80,8 +127,15 @@ pub trait Issuer: Send + Sync {
     /// What the provisioning key of this issuer says of itself.
     async fn whoami_provisioning(&self, deadline: Deadline) -> Called<CurrentKey>;
 
-    /// Hash of the provisioning key itself, so that nobody takes it for a regular key of the account.
+    /// What the provider calls a key whose text is known: the identity that its listings show. An opaque word; `None`
+    /// where only the provider can tell.
+    fn identity_of(&self, key: &Secret) -> Option<String>;
+
+    /// The same of the provisioning key itself, so that nobody takes it for a regular key of the account.
     fn provisioning_hash(&self) -> String;
+
+    /// False where a key can only be deleted: then it is not observed, and nothing leads back to it.
+    fn can_disable(&self) -> bool;
 
     /// One page of the keys of the workspace, newest first, disabled and expired ones included; `None` is the first.
     /// Pages are cut from a list that others change meanwhile: one may repeat rows of the page before, or skip some.
@@ -107,6 +161,9 @@ pub trait Issuer: Send + Sync {
 
     /// Deletes a key; true when it was there, false when it was gone already (404).
     async fn delete(&self, hash: &str, deadline: Deadline) -> Called<bool>;
+
+    /// What of the account names keys by their identity, where the provider has that.
+    fn rolls(&self) -> Option<&dyn RollKeeper>;
 
     /// The account's credits.
     async fn credits(&self, deadline: Deadline) -> Called<Credits>;

@@ -1,13 +1,15 @@
 //! OpenRouter as an issuer of keys (wire-facts.md, "OpenRouter").
 //!
 //! Map: this file makes the calls, one a method; `wire` is what bodies look like and how they become our
-//! values; `refusal` decides what an answer that is no success proves; `listing` reads one page of the keys.
+//! values; `refusal` decides what an answer that is no success proves; `listing` reads one page of the keys; `rolls` is
+//! about guardrails and allow-lists, which name keys by their hash.
 //!
 //! The rule of the room: an answer counts as a success, or as proof that nothing was done, only when it is in
 //! OpenRouter's own form. A proxy's page, a half-written body, a 200 that holds an error: `Unclear`.
 
 mod listing;
 mod refusal;
+mod rolls;
 mod wire;
 
 use async_trait::async_trait;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::refusal::{Asked, refusal};
-use super::{CHAT_TOKENS, Credits, Cursor, IssuedKey, Issuer, Page};
+use super::{CHAT_TOKENS, Credits, Cursor, IssuedKey, Issuer, Page, RollKeeper};
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::{Called, Failure, FailureKind, Reply};
 use crate::domain::secret::Secret;
@@ -186,8 +188,16 @@ impl Issuer for OpenRouter {
         self.whoami(&self.provisioning_key, deadline).await
     }
 
+    fn identity_of(&self, key: &Secret) -> Option<String> {
+        Some(key.sha256_hex())
+    }
+
     fn provisioning_hash(&self) -> String {
         self.provisioning_key.sha256_hex()
+    }
+
+    fn can_disable(&self) -> bool {
+        true
     }
 
     async fn list(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Page> {
@@ -233,6 +243,10 @@ impl Issuer for OpenRouter {
             failure if failure.kind == FailureKind::NotFound => Ok(Reply { value: false, date: answer.date }),
             failure => Err(failure),
         }
+    }
+
+    fn rolls(&self) -> Option<&dyn RollKeeper> {
+        Some(self)
     }
 
     async fn credits(&self, deadline: Deadline) -> Called<Credits> {

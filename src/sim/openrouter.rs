@@ -12,12 +12,16 @@
 //! | `whoami` | `GET /key` | any key |
 //! | `credits` | `GET /credits` | any key |
 //! | `chat` | `POST /chat/completions` | regular |
+//! | `list_assignments` | `GET /guardrails/assignments/keys?offset=&limit=` | provisioning |
+//! | `assign_keys` | `POST /guardrails/{id}/assignments/keys` | provisioning |
+//! | `list_byok` | `GET /byok?offset=&limit=&workspace_id=` | provisioning |
+//! | `patch_byok` | `PATCH /byok/{id}` | provisioning |
 //! | `models` | `GET /models` | nothing |
 //! | `unknown` | anything else | |
 //!
 //! Where to read: `row` is a key as the world has it, `shape` is what the API shows of it, `form` refuses bad
-//! bodies, `books` holds the world, `management` and `agent` are the calls on it, `desk` routes them,
-//! `settings` has the questions that only a real account can settle. This file is the test's and the demo's
+//! bodies, `books` holds the world, `management`, `rolls` (what names keys by their hash) and `agent` are the calls on it, `desk`
+//! routes them, `settings` has the questions that only a real account can settle. This file is the test's and the demo's
 //! hand on it: what people and agents do.
 
 mod agent;
@@ -25,6 +29,7 @@ mod books;
 mod desk;
 mod form;
 mod management;
+mod rolls;
 mod row;
 mod settings;
 mod shape;
@@ -155,6 +160,37 @@ impl OpenRouter {
     /// Puts the simulator's clock, its `Date` header and its timestamps this far ahead of real time.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.server.set_clock_offset(seconds);
+    }
+
+    /// A person makes a guardrail of the main account; its id.
+    pub fn new_guardrail(&self) -> String {
+        self.desk.lock().rolls.new_guardrail(MAIN_ACCOUNT)
+    }
+
+    /// A person assigns a key to a guardrail, and takes it away from any other; `None`: from all.
+    pub fn assign_by_hand(&self, hash: &str, guardrail: Option<&str>) {
+        self.desk.lock().rolls.assign(hash, guardrail);
+    }
+
+    /// The guardrail that a key is assigned to.
+    pub fn guardrail_of(&self, hash: &str) -> Option<String> {
+        self.desk.lock().rolls.guardrail_of(hash)
+    }
+
+    /// A person stores a credential of his own in the main account's default workspace, for these keys or for all; its
+    /// id.
+    pub fn new_byok(&self, keys: Option<&[String]>) -> String {
+        self.desk.lock().new_byok(MAIN_ACCOUNT, keys)
+    }
+
+    /// The keys that may use a credential; `None` for all of them, or when it is gone.
+    pub fn byok_keys(&self, id: &str) -> Option<Vec<String>> {
+        self.desk.lock().rolls.byok_keys(id)
+    }
+
+    /// A person changes who may use a credential.
+    pub fn edit_byok(&self, id: &str, change: impl FnOnce(&mut Option<Vec<String>>)) {
+        self.desk.lock().rolls.edit_byok(id, change);
     }
 
     /// Changes the settings.

@@ -31,6 +31,10 @@ pub struct Account {
     #[serde(default = "max_deletes_per_hour")]
     #[schemars(range(min = 1, max = 10000))]
     pub max_deletes_per_hour: u32,
+    /// What a new key takes over from the old one: its limits, the guardrail that it is assigned to, its places in
+    /// the allow-lists of BYOK credentials.
+    #[serde(default = "inherit")]
+    pub inherit: Vec<Inherited>,
     /// An alert opens when less credit is left, in USD; 0 turns it off.
     #[serde(default = "credits_alert_below")]
     #[schemars(range(min = 0.0, max = 1_000_000_000.0))]
@@ -50,6 +54,22 @@ impl Account {
 
 fn provider() -> NameText {
     DEFAULT_PROVIDER.into()
+}
+
+/// What a new key takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Inherited {
+    /// Limit, period, and whether own vendor keys count.
+    Limits,
+    /// The guardrail that it is assigned to.
+    Guardrails,
+    /// Its places in allow-lists.
+    Byok,
+}
+
+fn inherit() -> Vec<Inherited> {
+    vec![Inherited::Limits, Inherited::Guardrails, Inherited::Byok]
 }
 
 const fn max_deletes_per_hour() -> u32 {

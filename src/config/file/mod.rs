@@ -18,7 +18,7 @@ mod text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use account::{Account, DEFAULT_BASE_URL, DEFAULT_PROVIDER, Leaks};
+pub use account::{Account, DEFAULT_BASE_URL, DEFAULT_PROVIDER, Inherited, Leaks};
 pub use destination::{
     Command, Destination, File, FileFormat, Github, GithubApp, GithubStore, Holds, Kind, Postgres, Vercel,
     VercelTarget, Visibility,

@@ -6,6 +6,7 @@ use super::values::{BadValue, BaseUrl, CronExpr};
 use super::whole::Known;
 use crate::config::file::{self, Holds, NameText};
 use crate::crypto::SecretRef;
+use crate::domain::inherit::Inherit;
 use crate::domain::key::MicroUsd;
 use crate::domain::name::Name;
 
@@ -25,6 +26,8 @@ pub struct Account {
     pub workspace: Option<String>,
     /// Breaker (R12), at least 1.
     pub max_deletes_per_hour: u32,
+    /// What a new key takes over from the old one (R23).
+    pub inherit: Inherit,
     /// `None` when turned off (0).
     pub credits_alert_below: Option<MicroUsd>,
     /// Destinations that receive the provisioning key; each exists, is GitHub and holds provisioning keys.
@@ -65,9 +68,19 @@ impl Account {
             base_url: base_url?,
             workspace: workspace?,
             max_deletes_per_hour: file.max_deletes_per_hour,
+            inherit: inherit(&file.inherit),
             credits_alert_below: Some(below).filter(|below| below.0 > 0),
             provisioning_destinations: provisioning_destinations?,
         })
+    }
+}
+
+fn inherit(all: &[file::Inherited]) -> Inherit {
+    let has = |one| all.contains(&one);
+    Inherit {
+        limits: has(file::Inherited::Limits),
+        guardrails: has(file::Inherited::Guardrails),
+        byok: has(file::Inherited::Byok),
     }
 }
 
@@ -121,6 +134,7 @@ mod tests {
         assert_eq!(account.provider, "openrouter");
         assert_eq!(account.base_url.unwrap().as_str(), "https://openrouter.ai/api/v1");
         assert_eq!(account.credits_alert_below, Some(MicroUsd::from_usd(10.0)));
+        assert_eq!(account.inherit, Inherit { limits: true, guardrails: true, byok: true });
         assert_eq!((account.max_deletes_per_hour, account.workspace), (10, None));
         let leaks = settings("[leaks]\nrepositories = [\"acme/app\"]\ntoken = \"env:T\"").leaks.unwrap();
         assert_eq!(leaks.repositories, [("acme".to_owned(), "app".to_owned())]);
@@ -134,6 +148,13 @@ mod tests {
     fn other_providers_have_their_own_base() {
         let account = settings(&format!("{ACCOUNT}provider = \"openai\"")).accounts.remove(0);
         assert_eq!(account.base_url, None);
+    }
+
+    #[test]
+    fn what_is_not_named_is_not_inherited() {
+        let of = |list| settings(&format!("{ACCOUNT}inherit = {list}")).accounts[0].inherit;
+        assert_eq!(of("[]"), Inherit { limits: false, guardrails: false, byok: false });
+        assert_eq!(of("[\"byok\", \"limits\"]"), Inherit { limits: true, guardrails: false, byok: true });
     }
 
     #[test]

@@ -182,6 +182,12 @@ kinds! {
         next: "It tries again.",
         must: "Nothing, unless it keeps failing: then `rekeyd rotations show {rotation}` says why.",
     }
+    /// A new key lacks what names the old one by its hash (R23).
+    InheritanceFailed = "inheritance_failed", Critical {
+        still: "The new key makes calls. It may not be held by the old key's guardrail, or not use the credentials that the old one may.",
+        next: "A key that was published without it is tried again until it is done. An old key that differs from the new one is not disabled.",
+        must: "Look at the guardrails and the BYOK credentials that the message names at the provider, and put the new key there, or take the old one off. `rekeyd why {rotation}` says what is waited for.",
+    }
     /// A rotation is late.
     RotationOverdue = "rotation_overdue", Warning {
         still: "The key in use works, but is older than the policy wants.",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Issuing, KeyRef, Phase, Retiree, Rollback, Run, State, Wait};
+use super::{Inheritance, Issuing, KeyRef, Phase, Retiree, Rollback, Run, State, Usage, Wait};
 use crate::domain::key::KeySpec;
 use crate::domain::time::{Span, Stamp, Until};
 
@@ -29,6 +29,10 @@ pub enum Event {
     ProvisioningWorks { until: Until },
     /// The provisioning key was refused (once, or again).
     ProvisioningRefused { at: Stamp, confirmed: bool },
+    /// The new key is named wherever the old one is.
+    Inherited,
+    /// An emergency goes on although it is not.
+    InheritanceWaived { reason: String },
     /// An emergency goes on with limits that differ from what was asked for.
     LimitsWaived { reason: String },
     /// An emergency goes on without the billed probe, which the provider refuses.
@@ -42,7 +46,7 @@ pub enum Event {
     /// Every required destination is at its level.
     PublishedEverywhere { at: Stamp },
     /// The old key's figures moved, or were seen for the first time.
-    FiguresMoved { hash: String, figures: Figures, at: Stamp },
+    FiguresMoved { hash: String, figures: Usage, at: Stamp },
     /// A key on its way out was deleted by somebody.
     FoundGone { hash: String },
     /// A key on its way out was disabled by somebody.
@@ -132,6 +136,8 @@ pub fn apply(run: &Run, event: &Event) -> Result<Run, IllegalEvent> {
         | Event::ProvisioningRefused { .. } => making(&mut after, event),
         Event::Verified { .. }
         | Event::VerifyFailed { .. }
+        | Event::Inherited
+        | Event::InheritanceWaived { .. }
         | Event::LimitsWaived { .. }
         | Event::ProbeWaived { .. }
         | Event::PublishIntended
@@ -190,6 +196,7 @@ fn making(run: &mut Run, event: &Event) -> bool {
         }
         (State::Issuing { issuing: Issuing::Sent { .. } }, Event::Created { key, at }) => {
             run.candidate = Some(key.clone());
+            run.inheritance = Inheritance::Open;
             State::Verifying { since: *at }
         }
         (
@@ -246,6 +253,16 @@ fn advancing(run: &mut Run, event: &Event) -> bool {
         (State::Verifying { .. }, Event::Verified { .. }) => {
             (run.creates, run.unclear, run.failures) = (0, 0, 0);
             State::Publishing
+        }
+        (State::Verifying { .. }, Event::Inherited) if run.inheritance == Inheritance::Open => {
+            run.inheritance = Inheritance::Done;
+            return true;
+        }
+        (State::Verifying { .. }, Event::InheritanceWaived { .. })
+            if run.trigger.is_emergency() && run.inheritance == Inheritance::Open =>
+        {
+            run.inheritance = Inheritance::Waived;
+            return true;
         }
         (State::Verifying { .. }, Event::LimitsWaived { .. }) if run.trigger.is_emergency() => {
             run.asked = None;
@@ -333,7 +350,11 @@ fn retiring(run: &mut Run, event: &Event) -> bool {
             matches!(phase, Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. })
         }
         (phase, Event::Disabled { .. }) => matches!(phase, Phase::Disabling),
-        (phase, Event::DeleteIntended { .. }) => matches!(phase, Phase::Disabled { .. } | Phase::Deleting),
+        (phase, Event::DeleteIntended { .. }) => {
+            let at_once =
+                !run.policy.can_disable && matches!(phase, Phase::Live { .. } | Phase::Revived { .. });
+            at_once || matches!(phase, Phase::Disabled { .. } | Phase::Deleting)
+        }
         (phase, Event::Deleted { .. }) => matches!(phase, Phase::Deleting),
         (_, Event::FoundGone { .. }) => true,
         _ => false,
@@ -343,7 +364,7 @@ fn retiring(run: &mut Run, event: &Event) -> bool {
     }
     retiree.phase = phase;
     if let (Event::FiguresMoved { figures, .. }, State::Aborting { .. }) = (event, &run.state)
-        && figures.is_used()
+        && figures.may_be_used()
     {
         // Somebody has it: it is taken away like any other key.
         retiree.observe = run.policy.observe;

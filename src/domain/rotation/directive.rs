@@ -37,6 +37,10 @@ pub enum Directive {
     },
     /// Read a key at the provider.
     Read(KeyRef),
+    /// Let the new key be named wherever the old one is named by its hash.
+    Inherit,
+    /// Look what names the old key and not the new one.
+    Compare,
     /// Enable a key that this run disabled.
     Enable(KeyRef),
     /// Disable a key, through the guard.
@@ -130,6 +134,8 @@ impl Directive {
             Self::CheckProvisioning => "check the provisioning key".to_owned(),
             Self::Test(key) => of("test", key),
             Self::Read(key) => of("read", key),
+            Self::Inherit => "inherit".to_owned(),
+            Self::Compare => "compare".to_owned(),
             Self::Enable(key) => of("enable", key),
             Self::Disable { key, .. } => of("disable", key),
             Self::Delete { key, .. } => of("delete", key),

@@ -2,7 +2,7 @@
 //! create whose outcome nobody knows (rotation.md, "Emergency" and "Self-healing").
 
 use super::facts::{KeyFacts, TestResult};
-use super::{Issuing, KeyRef, Phase, Policy, Retiree, Run, State, Trigger};
+use super::{Inheritance, Issuing, KeyRef, Phase, Policy, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
 
 /// True when healing takes this run over: it cannot itself bring a working key. An emergency at work can, and one that
@@ -72,6 +72,7 @@ impl Emergency<'_> {
             run.published = true;
         } else if let Some((key, since)) = self.inherited() {
             run.asked = self.open.and_then(|open| open.asked.clone());
+            run.inheritance = self.inheritance();
             bring_in(&mut run, key, State::Verifying { since });
         } else if let Some(name) = self.open.and_then(in_doubt) {
             let issuing = Issuing::Recover { name: name.to_owned(), looked: None };
@@ -103,6 +104,12 @@ impl Emergency<'_> {
         (is_living && going.is_none_or(untouched) && works).then_some((key, since))
     }
 
+    /// How far that key has come, as the successor of the same old one.
+    fn inheritance(&self) -> Inheritance {
+        let same = |open: &&Run| open.predecessor.as_ref().is_some_and(|old| old.id == self.target.id);
+        self.open.filter(same).map_or(Inheritance::Open, |open| open.inheritance)
+    }
+
     fn retiree(&self, key: &KeyRef) -> Retiree {
         let known = self.open.and_then(|open| open.retirees.iter().find(|retiree| retiree.key.id == key.id));
         let mut retiree =
@@ -124,7 +131,8 @@ impl Emergency<'_> {
     /// A new key that nobody was given and that does not work: nobody waits for it.
     fn is_dropped(&self, retiree: &Retiree) -> bool {
         let of_run = |open: &Run| open.candidate.as_ref().is_some_and(|key| key.id == retiree.key.id);
-        let used = matches!(&retiree.phase, Phase::Live { quiet: Some((figures, _)) } if figures.is_used());
+        let used =
+            matches!(&retiree.phase, Phase::Live { quiet: Some((figures, _)) } if figures.may_be_used());
         self.open.is_some_and(|open| of_run(open) && !open.published)
             && !used
             && retiree.key.id != self.target.id

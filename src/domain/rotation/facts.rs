@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, Level, Run};
+use super::{Level, Run, Usage};
+use crate::domain::inherit::Roll;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
 
 /// What the last test of one of our keys showed (verifying; R13).
@@ -67,8 +68,8 @@ pub enum Remote {
     Gone,
     /// Disabled by somebody.
     Disabled,
-    /// Enabled, with these figures.
-    Enabled(Figures),
+    /// Enabled, and so much used.
+    Enabled(Usage),
 }
 
 /// What is known about one key on its way out.
@@ -198,6 +199,8 @@ pub struct Facts {
     pub disable_in_doubt: bool,
     /// Keys at the provider that were read.
     pub remote: Vec<RemoteFacts>,
+    /// What named the old key and not the new one (R23), and when that was looked at.
+    pub lacking: Option<(Vec<Roll>, Stamp)>,
     /// All that was sent to any destination for the keys of this run.
     pub holdings: Vec<Holding>,
 }

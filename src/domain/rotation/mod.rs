@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading order: this file (the nouns), [`apply()`] (the events), [`Directive`], [`facts`] (what a decision may look
-//! at), then each on top of the one before: agenda, deliver, retire, [`next()`]. Two stand by themselves: [`Emergency`],
+//! at), then each on top of the one before: agenda, deliver, inherit, retire, [`next()`]. Two stand by themselves: [`Emergency`],
 //! what a run inherits that supersedes another, and [`Waiting`], what is remembered of a wait.
 
 mod agenda;
@@ -21,6 +21,7 @@ mod deliver;
 mod directive;
 mod emergency;
 pub mod facts;
+mod inherit;
 mod next;
 mod retire;
 mod spread;
@@ -35,12 +36,15 @@ pub use next::next;
 pub use spread::spread;
 pub use waiting::{Moment, Waiting, moments};
 
+pub use super::key::{Figures, Usage};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::inherit::Inherit;
 use super::key::{KeySpec, MicroUsd};
-use super::time::{Span, Stamp, Timestamp, Until, backoff};
+use super::time::{Span, Stamp, Until, backoff};
 
 /// R13: a key may be published only with a valid test at most this old. Also the guard's freshness.
 pub const TEST_FRESH: Span = Span::minutes(5);
@@ -170,6 +174,29 @@ pub struct Policy {
     pub spec: SpecPolicy,
     /// Model for one billed completion, when the policy asks for it.
     pub chat_model: Option<String>,
+    /// What a new key takes over from the old one.
+    #[serde(default)]
+    pub inherit: Inherit,
+    /// False where the provider cannot disable a key: it is deleted where others are disabled, and not observed.
+    #[serde(default = "yes")]
+    pub can_disable: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Whether the new key is named wherever the old one is named by its hash (R23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inheritance {
+    /// Not looked at yet, or not done.
+    #[default]
+    Open,
+    /// It is.
+    Done,
+    /// An emergency went on without it; the watch of the account goes on trying.
+    Waived,
 }
 
 /// Of runs from before there was such a policy.
@@ -216,24 +243,6 @@ pub struct KeyRef {
     pub has_secret: bool,
 }
 
-/// The figures that move when a key is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Figures {
-    /// Spent through the provider.
-    pub usage: MicroUsd,
-    /// Spent with own vendor keys.
-    pub byok_usage: MicroUsd,
-    /// Last call.
-    pub last_used_at: Option<Timestamp>,
-}
-
-impl Figures {
-    /// True when somebody ever used the key.
-    pub fn is_used(&self) -> bool {
-        self.usage.0 > 0 || self.byok_usage.0 > 0 || self.last_used_at.is_some()
-    }
-}
-
 /// How far a key is on its way out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
@@ -241,7 +250,7 @@ pub enum Phase {
     /// Enabled; its figures have been the same since `since`.
     Live {
         /// The last figures and since when they stand, `None` before the first look.
-        quiet: Option<(Figures, Stamp)>,
+        quiet: Option<(Usage, Stamp)>,
     },
     /// The intent to disable it is committed; what came of it is not known yet.
     Disabling,
@@ -482,6 +491,9 @@ pub struct Run {
     pub retirees: Vec<Retiree>,
     /// What the last create asked for.
     pub asked: Option<KeySpec>,
+    /// What became of the candidate's inheritance.
+    #[serde(default)]
+    pub inheritance: Inheritance,
     /// Creates sent or refused so far.
     pub creates: u32,
     /// Those of them whose outcome nobody knew.
@@ -534,6 +546,7 @@ impl Run {
             predecessor: None,
             retirees: Vec::new(),
             asked: None,
+            inheritance: Inheritance::Open,
             creates: 0,
             unclear: 0,
             failures: 0,

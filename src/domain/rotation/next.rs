@@ -8,6 +8,7 @@ use super::agenda::{Agenda, Step};
 use super::deliver;
 use super::directive::{Blocker, Cause, Directive};
 use super::facts::{Facts, Request, TestResult};
+use super::inherit;
 use super::retire;
 use super::{Event, Issuing, KeyRef, MAX_UNCLEAR, Rollback, Run, State};
 use crate::domain::time::{Span, Stamp, Until};
@@ -155,6 +156,9 @@ fn issue(agenda: &mut Agenda<'_>, issuing: &Issuing) -> Step {
 fn verify(agenda: &mut Agenda<'_>, since: Stamp) -> Step {
     let (run, facts) = (agenda.run, agenda.facts);
     let Some(key) = run.candidate.clone() else { return Err(lost_key()) };
+    if !inherit::is_settled(agenda, since)? {
+        return Ok(());
+    }
     let Some((result, at)) = &facts.candidate.tested else { return agenda.ask(Directive::Test(key)) };
     let failed = |reason: &str| Err(Directive::Apply(Event::VerifyFailed { reason: reason.to_owned() }));
     let emergency = run.trigger.is_emergency();

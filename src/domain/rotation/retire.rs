@@ -6,10 +6,9 @@ use super::agenda::{Agenda, Step};
 use super::deliver::{self, Reached};
 use super::directive::{Blocker, Cause, Directive};
 use super::facts::{Facts, Holding, KeyFacts, Remote, TestResult};
-use super::{
-    CHECK_FRESH, Event, KeyRef, Phase, Retiree, Rollback, Run, State, TEST_FRESH, Target, Timestamp,
-};
-use crate::domain::time::{Span, Stamp, Until};
+use super::inherit;
+use super::{CHECK_FRESH, Event, KeyRef, Phase, Retiree, Rollback, Run, State, TEST_FRESH, Target};
+use crate::domain::time::{Span, Stamp, Timestamp, Until};
 
 /// The longest time between two looks at a key that nothing hurries.
 const SELDOM: Span = Span::minutes(10);
@@ -88,6 +87,9 @@ pub(super) fn grace(agenda: &mut Agenda<'_>, since: Stamp, overlap_told: bool) -
     }
     if !agenda.is_waiting() {
         confirm_again(agenda)?;
+    }
+    if !agenda.is_waiting() {
+        inherit::compared(agenda)?;
     }
     if agenda.is_waiting() { Ok(()) } else { Err(Directive::Apply(Event::GraceOver)) }
 }
@@ -203,12 +205,19 @@ fn not_quiet(agenda: &mut Agenda<'_>, retiree: &Retiree) {
     if facts.now.passed(*since, agenda.run.policy.quiet) {
         return;
     }
-    let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
-    let text = format!(
-        "the old key (generation {}) is not quiet yet: its figures have stood since {}, last use {used}",
-        retiree.key.generation,
-        since.ours.rfc3339(),
-    );
+    let (generation, since_when) = (retiree.key.generation, since.ours.rfc3339());
+    let text = match figures.figures() {
+        Some(figures) => {
+            let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
+            format!(
+                "the old key (generation {generation}) is not quiet yet: its figures have stood since {since_when}, last \
+                 use {used}"
+            )
+        }
+        None => format!(
+            "nobody knows whether the old key (generation {generation}) is used: it is given time since {since_when}"
+        ),
+    };
     agenda.note_until(*since, agenda.run.policy.quiet, Blocker::policy(text));
 }
 
@@ -280,6 +289,9 @@ pub(super) fn kill(agenda: &mut Agenda<'_>, retiree: &Retiree, urgent: bool) -> 
         return Ok(());
     }
     match &retiree.phase {
+        Phase::Live { .. } | Phase::Revived { .. } if !agenda.run.policy.can_disable => {
+            agenda.ask(Directive::Delete { key, urgent })
+        }
         Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. } => {
             agenda.ask(Directive::Disable { key, urgent })
         }
@@ -304,7 +316,7 @@ pub(super) fn may_be_taken_back(agenda: &mut Agenda<'_>, doomed: &Retiree) -> St
     }
     watch(agenda, doomed)?;
     match &doomed.phase {
-        Phase::Live { quiet: Some((figures, _)) } if !figures.is_used() => return Ok(true),
+        Phase::Live { quiet: Some((figures, _)) } if !figures.may_be_used() => return Ok(true),
         Phase::Live { quiet: None } => return Ok(false),
         _ => {}
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Lane, Meter};
+use crate::domain::inherit::AllowList;
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::Called;
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
-use crate::provider::{Credits, Cursor, IssuedKey, Issuer, Page};
+use crate::provider::{Assignment, Credential, Credits, Cursor, IssuedKey, Issuer, Page, RollKeeper, Rows};
 
 /// See [`super`].
 pub(super) struct CountedIssuer {
@@ -29,8 +30,16 @@ impl Issuer for CountedIssuer {
         self.inner.whoami_provisioning(deadline).await
     }
 
+    fn identity_of(&self, key: &Secret) -> Option<String> {
+        self.inner.identity_of(key)
+    }
+
     fn provisioning_hash(&self) -> String {
         self.inner.provisioning_hash()
+    }
+
+    fn can_disable(&self) -> bool {
+        self.inner.can_disable()
     }
 
     /// One look, whatever its pages: whoever reads them has a bound of its own for them.
@@ -76,6 +85,10 @@ impl Issuer for CountedIssuer {
         self.inner.delete(hash, deadline).await
     }
 
+    fn rolls(&self) -> Option<&dyn RollKeeper> {
+        self.inner.rolls().map(|_| self as &dyn RollKeeper)
+    }
+
     async fn credits(&self, deadline: Deadline) -> Called<Credits> {
         self.meter.ask()?;
         self.inner.credits(deadline).await
@@ -84,5 +97,41 @@ impl Issuer for CountedIssuer {
     async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()> {
         self.meter.ask()?;
         self.inner.chat(key, model, deadline).await
+    }
+}
+
+impl CountedIssuer {
+    /// Asked only of who has it: [`Issuer::rolls`] hands this out.
+    fn keeper(&self) -> &dyn RollKeeper {
+        self.inner.rolls().expect("the provider has it, since it was handed out")
+    }
+}
+
+#[async_trait]
+impl RollKeeper for CountedIssuer {
+    /// One look, whatever its pages.
+    async fn assignments(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Assignment>>> {
+        if at.is_none() {
+            self.meter.ask()?;
+        }
+        self.keeper().assignments(at, deadline).await
+    }
+
+    /// One look, whatever its pages.
+    async fn credentials(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Credential>>> {
+        if at.is_none() {
+            self.meter.ask()?;
+        }
+        self.keeper().credentials(at, deadline).await
+    }
+
+    async fn assign(&self, guardrail: &str, hash: &str, deadline: Deadline) -> Called<()> {
+        self.meter.ask()?;
+        self.keeper().assign(guardrail, hash, deadline).await
+    }
+
+    async fn allow(&self, credential: &str, list: &AllowList, deadline: Deadline) -> Called<()> {
+        self.meter.ask()?;
+        self.keeper().allow(credential, list, deadline).await
     }
 }

@@ -85,13 +85,13 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
             hint: None,
         });
     }
-    if engine.accounts().any(|account| account.issuer.provisioning_hash() == add.secret.sha256_hex()) {
+    if engine.accounts().any(|account| account.provisioning_key == add.secret) {
         return Err(wrong_kind());
     }
     let seen = first_test(engine, &provider, &add).await?;
     let warning = first_warning(engine, &provider, &add, seen.as_ref());
     let sealing = engine.sealing_key().await?;
-    let new = given_key(&add, fingerprint);
+    let new = given_key(engine, &add, fingerprint);
     let new = engine.with_secrets(&sealing, new, Some(&add.secret), add.api_secret.as_ref())?;
     let entry = engine.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
     let row = NewProvider { name: provider.name.clone(), kind: provider.kind.clone(), endpoint: None };
@@ -104,7 +104,7 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
 }
 
 /// Its secrets are not in it yet.
-fn given_key(add: &AddKey, fingerprint: String) -> NewKey {
+fn given_key(engine: &Engine, add: &AddKey, fingerprint: String) -> NewKey {
     NewKey {
         id: new_id(),
         provider: add.provider.clone(),
@@ -116,7 +116,7 @@ fn given_key(add: &AddKey, fingerprint: String) -> NewKey {
         api_secret: None,
         fingerprint: Some(fingerprint),
         mask: add.secret.mask(),
-        hash: Some(add.secret.sha256_hex()),
+        hash: engine.identity_at(&add.provider, &add.secret),
         account: None,
         rotation: None,
         generation: None,

@@ -142,12 +142,19 @@ async fn meant(
             let secret = stored.as_ref().map(|row| session.engine.open(row)).transpose()?.flatten();
             Ok((remote, secret))
         }
-        Adoption::Secret(secret) => match in_listing(session, &secret.sha256_hex()) {
-            Some(remote) => Ok((remote, Some(secret))),
-            None => Err(unknown_key(session, &secret).await?),
-        },
+        Adoption::Secret(secret) => {
+            match identity(session, &secret).and_then(|hash| in_listing(session, &hash)) {
+                Some(remote) => Ok((remote, Some(secret))),
+                None => Err(unknown_key(session, &secret).await?),
+            }
+        }
         Adoption::Known => known(session, rotation).await,
     }
+}
+
+/// What the provider calls this key; where only the provider can tell, it is adopted by that word.
+fn identity(session: &Session<'_>, secret: &Secret) -> Option<String> {
+    session.account.issuer.identity_of(secret)
 }
 
 /// Why a key that the listing does not show cannot be adopted. Listings leave provisioning keys out.
@@ -155,7 +162,7 @@ async fn unknown_key(session: &mut Session<'_>, secret: &Secret) -> Result<Engin
     let deadline = session.deadline().await?;
     let called = session.account.issuer.whoami(secret, deadline).await;
     let kind = session.noting(called).map(|key| key.kind);
-    let own = secret.sha256_hex() == session.account.issuer.provisioning_hash();
+    let own = *secret == session.account.provisioning_key;
     Ok(match kind {
         Ok(KeyKind::Provisioning) => add_key::wrong_kind(),
         _ if own => add_key::wrong_kind(),
@@ -172,7 +179,7 @@ async fn known(
     let stored = stored(session).await?;
     let mut found: Vec<(i64, RemoteKey, Secret)> = Vec::new();
     for (priority, secret) in published.chain(stored) {
-        let hash = secret.sha256_hex();
+        let Some(hash) = identity(session, &secret) else { continue };
         let listed = session.listing.as_ref().and_then(|listing| listing.key(&hash).cloned());
         let known = found.iter().any(|(_, remote, _)| remote.hash == hash);
         found.extend(listed.filter(|_| !known).map(|remote| (priority, remote, secret)));

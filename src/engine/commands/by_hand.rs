@@ -94,7 +94,9 @@ async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Res
         return Ok(false);
     };
     if at_provider {
-        kill_by_hand(session, &target.hash, Kill::Disable).await?;
+        if session.account.issuer.can_disable() {
+            kill_by_hand(session, &target.hash, Kill::Disable).await?;
+        }
         kill_by_hand(session, &target.hash, Kill::Delete).await?;
         return Ok(true);
     }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::alert::{Kind, Subject};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::{Reason, Verdict};
-use crate::engine::publish::provisioning_copy;
+use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
 use crate::engine::session::{Session, listing, provisioning, standing};
@@ -19,7 +19,7 @@ const PATIENCE: Span = Span::seconds(30);
 /// A person who looks at everything does not wait.
 const PATIENCE_OF_A_PERSON: Span = Span::seconds(2);
 
-/// The accounts that a pass watches: all, between passes those whose provisioning key waits for a second look.
+/// The accounts that a pass watches: all, between passes those that [`waits`] tells.
 pub(crate) async fn to_watch<'e>(engine: &'e Engine, scope: &Scope) -> Result<Vec<&'e Account>, EngineError> {
     let now = engine.clock().now();
     let mut wanted = Vec::new();
@@ -40,6 +40,9 @@ pub(crate) async fn watch_one(
     stop: &CancellationToken,
 ) {
     let watched = async {
+        if why == Why::Again {
+            inherit::put_off(engine, account).await?;
+        }
         if provisioning::watch_provisioning(engine, lease, account, why).await? {
             watch_account(engine, account, why, stop).await?;
         }
@@ -50,7 +53,7 @@ pub(crate) async fn watch_one(
     }
 }
 
-/// A provisioning key waits for a second look.
+/// A provisioning key waits for a second look, or a new key for what its predecessor had.
 pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
     for account in engine.accounts() {
         if waits(engine, account, now).await? {
@@ -62,7 +65,7 @@ pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<boo
 
 async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
     let watched: Watched = engine.parts.store.memory_or_anew(&provisioning::memory(account)).await?;
-    Ok(watched.health.is_due_again(now))
+    Ok(watched.health.is_due_again(now) || inherit::is_owing(engine, account).await?)
 }
 
 async fn watch_account(
@@ -86,6 +89,8 @@ async fn watch(session: &mut Session<'_>) -> Result<(), EngineError> {
     match sweep::reconcile(session, false).await? {
         Ok(()) => {
             listing::count_usable(session).await?;
+            inherit::remember(session).await?;
+            inherit::pay(session).await?;
         }
         Err(failure) => tracing::warn!(account = %session.account.name, %failure, "listing"),
     }
@@ -169,7 +174,7 @@ async fn other_entries(session: &Session<'_>) -> Result<Vec<String>, EngineError
     let others = others.filter_map(|name| session.engine.parts.accounts.get(name));
     let said = others.map(|other| {
         let name = &other.name;
-        if other.provisioning_key.sha256_hex() == session.account.provisioning_key.sha256_hex() {
+        if other.provisioning_key == session.account.provisioning_key {
             format!("Entries {own} and {name} of the configuration hold the same key: delete one entry.")
         } else {
             format!(

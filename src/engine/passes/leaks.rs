@@ -22,6 +22,7 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{ASKED, Run, Trigger};
+use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::run::start;
 use crate::engine::session::{Session, keys};
@@ -125,8 +126,7 @@ async fn leak_pass(
             return Ok(());
         }
         let secret = &leak.finding.secret;
-        let (fingerprint, hash) = (engine.parts.fingerprints.of(secret), secret.sha256_hex());
-        let (keys, whole) = engine.parts.store.keys_of_secret(&fingerprint, &hash).await?;
+        let (keys, whole) = keys_of(engine, secret).await?;
         // Of what cannot be read nobody knows what it is to us: no alert is over then.
         scan.partial |= !whole;
         match known(engine, &keys, leak) {
@@ -143,6 +143,26 @@ async fn leak_pass(
     let Some(listed) = stop.run_until_cancelled(listed).await else { return Ok(()) };
     scan.standing.extend(listed);
     conclude(engine, lease, asked_at, scan).await
+}
+
+/// Stored keys that are this secret, by its fingerprint or by what an account calls it; and whether all could be read.
+async fn keys_of(engine: &Engine, secret: &Secret) -> Result<(Vec<KeyRow>, bool), EngineError> {
+    let fingerprint = engine.parts.fingerprints.of(secret);
+    let mut identities: BTreeSet<String> =
+        engine.accounts().filter_map(|account| account.issuer.identity_of(secret)).collect();
+    if identities.is_empty() {
+        // No key is called nothing: the fingerprint alone finds it.
+        identities.insert(String::new());
+    }
+    let (mut keys, mut whole) = (Vec::<KeyRow>::new(), true);
+    for hash in identities {
+        let (found, sound) = engine.parts.store.keys_of_secret(&fingerprint, &hash).await?;
+        let is_new = |key: &KeyRow| keys.iter().all(|known| known.id != key.id);
+        let found: Vec<KeyRow> = found.into_iter().filter(is_new).collect();
+        keys.extend(found);
+        whole &= sound;
+    }
+    Ok((keys, whole))
 }
 
 /// Every open alert of every scanner that answers.
@@ -270,9 +290,10 @@ async fn listed(engine: &Engine, leaks: &[&Leak<'_>], scan: &mut Scan) -> Vec<Ne
     if leaks.is_empty() {
         return Vec::new();
     }
-    let hashes: BTreeSet<String> = leaks.iter().map(|leak| leak.finding.secret.sha256_hex()).collect();
     let mut listings = Vec::new();
     for account in engine.accounts() {
+        let hashes =
+            leaks.iter().filter_map(|leak| account.issuer.identity_of(&leak.finding.secret)).collect();
         match these_of(engine, account, &hashes).await {
             Ok(keys) => listings.push((account, keys)),
             Err(failure) => {
@@ -282,8 +303,8 @@ async fn listed(engine: &Engine, leaks: &[&Leak<'_>], scan: &mut Scan) -> Vec<Ne
         }
     }
     let find = |leak: &&Leak<'_>| {
-        let hash = leak.finding.secret.sha256_hex();
         listings.iter().find_map(|(account, keys)| {
+            let hash = account.issuer.identity_of(&leak.finding.secret)?;
             let key = keys.iter().find(|key| key.hash == hash)?;
             Some(listed_alert(account, key, leak))
         })

@@ -14,9 +14,11 @@ use crate::domain::rotation::facts::Remote;
 use crate::domain::rotation::{Directive, Event, KeyRef, Phase, Run, apply};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::EngineError;
+use crate::engine::publish::inherit;
 use crate::engine::retire::holders;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::{Session, commit, keys, listing, remote_of, witness};
+use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectStatus, Guarded, KillRows, NewEffect, new_id};
 
 /// What came of trying to disable or delete a key.
@@ -171,6 +173,16 @@ pub(crate) async fn try_kill(
         Guarded::Refused(refusal) => return Ok(Killed::Refused(refusal)),
         Guarded::Committed => {}
     }
+    let deadline = match may_delete(session, target).await? {
+        Ok(again) => again.unwrap_or(deadline),
+        Err(failure) => {
+            let evidence = json!({ "sent": false, "answer": failure.message });
+            session
+                .commit(&[Change::Settle { id: effect.id, status: EffectStatus::Failed, evidence }])
+                .await?;
+            return Ok(Killed::Later(failure));
+        }
+    };
     let called = match target.kill {
         Kill::Disable => {
             session.account.issuer.set_disabled(target.hash, true, deadline).await.map(|reply| reply.date)
@@ -179,6 +191,30 @@ pub(crate) async fn try_kill(
     };
     let answered = session.noting(called.map(|date| Reply { value: (), date }));
     settle_kill(session, target, &effect, answered).await
+}
+
+/// R23: before a delete the hash leaves the lists that name it. A leaked key waits for none of them: what names a dead
+/// key harms nobody, and is left out by the next who writes there. The deadline of the delete, where that took time.
+async fn may_delete(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+) -> Result<Result<Option<Deadline>, Failure>, EngineError> {
+    if target.kill == Kill::Disable || target.stray {
+        return Ok(Ok(None));
+    }
+    let engine = session.engine;
+    let run = target.run.map(|run| run.id.as_str());
+    // The guard has looked: what it saw must not grow old.
+    let left = tokio::select! {
+        left = inherit::leave(session, run, target.hash) => left?,
+        () = engine.clock().sleep(engine.parts.call_timeout) => {
+            Err(Failure::new(FailureKind::Unclear, "the lists that name the key could not be read in time"))
+        }
+    };
+    match left {
+        Err(failure) if !target.urgent => Ok(Err(failure)),
+        _ => Ok(Ok(Some(session.deadline().await?))),
+    }
 }
 
 /// The unsettled effect of the same kind on the same key, or a new one.

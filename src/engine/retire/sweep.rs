@@ -19,7 +19,9 @@ async fn remove_stray(
     stray: &RemoteKey,
     urgent: bool,
 ) -> Result<bool, EngineError> {
-    for kill in [Kill::Disable, Kill::Delete] {
+    let can_disable = session.account.issuer.can_disable();
+    for kill in [Kill::Disable, Kill::Delete].into_iter().filter(|kill| can_disable || *kill == Kill::Delete)
+    {
         let target = KillTarget { hash: &stray.hash, kill, urgent, stray: true, run: None };
         match kill::try_kill(session, &target).await? {
             Killed::Done | Killed::Already(_) => {}

@@ -127,7 +127,9 @@ pub(crate) async fn create(session: &mut Session<'_>, run: &Run) -> Result<Perfo
 
 /// What the predecessor is allowed, as the account shows it now; of one that was deleted, as it last did (R10).
 async fn inherited(session: &Session<'_>, run: &Run) -> Result<Option<KeySpec>, EngineError> {
-    let Some(predecessor) = &run.predecessor else { return Ok(None) };
+    let Some(predecessor) = run.predecessor.as_ref().filter(|_| run.policy.inherit.limits) else {
+        return Ok(None);
+    };
     let listed = session.listing.as_ref().and_then(|listing| listing.key(&predecessor.hash));
     if let Some(key) = listed {
         return Ok(Some(key.spec()));

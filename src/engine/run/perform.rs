@@ -3,7 +3,7 @@
 use crate::domain::guard::Kill;
 use crate::domain::rotation::{Directive, Event, KeyRef, Run, Trigger};
 use crate::engine::EngineError;
-use crate::engine::publish::deliver;
+use crate::engine::publish::{deliver, inherit};
 use crate::engine::retire::kill;
 use crate::engine::run::{issue, start, verify};
 use crate::engine::session::commit::Performed;
@@ -64,6 +64,9 @@ async fn look_after_delete(session: &mut Session<'_>, run: &Run) -> Result<(), E
 
 async fn act(session: &mut Session<'_>, run: &Run, directive: Directive) -> Result<Performed, EngineError> {
     match directive {
+        Directive::Apply(event @ Event::InheritanceWaived { .. }) => {
+            inherit::waive(session, run, &event).await
+        }
         Directive::Apply(event) => {
             let did = describe(&event);
             Ok(Performed { run: commit::record(session, run, &event, Vec::new()).await?, did })
@@ -76,6 +79,8 @@ async fn act(session: &mut Session<'_>, run: &Run, directive: Directive) -> Resu
         Directive::Publish { address, key } => deliver::publish(session, run, &address, &key).await,
         Directive::Check { address, key } => deliver::check(session, run, &address, &key).await,
         Directive::Read(key) => read(session, run, &key).await,
+        Directive::Inherit => inherit::inherit(session, run).await,
+        Directive::Compare => inherit::compare(session, run).await,
         Directive::Enable(key) => kill::enable(session, run, &key).await,
         Directive::Disable { key, urgent } => kill::kill(session, run, &key, Kill::Disable, urgent).await,
         Directive::Delete { key, urgent } => kill::kill(session, run, &key, Kill::Delete, urgent).await,

@@ -146,6 +146,11 @@ async fn facts(session: &Session<'_>, run: &Run) -> Result<Facts, EngineError> {
         predecessor: key_facts(session, run.predecessor.as_ref()).await?,
         disable_in_doubt: disable_in_doubt(session, run.predecessor.as_ref()).await?,
         remote: session.remote.clone(),
+        lacking: session
+            .lacking
+            .as_ref()
+            .filter(|seen| seen.run == run.id)
+            .map(|seen| (seen.rolls.clone(), seen.at)),
         // A released destination does not count for the keys it was released for.
         holdings: proved_now(holdings.iter().map(|row| row.fact.clone()))
             .into_iter()

@@ -1,7 +1,7 @@
 //! What an event changes besides the run: roles of keys, answers to persons, alerts, the audit trail.
 
 use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
-use crate::domain::rotation::{Event, Phase, Retiree, Run, State, Trigger};
+use crate::domain::rotation::{Event, Inheritance, Phase, Retiree, Run, State, Trigger};
 use crate::domain::time::{Span, Stamp, Timestamp};
 use crate::engine::session::trail::Line;
 use crate::engine::session::{Session, trail};
@@ -80,6 +80,15 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
             Kind::RotationFailed,
             format!("The emergency of rotation {} goes on all the same: {reason}.", run.rotation),
         )],
+        Event::InheritanceWaived { reason } => vec![open(
+            Kind::InheritanceFailed,
+            format!(
+                "The new key of rotation {} is published without its predecessor's guardrail or places in BYOK \
+                 allow-lists: {reason}. It is tried again until it is done.",
+                run.rotation
+            ),
+        )],
+        Event::Inherited => vec![resolve(Kind::InheritanceFailed)],
         Event::CandidateFailed { reason } => vec![open(
             Kind::RotationFailed,
             format!("Rotation {} goes back to the previous key: {reason}.", run.rotation),
@@ -113,6 +122,9 @@ fn alerts(run: &Run, event: &Event, after: &Run, now: Stamp) -> Vec<Change> {
     if after.state.is_terminal() {
         changes.push(resolve(Kind::RotationParked));
         changes.push(resolve(Kind::OldKeyInUse));
+        if after.inheritance == Inheritance::Done {
+            changes.push(resolve(Kind::InheritanceFailed));
+        }
     }
     if after.state == State::Done {
         changes.push(resolve(Kind::RotationFailed));
@@ -184,7 +196,11 @@ fn in_use(run: &Run, now: Stamp) -> String {
 
 /// What the provider last showed of one key on its way out, in one sentence.
 fn figures(retiree: &Retiree, now: Stamp) -> Option<String> {
-    let Phase::Live { quiet: Some((figures, since)) } = &retiree.phase else { return None };
+    let Phase::Live { quiet: Some((usage, since)) } = &retiree.phase else { return None };
+    let Some(figures) = usage.figures() else {
+        let generation = retiree.key.generation;
+        return Some(format!("Generation {generation}: its provider does not tell whether it is used."));
+    };
     let used = figures.last_used_at.map_or_else(|| "never".to_owned(), Timestamp::rfc3339);
     let ago = Span(now.ours.since(since.ours).0.max(0) / 1000 * 1000);
     Some(format!(
@@ -201,8 +217,9 @@ fn figures(retiree: &Retiree, now: Stamp) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::inherit::Inherit;
     use crate::domain::key::MicroUsd;
-    use crate::domain::rotation::{Figures, KeyRef, Policy, SpecPolicy};
+    use crate::domain::rotation::{Figures, KeyRef, Policy, SpecPolicy, Usage};
 
     fn at(seconds: i64) -> Stamp {
         Stamp { ours: Timestamp(seconds * 1000), theirs: None }
@@ -221,6 +238,8 @@ mod tests {
             confirm_after: Span::ZERO,
             spec: SpecPolicy::default(),
             chat_model: None,
+            inherit: Inherit::default(),
+            can_disable: true,
         };
         let mut run = Run::new("r".into(), "production".into(), "org:a".into(), Trigger::Manual, policy);
         let key = KeyRef { id: "k".into(), generation: 4, hash: "h".into(), has_secret: true };
@@ -236,7 +255,10 @@ mod tests {
             byok_usage: MicroUsd(0),
             last_used_at: Some(Timestamp(3_590_000)),
         };
-        let told = in_use(&run_in_grace(Phase::Live { quiet: Some((figures, at(3_600))) }), at(3_660));
+        let told = in_use(
+            &run_in_grace(Phase::Live { quiet: Some((Usage::Figures(figures), at(3_600))) }),
+            at(3_660),
+        );
         for said in [
             "since 1970-01-01T00:01:00",
             "Generation 4: last used 1970-01-01T00:59:50",

@@ -21,9 +21,9 @@ use serde_json::json;
 
 use crate::crypto::{KeyNames, Purpose, Use};
 use crate::domain::alert::{Kind, NewAlert, Subject};
+use crate::domain::inherit::Roll;
 use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Called, Failure, FailureKind};
-use crate::domain::rotation::Figures;
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
@@ -63,8 +63,17 @@ pub struct Session<'e> {
     pub(crate) listing: Option<Listing>,
     /// Keys that were read one by one.
     pub(crate) remote: Vec<RemoteFacts>,
+    /// What named the old key of a run and not the new one.
+    pub(crate) lacking: Option<Lacking>,
     /// Runs that this session has claimed.
     pub(crate) claimed: Vec<String>,
+}
+
+/// What a comparison of both keys of a run showed (R23).
+pub(crate) struct Lacking {
+    pub(crate) run: String,
+    pub(crate) rolls: Vec<Roll>,
+    pub(crate) at: Stamp,
 }
 
 /// When the lease was granted: on the database's clock, and between which two moments of the monotonic one.
@@ -149,6 +158,7 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
         theirs: None,
         listing: None,
         remote: Vec::new(),
+        lacking: None,
         claimed: Vec::new(),
     };
     session.note_date(reply.date);
@@ -473,10 +483,6 @@ pub(crate) fn remote_of(shown: Option<&RemoteKey>) -> Remote {
     match shown {
         None => Remote::Gone,
         Some(key) if key.disabled => Remote::Disabled,
-        Some(key) => Remote::Enabled(Figures {
-            usage: key.usage,
-            byok_usage: key.byok_usage,
-            last_used_at: key.last_used_at,
-        }),
+        Some(key) => Remote::Enabled(key.usage),
     }
 }

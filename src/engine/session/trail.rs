@@ -71,7 +71,10 @@ fn told<'e>(run: &'e Run, event: &'e Event) -> Told<'e> {
         Event::FoundEnabled { hash, .. } => key(hash, "key.found_enabled"),
         // The guard's transaction, see `retire::kill`.
         Event::DisableIntended { .. } | Event::DeleteIntended { .. } => Told::Elsewhere,
-        Event::LimitsWaived { reason } | Event::ProbeWaived { reason } => Told::Said(reason),
+        Event::Inherited => Told::Said("the new key is named wherever the old one is"),
+        Event::InheritanceWaived { reason }
+        | Event::LimitsWaived { reason }
+        | Event::ProbeWaived { reason } => Told::Said(reason),
         Event::OverlapTold => Told::Said("an old key is still needed after max_overlap"),
         Event::ExposureTold { .. } => Told::Said("a leaked key has been usable for longer than max_exposure"),
         Event::AbortAsked { .. } => Told::Said("a person asked for an abort"),

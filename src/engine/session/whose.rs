@@ -1,6 +1,6 @@
 //! Whose a listed key is that the store has no row of: its name says so, and the journal (R6, R9).
 
-use crate::domain::key::RemoteKey;
+use crate::domain::key::{Figures, RemoteKey};
 use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::store::Created;
@@ -76,5 +76,5 @@ async fn is_second(session: &Session<'_>, key: &RemoteKey) -> Result<bool, Engin
 /// Nobody has a stray's secret. One that was used belongs to another copy of this database (R9): the journal was
 /// copied while that create was in doubt.
 fn was_used(key: &RemoteKey) -> bool {
-    key.last_used_at.is_some() || key.usage.0 > 0 || key.byok_usage.0 > 0
+    key.usage.figures().is_some_and(Figures::is_used)
 }

@@ -1,11 +1,15 @@
 //! Against the simulator where the vendor's behaviour matters, against hand-made bytes where it lies.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
+use crate::domain::inherit::{AllowList, Put, Roll, Rolls, join};
 use crate::domain::key::KeyKind;
 use crate::domain::time::Span;
 use crate::net::testing::{Act as Bytes, Wire, brief, client, http, soon};
+use crate::provider::{Assignment, Credential, Rows};
 use crate::sim::fault::{Act, When};
 use crate::sim::openrouter::{self as sim, LimitRefusal};
 
@@ -79,12 +83,13 @@ async fn a_key_lives_and_dies() {
     let (secret, made) = (issued.value.secret, issued.value.remote);
     assert_eq!(secret.sha256_hex(), made.hash);
     assert_eq!((made.name.as_str(), made.limit, made.limit_remaining), ("rekeyd/i/r/1-abc", limit, limit));
-    assert!(made.created_at.is_some() && made.last_used_at.is_none() && !made.disabled);
+    assert!(made.created_at.is_some() && !made.usage.may_be_used() && !made.disabled);
 
     assert!(bench.sim.use_key(secret.expose(), 0.25));
     let used = bench.issuer.read(&made.hash, soon()).await.unwrap().value.unwrap();
-    assert_eq!((used.usage, used.limit_remaining), (MicroUsd(250_000), Some(MicroUsd(12_250_000))));
-    assert!(used.last_used_at.is_some());
+    let figures = used.usage.figures().unwrap();
+    assert_eq!((figures.usage, used.limit_remaining), (MicroUsd(250_000), Some(MicroUsd(12_250_000))));
+    assert!(figures.last_used_at.is_some());
 
     let off = bench.issuer.set_disabled(&made.hash, true, soon()).await.unwrap().value.unwrap();
     assert!(off.disabled);
@@ -499,4 +504,73 @@ fn fuzz_answers_of_openrouter() {
         assert!(!(wire::is_hash(&text) && wire::is_key(&text)), "a hash is no key");
         assert!(!(wire::says_deleted(body) && wire::created(body).is_some()), "a deletion is no new key");
     });
+}
+
+/// One page each, as whoever reads all of them begins.
+async fn lists(bench: &Bench) -> (Called<Option<Rows<Assignment>>>, Called<Option<Rows<Credential>>>) {
+    let keeper = bench.issuer.rolls().unwrap();
+    (keeper.assignments(None, soon()).await, keeper.credentials(None, soon()).await)
+}
+
+/// What says that this key, and nobody else besides the old one, may use a credential.
+fn joined(id: &str, old: &str, new: &str) -> AllowList {
+    let rolls = Rolls { guardrails: None, byok: Some([(id.to_owned(), vec![old.to_owned()])].into()) };
+    match join(&Roll::Byok(id.to_owned()), &rolls, new, &BTreeSet::new()) {
+        Ok(Some(Put::Allow { list, .. })) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_names_keys_is_read_and_written() {
+    let bench = Bench::new().await;
+    let (old, new) = (bench.regular("old").sha256_hex(), bench.regular("new").sha256_hex());
+    let guardrail = bench.sim.new_guardrail();
+    let byok = bench.sim.new_byok(Some(std::slice::from_ref(&old)));
+    let keeper = bench.issuer.rolls().unwrap();
+    keeper.assign(&guardrail, &new, soon()).await.unwrap();
+    keeper.allow(&byok, &joined(&byok, &old, &new), soon()).await.unwrap();
+    let (assigned, credentials) = lists(&bench).await;
+    let assigned = assigned.unwrap().value.unwrap();
+    assert_eq!((assigned.rows, assigned.total), (vec![Assignment { hash: new.clone(), guardrail }], 1));
+    let rows = credentials.unwrap().value.unwrap().rows;
+    assert_eq!(rows, [Credential { id: byok, keys: Some(vec![old, new]) }]);
+}
+
+/// 403 and 404 in OpenRouter's own form say that the account has no such thing; nothing else does.
+#[tokio::test]
+async fn an_account_without_guardrails_has_none_and_every_other_answer_says_nothing() {
+    let bench = Bench::new().await;
+    for status in [403, 404] {
+        bench.sim.settings(|settings| {
+            (settings.guardrails_refused, settings.byok_refused) = (Some(status), Some(status));
+        });
+        let (assigned, credentials) = lists(&bench).await;
+        assert!(assigned.unwrap().value.is_none() && credentials.unwrap().value.is_none(), "{status}");
+    }
+    bench.sim.settings(|settings| (settings.guardrails_refused, settings.byok_refused) = (None, None));
+    let acts = [
+        Act::status(401),
+        Act::status(500),
+        Act::Html(404),
+        Act::Html(403),
+        Act::Ok200WithErrorObject,
+        Act::Truncate(5),
+    ];
+    for act in acts {
+        for label in ["list_assignments", "list_byok"] {
+            bench.fault(label, When::After, act.clone());
+        }
+        let (assigned, credentials) = lists(&bench).await;
+        bench.clean(assigned.expect_err("says nothing"));
+        bench.clean(credentials.expect_err("says nothing"));
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_there_is_no_list_for_everybody() {
+    let renamed = json!({"data": [{"id": "b", "allowed_keys": ["x"]}], "total_count": 1});
+    let bench = Bench::new().await;
+    bench.fault("list_byok", When::After, Act::body(200, renamed));
+    assert_eq!(kind(&bench, lists(&bench).await.1), FailureKind::Unclear);
 }

@@ -7,7 +7,7 @@
 use serde::de::{DeserializeOwned, Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::key::{CurrentKey, KeyKind, MicroUsd, RemoteKey};
+use crate::domain::key::{CurrentKey, Figures, KeyKind, MicroUsd, RemoteKey, Usage};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::provider::Credits;
@@ -67,9 +67,11 @@ impl Key {
             limit_remaining: self.limit_remaining,
             limit_reset: self.limit_reset,
             include_byok_in_limit: self.include_byok_in_limit,
-            usage: self.usage,
-            byok_usage: self.byok_usage,
-            last_used_at: self.last_used_at,
+            usage: Usage::Figures(Figures {
+                usage: self.usage,
+                byok_usage: self.byok_usage,
+                last_used_at: self.last_used_at,
+            }),
             expires_at: self.expires_at,
             created_at: self.created_at,
             workspace_id: self.workspace_id,
@@ -133,6 +135,46 @@ impl Purse {
     pub(super) fn into_credits(self) -> Credits {
         Credits { total: self.total_credits, used: self.total_usage }
     }
+}
+
+/// A row of `GET /guardrails/assignments/keys`.
+#[derive(Deserialize)]
+pub(super) struct Assigned {
+    #[serde(deserialize_with = "hash")]
+    pub(super) key_hash: String,
+    pub(super) guardrail_id: String,
+}
+
+/// A row of `GET /byok`. The list must be there, if only as null: one that was renamed must not look like no restriction.
+#[derive(Deserialize)]
+pub(super) struct Byok {
+    pub(super) id: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) allowed_api_key_hashes: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Counted<T> {
+    data: Vec<T>,
+    total_count: usize,
+    error: Option<IgnoredAny>,
+}
+
+/// Reads `{data: [T], total_count}`.
+pub(super) fn counted<T: DeserializeOwned>(body: &[u8]) -> Option<(Vec<T>, usize)> {
+    let page: Counted<T> = serde_json::from_slice(body).ok()?;
+    page.error.is_none().then_some((page.data, page.total_count))
+}
+
+/// `{"assigned_count": 1}`
+pub(super) fn says_assigned(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Assigning {
+        #[serde(rename = "assigned_count")]
+        _count: u64,
+        error: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Assigning>(body).is_ok_and(|answer| answer.error.is_none())
 }
 
 /// Reads `{data: T}`; `None` when it is anything else, or holds an error besides.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::clock::within;
 use super::super::wire::{Answer, Call};
 use super::form::NewKey;
+use super::rolls::Rolls;
 use super::row::{CreatedBy, KeyRow, Stored};
 use super::settings::Settings;
 use super::shape::{self, TimeForm};
@@ -23,6 +24,7 @@ pub(super) struct Books {
     accounts: BTreeMap<String, Account>,
     provisioning: Vec<ProvisioningKey>,
     pub(super) keys: Vec<Stored>,
+    pub(super) rolls: Rolls,
     issued: Vec<String>,
 }
 

@@ -77,6 +77,23 @@ impl Change {
     }
 }
 
+/// The keys of `POST /guardrails/{id}/assignments/keys`.
+pub(super) fn key_hashes(call: &Call) -> Result<Vec<String>, Answer> {
+    let mut form = Form::open(call)?;
+    let given = form.hashes("key_hashes");
+    if !form.fields.contains_key("key_hashes") {
+        form.wrong_type("key_hashes", "array", "undefined");
+    }
+    form.close().map(|()| given.or(None).unwrap_or_default())
+}
+
+/// What `PATCH /byok/{id}` says of the allow-list.
+pub(super) fn allowed_keys(call: &Call) -> Result<Given<Vec<String>>, Answer> {
+    let mut form = Form::open(call)?;
+    let given = form.hashes("allowed_api_key_hashes");
+    form.close().map(|()| given)
+}
+
 /// A body being read field by field; what is wrong is collected, what nobody asked for is refused.
 struct Form {
     fields: Map<String, Value>,
@@ -155,6 +172,32 @@ impl Form {
                 Given::Nothing
             }
         }
+    }
+
+    /// 1 to 100 hashes, or null.
+    fn hashes(&mut self, field: &'static str) -> Given<Vec<String>> {
+        let items = match self.take(field) {
+            None => return Given::Nothing,
+            Some(Value::Null) => return Given::Null,
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.wrong_type(field, "array", type_name(&other));
+                return Given::Nothing;
+            }
+        };
+        match items.len() {
+            0 => self.complain(field, "too_small", "Array must contain at least 1 element(s)"),
+            101.. => self.complain(field, "too_big", "Array must contain at most 100 element(s)"),
+            _ => {}
+        }
+        let is_hash = |text: &str| {
+            text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
+        let hashes: Vec<String> = items.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        if hashes.len() != items.len() || !hashes.iter().all(|hash| is_hash(hash)) {
+            self.complain(field, "invalid_string", "Invalid");
+        }
+        Given::Value(hashes)
     }
 
     fn limit(&mut self) -> Given<f64> {

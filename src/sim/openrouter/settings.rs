@@ -34,6 +34,17 @@ pub struct Settings {
     pub knows_no_regular_key: bool,
     /// What one chat call costs, in US dollars.
     pub chat_cost_usd: f64,
+    /// What an account without guardrails gets for every call about them: 403 or 404 (*open*).
+    pub guardrails_refused: Option<u16>,
+    /// The same for credentials of its own.
+    pub byok_refused: Option<u16>,
+    /// How often a page of assignments or credentials leaves its last row out; `total_count` knows better.
+    pub short_pages: u32,
+    /// How often a change of an allow-list answers 200 and changes nothing.
+    pub lost_byok_changes: u32,
+    /// Keys that other people put on an allow-list by one PATCH each, right after one of ours: they had read the list
+    /// before it, so that what ours added is gone.
+    pub byok_editors: Vec<String>,
 }
 
 /// A change between two pages of one listing.
@@ -71,6 +82,11 @@ impl Default for Settings {
             limit_refusal: LimitRefusal::Forbidden,
             knows_no_regular_key: false,
             chat_cost_usd: 0.000_1,
+            guardrails_refused: None,
+            byok_refused: None,
+            short_pages: 0,
+            lost_byok_changes: 0,
+            byok_editors: Vec::new(),
         }
     }
 }

@@ -335,3 +335,65 @@ async fn labels_are_what_the_header_says() {
         assert_eq!(log.applied, label == "models");
     }
 }
+
+#[tokio::test]
+async fn a_key_has_one_guardrail_and_an_account_may_have_none() {
+    let bench = Bench::new().await;
+    let (_, hash) = bench.made("one").await;
+    let (first, second) = (bench.sim.new_guardrail(), bench.sim.new_guardrail());
+    let assign = async |guardrail: &str, body: Value| {
+        bench
+            .call(
+                Method::POST,
+                &format!("/guardrails/{guardrail}/assignments/keys"),
+                Some(&bench.boss),
+                Some(body),
+            )
+            .await
+    };
+    for guardrail in [&first, &second] {
+        let answer = assign(guardrail, json!({"key_hashes": [hash]})).await;
+        assert_eq!((answer.0, &answer.1["assigned_count"]), (200, &json!(1)));
+    }
+    assert_eq!(bench.sim.guardrail_of(&hash), Some(second), "assigning replaces");
+    let (_, page) = bench.get("/guardrails/assignments/keys", &bench.boss).await;
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["total_count"]), (1, &json!(1)));
+    let strange = "0".repeat(64);
+    for (body, status) in [
+        (json!({"key_hashes": []}), 400),
+        (json!({"key_hashes": [strange]}), 400),
+        (json!({"key_hashes": ["x"]}), 400),
+        (json!({}), 400),
+    ] {
+        assert_eq!(assign(&first, body).await.0, status);
+    }
+    assert_eq!(assign("nobody", json!({"key_hashes": [hash]})).await.0, 404);
+    let (status, _) = bench.get("/guardrails/assignments/keys", &bench.sim.new_regular_key("agent")).await;
+    assert_eq!(status, 401);
+    bench.sim.settings(|settings| settings.guardrails_refused = Some(403));
+    assert_eq!(bench.get("/guardrails/assignments/keys", &bench.boss).await.0, 403);
+}
+
+#[tokio::test]
+async fn an_allow_list_is_replaced_as_a_whole_and_names_only_living_keys() {
+    let bench = Bench::new().await;
+    let ((_, one), (_, other)) = (bench.made("one").await, bench.made("other").await);
+    let id = bench.sim.new_byok(Some(std::slice::from_ref(&one)));
+    let patch = async |list: Value| {
+        let body = json!({"allowed_api_key_hashes": list});
+        bench.call(Method::PATCH, &format!("/byok/{id}"), Some(&bench.boss), Some(body)).await
+    };
+    let (status, body) = patch(json!([other])).await;
+    assert_eq!((status, &body["data"]["allowed_api_key_hashes"]), (200, &json!([other])));
+    assert_eq!(patch(json!([])).await.0, 400);
+    assert_eq!(patch(json!(vec![other.clone(); 101])).await.0, 400);
+    assert!(bench.sim.edit_key(&one, |key| key.deleted = true));
+    assert_eq!(refusal(&patch(json!([one, other])).await).0, 400, "a dead key");
+    assert_eq!(bench.sim.byok_keys(&id), Some(vec![other]));
+    assert_eq!(patch(Value::Null).await.0, 200);
+    let (_, page) = bench.get("/byok", &bench.boss).await;
+    assert_eq!(page["data"][0]["allowed_api_key_hashes"], Value::Null);
+    let workspace = bench.sim.new_workspace();
+    let (_, page) = bench.get(&format!("/byok?workspace_id={workspace}"), &bench.boss).await;
+    assert_eq!(page["total_count"], 0);
+}

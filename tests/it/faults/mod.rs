@@ -16,6 +16,7 @@
 //! - `addresses`: 35, 43, 46, 55, 57: places that come and go, and what several share
 //! - `patience`: 36, 37, 42, 50: what asks to wait, what never stays, and what is large and slow
 //! - `frenzy`: how often the outside is called in every state that can stand still
+//! - `inheritance`: 54: what names a key by its hash
 //! - `weather`: 9, 23, 25, 27, 29 to 31: restored stores, lost answers, clocks, storms
 //!
 //! A test of [`fault!`] returns a [`invariants::Proof`], which only the invariants make: none forgets to look.
@@ -32,6 +33,7 @@ mod exposure;
 mod frenzy;
 mod haste;
 mod healing;
+mod inheritance;
 mod invariants;
 mod issuing;
 mod kill;

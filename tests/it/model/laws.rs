@@ -32,6 +32,9 @@ pub(super) const TESTED: &str = "R13 what is published was tested now";
 pub(super) const DETACHED: &str = "R14 a run of a dropped destination waits for a person";
 pub(super) const EXPOSED: &str =
     "a required destination is let go of only when a leaked key has lived for too long";
+pub(super) const NAMED: &str = "R23 an ordinary run gives nobody a key that lacks what names the old one";
+pub(super) const HASTE: &str = "R23 an emergency waits for that a minute at most";
+pub(super) const COMPARED: &str = "R23 an old key that differs from the new one is held";
 pub(super) const LEGAL: &str = "every event of the shell is legal";
 
 /// All laws, each an `always` property.
@@ -57,6 +60,9 @@ pub(super) fn properties() -> Vec<Property<Story>> {
         Property::always(FROZEN, |_, w: &World| kept(w, FROZEN)),
         Property::always(BREAKER, |_, w: &World| kept(w, BREAKER)),
         Property::always(TESTED, |_, w: &World| kept(w, TESTED)),
+        Property::always(NAMED, |_, w: &World| kept(w, NAMED)),
+        Property::always(HASTE, |_, w: &World| kept(w, HASTE)),
+        Property::always(COMPARED, |_, w: &World| kept(w, COMPARED)),
         Property::always(DETACHED, |_, w: &World| kept(w, DETACHED)),
         Property::always(EXPOSED, |_, w: &World| kept(w, EXPOSED)),
         Property::always(LEGAL, |_, w: &World| kept(w, LEGAL)),
@@ -128,7 +134,37 @@ impl Story {
         if !fresh {
             w.break_law(TESTED);
         }
+        let new = w.store.run.candidate.as_ref().is_some_and(|new| index(&new.id) == key);
+        if new && self.inherits() && w.lacks() && w.store.run.state == State::Publishing {
+            let emergency = w.store.run.trigger.is_emergency();
+            if !emergency {
+                w.break_law(NAMED);
+            }
+        }
         law_of_acts(w);
+    }
+
+    pub(super) fn inherits(&self) -> bool {
+        self.policy.inherit.names_keys()
+    }
+
+    /// What must hold when grace ends.
+    pub(super) fn law_of_grace(&self, w: &mut World) {
+        let lives = w.store.run.predecessor.as_ref().is_some_and(|old| w.keys[index(&old.id)].enabled());
+        let patient = w.store.run.retirees.iter().any(|retiree| !retiree.urgent && retiree.is_enabled());
+        if self.inherits() && w.lacks() && lives && patient {
+            w.break_law(COMPARED);
+        }
+    }
+
+    /// An emergency asks for its inheritance for a minute at most: less than time passes here at once.
+    pub(super) fn law_of_inheriting(&self, w: &mut World) {
+        let run = &w.store.run;
+        if let (State::Verifying { since }, true) = (&run.state, run.trigger.is_emergency())
+            && since.ours != NOW.ours
+        {
+            w.break_law(HASTE);
+        }
     }
 
     /// What must hold when the intent to disable or delete is committed.

@@ -89,6 +89,7 @@ impl Story {
             return true;
         }
         w.places.iter_mut().for_each(|place| place.down = false);
+        w.rolls_down = false;
         for _ in 0..STEPS {
             if w.idle() {
                 let mut hasher = DefaultHasher::new();
@@ -128,7 +129,11 @@ impl Story {
     fn over(&self, w: &World) -> bool {
         let run = &w.store.run;
         let drifted = w.store.holdings.iter().any(|(row, out)| row.drift.is_some() && !out);
-        let asks = matches!(run.state, State::Parked { .. }) || w.store.frozen || w.store.paused || drifted;
+        let asks = matches!(run.state, State::Parked { .. })
+            || w.store.frozen
+            || w.store.paused
+            || drifted
+            || (self.inherits() && w.lacks());
         let ended = run.state.is_terminal() && w.store.toggles.is_empty();
         asks && w.store.request.is_none() || ended || !self.within_boundary(w)
     }

@@ -44,6 +44,11 @@ pub(super) enum Act {
     Manual(Kill, usize),
     Breaks(usize),
     Mends(usize),
+    /// What names keys cannot be reached, and can be again.
+    RollsBreak,
+    RollsMend,
+    /// A person takes the new key off what names it.
+    Unnames(usize),
 }
 
 impl Story {
@@ -67,6 +72,11 @@ impl Story {
         }
         if open || self.heals {
             self.of_persons(w, acts);
+        }
+        if w.rolls_down {
+            acts.push(Act::RollsMend);
+        } else if w.left.snags > 0 && open {
+            acts.push(Act::RollsBreak);
         }
         for place in 0..w.places.len() {
             if w.places[place].down {
@@ -142,6 +152,10 @@ impl Story {
         if self.heals && free && !at_work && dead && !w.store.healed {
             acts.push(Act::Heals);
         }
+        if w.left.unnames > 0 && w.idle() && matches!(run.state, State::Grace { .. }) {
+            let new = run.candidate.as_ref().map(|key| index(&key.id));
+            acts.extend(new.filter(|key| w.keys[*key].named).map(Act::Unnames));
+        }
         if w.left.clones > 0 {
             acts.push(Act::Clone);
         }
@@ -190,6 +204,15 @@ impl Story {
                 w.places[*place].down = true;
             }
             Act::Mends(place) => w.places[*place].down = false,
+            Act::RollsBreak => {
+                w.left.snags -= 1;
+                w.rolls_down = true;
+            }
+            Act::RollsMend => w.rolls_down = false,
+            Act::Unnames(key) => {
+                w.left.unnames -= 1;
+                w.keys[*key].named = false;
+            }
             person => self.person(w, person),
         }
     }

@@ -2,11 +2,12 @@
 //! write under the fence. The decisions are the real [`next`] and [`apply`].
 
 use rekeyd::domain::guard::Kill;
+use rekeyd::domain::inherit::Roll;
 use rekeyd::domain::key::{KeySpec, MicroUsd};
 use rekeyd::domain::rotation::facts::{
     Facts, Holding, KeyFacts, Remote, RemoteFacts, TestResult, proved_now,
 };
-use rekeyd::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, State, Trigger, apply};
+use rekeyd::domain::rotation::{Directive, Event, Figures, Issuing, KeyRef, State, Trigger, Usage, apply};
 use rekeyd::domain::time::{Span, Until};
 
 use super::Story;
@@ -21,7 +22,8 @@ impl Story {
         // A fence only ever differs from older ones; numbers that grow would make the space infinite.
         take_lease(w);
         w.store.leased = true;
-        let session = Session { fence: FENCE, strays: None, remote: Vec::new(), doing: Doing::Deciding };
+        let session =
+            Session { fence: FENCE, strays: None, remote: Vec::new(), lacks: None, doing: Doing::Deciding };
         w.replicas[p] = Some(session);
         let World { keys, store, .. } = w;
         store.toggles.retain(|toggle| {
@@ -60,13 +62,16 @@ impl Story {
         if !self.fenced(w, p) {
             return false;
         }
+        if matches!(event, Event::GraceOver) {
+            self.law_of_grace(w);
+        }
         let Ok(mut after) = apply(&w.store.run, event) else {
             w.break_law("every event of the shell is legal");
             return false;
         };
         // Counters and sentences would make the space infinite, and decide nothing.
         for wait in after.waits.values_mut() {
-            (wait.attempts, wait.reason) = (0, String::new());
+            (wait.attempts, wait.reason) = (wait.attempts.min(2), String::new());
         }
         (after.unclear, after.failures) = (0, 0);
         Self::follow(w, event);
@@ -170,6 +175,7 @@ impl Story {
                 w.store.toggles.iter().any(|t| t.kill == Some(Kill::Disable) && t.key == index(&old.id))
             }),
             remote: session.remote.clone(),
+            lacking: session.lacks.map(|lacks| (Vec::from_iter(lacks.then(|| Roll::Byok("b".into()))), NOW)),
             holdings: rows.into_iter().filter(counts).collect(),
         }
     }
@@ -192,6 +198,8 @@ impl Story {
                 self.look(w, p, place_of(&address), index(&key.id));
             }
             Directive::Read(key) => drop(Self::read(w, p, index(&key.id))),
+            Directive::Inherit => self.inherit(w, p),
+            Directive::Compare => self.compare(w, p),
             Directive::Enable(key) => self.enable(w, p, index(&key.id)),
             Directive::Disable { key, urgent } => {
                 self.doom(w, p, (index(&key.id), Kill::Disable), urgent, false);
@@ -216,6 +224,26 @@ impl Story {
             false => Event::PreflightPassed,
         };
         self.record(w, p, &event);
+    }
+
+    /// The new key is named wherever the old one is, or was when it was last seen.
+    fn inherit(&self, w: &mut World, p: usize) {
+        self.law_of_inheriting(w);
+        if w.rolls_down {
+            return self.postpone(w, p, &Directive::Inherit);
+        }
+        let (old, new) = (w.store.run.predecessor.clone(), w.store.run.candidate.clone());
+        if self.recorded(w, p, &Event::Inherited) {
+            w.keys[index(&new.unwrap().id)].named |= w.keys[index(&old.unwrap().id)].named;
+        }
+    }
+
+    fn compare(&self, w: &mut World, p: usize) {
+        if w.rolls_down {
+            return self.postpone(w, p, &Directive::Compare);
+        }
+        let lacks = w.lacks();
+        w.replicas[p].as_mut().unwrap().lacks = Some(lacks);
     }
 
     /// R1, I4: a name is committed alone, then the provider is asked once.
@@ -294,11 +322,11 @@ impl Story {
         let remote = match seen.life {
             Life::Gone(_) => Remote::Gone,
             Life::Disabled(_) => Remote::Disabled,
-            Life::Enabled => Remote::Enabled(Figures {
+            Life::Enabled => Remote::Enabled(Usage::Figures(Figures {
                 usage: MicroUsd(seen.usage),
                 byok_usage: MicroUsd(0),
                 last_used_at: None,
-            }),
+            })),
         };
         if let Some(session) = &mut w.replicas[p] {
             session.remote.retain(|known| known.hash != hash(key));

@@ -4,6 +4,7 @@ use std::fs::{create_dir_all, write};
 use std::path::Path;
 use std::sync::Mutex;
 
+use rekeyd::domain::inherit::Inherit;
 use rekeyd::domain::rotation::facts::{KeyFacts, Request};
 use rekeyd::domain::rotation::{Level, OnDrift, Policy, Retiree, Run, SpecPolicy, Target, Trigger};
 use rekeyd::domain::time::Span;
@@ -36,6 +37,8 @@ fn policy() -> Policy {
         confirm_after: Span::seconds(60),
         spec: SpecPolicy::default(),
         chat_model: None,
+        inherit: Inherit { limits: true, guardrails: false, byok: false },
+        can_disable: true,
     }
 }
 
@@ -46,7 +49,7 @@ fn story(name: &'static str, left: Budget) -> Story {
     run.predecessor = Some(key_ref(FIRST));
     run.retirees = vec![Retiree::new(key_ref(FIRST), false, policy.observe)];
     let mut first = Key::new(Kind::Ours);
-    first.held = true;
+    (first.held, first.named) = (true, true);
     let place = Place { holds: FIRST, down: false, late: false };
     let store = Store {
         run,
@@ -71,6 +74,7 @@ fn story(name: &'static str, left: Budget) -> Story {
         late: Vec::new(),
         left,
         ahead: false,
+        rolls_down: false,
         broken: Vec::new(),
     };
     let requests = vec![Request::Abort, Request::Rollback, Request::Resume, release(1)];
@@ -180,6 +184,35 @@ fn two_replicas() {
 #[test]
 fn two_replicas_in_an_emergency() {
     keeps(two(story("replicas in an emergency", Budget { stalls: 1, leaks: 1, ..Budget::default() })));
+}
+
+/// The same where something names the key by its hash.
+fn heir(left: Budget) -> Story {
+    let mut story = story("inheritance", left);
+    story.policy.inherit = Inherit::default();
+    story.start.store.run.policy.inherit = Inherit::default();
+    story
+}
+
+#[test]
+fn what_names_a_key_cannot_be_read_and_is_changed() {
+    keeps(heir(Budget { snags: 1, unnames: 1, leaks: 1, crashes: 1, ..Budget::default() }));
+}
+
+#[test]
+fn without_inheritance() {
+    breaks(Without::Inheritance, laws::NAMED, heir(Budget::default()));
+}
+
+#[test]
+fn without_an_end_of_waiting_for_it() {
+    let left = Budget { snags: 1, leaks: 1, ..Budget::default() };
+    breaks(Without::InheritanceInTime, laws::HASTE, heir(left));
+}
+
+#[test]
+fn without_comparing_the_keys() {
+    breaks(Without::Comparison, laws::COMPARED, heir(Budget { unnames: 1, ..Budget::default() }));
 }
 
 #[test]

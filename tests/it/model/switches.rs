@@ -1,9 +1,10 @@
 //! One switch a defence: it takes that defence away, in the model only, by editing what the real functions are
 //! shown or what the shell does around them.
 
+use rekeyd::domain::inherit::Inherit;
 use rekeyd::domain::key::MicroUsd;
 use rekeyd::domain::rotation::facts::{Facts, Remote};
-use rekeyd::domain::rotation::{Directive, Figures, Run, next};
+use rekeyd::domain::rotation::{Directive, Figures, Run, State, Usage, next};
 use rekeyd::domain::time::{Span, Stamp};
 
 use super::Story;
@@ -48,6 +49,12 @@ pub(super) enum Without {
     BothClocks,
     /// R13: published on a fresh test.
     FreshTest,
+    /// R23: the new key is named before anybody is given it.
+    Inheritance,
+    /// R23: an emergency does not wait for that.
+    InheritanceInTime,
+    /// R23: both keys are compared before grace ends.
+    Comparison,
     /// R14: a run works by the places of its snapshot, or parks.
     Detached,
     /// Both keys live for a while.
@@ -79,6 +86,15 @@ impl Story {
                 run.policy.targets.iter_mut().for_each(|target| target.required = false);
                 facts.holdings.retain(|row| Some(&row.key) == candidate.as_ref());
             }
+            Without::Inheritance => {
+                run.policy.inherit = Inherit { limits: true, guardrails: false, byok: false }
+            }
+            Without::InheritanceInTime => {
+                if let State::Verifying { since } = &mut run.state {
+                    *since = NOW;
+                }
+            }
+            Without::Comparison => facts.lacking = Some((Vec::new(), NOW)),
             Without::Grace => run.policy.grace = Span::ZERO,
             Without::Observe => run.retirees.iter_mut().for_each(|retiree| retiree.observe = Span::ZERO),
             Without::FreshTest => {
@@ -87,7 +103,7 @@ impl Story {
                 }
             }
             Without::Quiet => facts.remote.iter_mut().for_each(|seen| {
-                if let Remote::Enabled(figures) = &mut seen.remote {
+                if let Remote::Enabled(Usage::Figures(figures)) = &mut seen.remote {
                     *figures = Figures { usage: MicroUsd(0), ..*figures };
                 }
             }),

@@ -68,6 +68,8 @@ pub(super) struct Key {
     pub(super) held: bool,
     /// Since when strangers have it.
     pub(super) leaked: Option<Stamp>,
+    /// Something of the account names it by its hash.
+    pub(super) named: bool,
     pub(super) disabled: Option<Stamp>,
     pub(super) used: Stamp,
 }
@@ -165,6 +167,8 @@ pub(super) struct Session {
     pub(super) fence: u8,
     pub(super) strays: Option<usize>,
     pub(super) remote: Vec<RemoteFacts>,
+    /// Both keys were compared: whether the new one lacks what names the old one.
+    pub(super) lacks: Option<bool>,
     pub(super) doing: Doing,
 }
 
@@ -185,6 +189,8 @@ pub(super) struct Budget {
     pub(super) drops: u8,
     pub(super) jumps: u8,
     pub(super) manual: u8,
+    pub(super) snags: u8,
+    pub(super) unnames: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -196,6 +202,8 @@ pub(super) struct World {
     /// Calls whose process no longer waits for the answer.
     pub(super) late: Vec<Call>,
     pub(super) left: Budget,
+    /// What names keys can be neither read nor written.
+    pub(super) rolls_down: bool,
     /// Our clock is a year ahead.
     pub(super) ahead: bool,
     /// Laws that an act broke.
@@ -239,6 +247,7 @@ impl Key {
             late: false,
             held: false,
             leaked: None,
+            named: false,
             disabled: None,
             used: ago(LONG),
         }
@@ -280,6 +289,13 @@ impl World {
     /// Ours by its name, and nobody has its secret.
     pub(super) fn is_stray(&self, key: usize) -> bool {
         matches!(self.keys[key].kind, Kind::Named(name) if name < self.store.names) && self.row(key).is_none()
+    }
+
+    /// Something names the old key and not the new one.
+    pub(super) fn lacks(&self) -> bool {
+        let run = &self.store.run;
+        let (Some(old), Some(new)) = (&run.predecessor, &run.candidate) else { return false };
+        self.keys[index(&old.id)].named && !self.keys[index(&new.id)].named
     }
 
     pub(super) fn idle(&self) -> bool {

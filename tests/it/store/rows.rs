@@ -4,7 +4,7 @@ use rekeyd::domain::alert::{Kind, NewAlert, Severity, Subject};
 use rekeyd::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use rekeyd::domain::rotation::facts::Request;
 use rekeyd::domain::rotation::{
-    Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Wait,
+    Blocker, Cause, Figures, Issuing, Level, Phase, Retiree, Rollback, Run, State, Usage, Wait,
 };
 use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
 use rekeyd::store::{Change, Created, EffectKind, EffectStatus, HoldingRow, NewEffect, Role};
@@ -22,7 +22,8 @@ fn full(run: Run) -> Run {
     let figures =
         Figures { usage: MicroUsd(1_234_567), byok_usage: MicroUsd(-1), last_used_at: Some(Timestamp(5)) };
     let phases = [
-        Phase::Live { quiet: Some((figures, STAMP)) },
+        Phase::Live { quiet: Some((Usage::Figures(figures), STAMP)) },
+        Phase::Live { quiet: Some((Usage::Unknown, STAMP)) },
         Phase::Disabling,
         Phase::Revived { late: true, since: Some(STAMP) },
         Phase::Disabled { since: STAMP, by_us: false },

@@ -156,6 +156,8 @@ pub fn policy() -> Policy {
         confirm_after: Span::seconds(20),
         spec: SpecPolicy::default(),
         chat_model: None,
+        inherit: rekeyd::domain::inherit::Inherit::default(),
+        can_disable: true,
     }
 }
 

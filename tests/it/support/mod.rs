@@ -10,7 +10,7 @@ pub use database::{Database, Db};
 pub use office::{Ahead, Office};
 pub use world::World;
 
-use rekeyd::domain::key::{MicroUsd, RemoteKey};
+use rekeyd::domain::key::{Figures, MicroUsd, RemoteKey, Usage};
 
 /// An enabled key without limit or history, as a provider lists it.
 pub fn remote_key(hash: &str) -> RemoteKey {
@@ -23,9 +23,7 @@ pub fn remote_key(hash: &str) -> RemoteKey {
         limit_remaining: None,
         limit_reset: None,
         include_byok_in_limit: false,
-        usage: MicroUsd(0),
-        byok_usage: MicroUsd(0),
-        last_used_at: None,
+        usage: Usage::Figures(Figures { usage: MicroUsd(0), byok_usage: MicroUsd(0), last_used_at: None }),
         expires_at: None,
         created_at: None,
         workspace_id: None,

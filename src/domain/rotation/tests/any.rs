@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::facts::Request;
 use super::*;
+use crate::domain::inherit::Roll;
 use crate::domain::key::KeySpec;
 
 fn stamp() -> BoxedStrategy<Stamp> {
@@ -84,23 +85,23 @@ pub(crate) fn run() -> BoxedStrategy<Run> {
         prop_oneof![Just(Trigger::Schedule), Just(Trigger::Manual), Just(Trigger::Leak), Just(Trigger::Heal)];
     let retirees = proptest::collection::vec((phase(), any::<bool>()), 0..3);
     let keys = (any::<bool>(), any::<bool>(), any::<bool>());
-    (state(), trigger, retirees, keys, 0..8_u32, any::<[bool; 2]>(), stamp())
-        .prop_map(
-            |(state, trigger, retirees, (candidate, predecessor, has_secret), creates, flags, patience)| {
-                let mut run = super::run(State::Planned);
-                run.state = state;
-                run.trigger = trigger;
-                run.candidate = candidate.then(|| key(2));
-                run.predecessor = predecessor.then(|| KeyRef { has_secret, ..key(1) });
-                run.retirees =
-                    (1..).zip(retirees).map(|(n, (phase, urgent))| retiree(n, urgent, phase)).collect();
-                (run.creates, run.published, run.abort_asked) = (creates, flags[0], flags[1]);
-                let wait =
-                    Wait { attempts: 1, until: wait_until(patience), reason: "x".into(), by_policy: false };
-                run.waits = calls().into_iter().map(|call| (call, wait.clone())).collect();
-                run
-            },
-        )
+    (state(), trigger, retirees, keys, 0..8_u32, any::<[bool; 2]>(), (stamp(), inheritance()))
+        .prop_map(|(state, trigger, retirees, (candidate, predecessor, has_secret), creates, flags, more)| {
+            let (patience, inheritance) = more;
+            let mut run = super::run(State::Planned);
+            run.state = state;
+            run.trigger = trigger;
+            run.inheritance = inheritance;
+            run.candidate = candidate.then(|| key(2));
+            run.predecessor = predecessor.then(|| KeyRef { has_secret, ..key(1) });
+            run.retirees =
+                (1..).zip(retirees).map(|(n, (phase, urgent))| retiree(n, urgent, phase)).collect();
+            (run.creates, run.published, run.abort_asked) = (creates, flags[0], flags[1]);
+            let wait =
+                Wait { attempts: creates, until: wait_until(patience), reason: "x".into(), by_policy: false };
+            run.waits = calls().into_iter().map(|call| (call, wait.clone())).collect();
+            run
+        })
         .boxed()
 }
 
@@ -111,6 +112,8 @@ fn calls() -> Vec<String> {
         Directive::Reconcile,
         Directive::Test(key.clone()),
         Directive::Read(super::key(1)),
+        Directive::Inherit,
+        Directive::Compare,
         Directive::Publish { address, key },
     ];
     calls.iter().map(Directive::call).collect()
@@ -150,6 +153,15 @@ fn remote() -> BoxedStrategy<Vec<RemoteFacts>> {
             (1..).zip(all).map(fact).collect()
         })
         .boxed()
+}
+
+fn inheritance() -> BoxedStrategy<Inheritance> {
+    prop_oneof![Just(Inheritance::Open), Just(Inheritance::Done), Just(Inheritance::Waived)].boxed()
+}
+
+fn lacking() -> BoxedStrategy<Option<(Vec<Roll>, Stamp)>> {
+    let rolls = prop_oneof![Just(Vec::new()), Just(vec![Roll::Guardrail("g".into())])];
+    proptest::option::of((rolls, stamp())).boxed()
 }
 
 fn level() -> BoxedStrategy<Level> {
@@ -200,28 +212,28 @@ fn request() -> BoxedStrategy<Request> {
 pub(super) fn facts() -> BoxedStrategy<Facts> {
     let asked = proptest::option::weighted(0.1, request());
     let odd = proptest::bool::weighted(0.05);
-    let looked = (key_facts(), key_facts(), remote(), holdings());
+    let looked = (key_facts(), key_facts(), remote(), holdings(), lacking());
     let strays = proptest::option::of(0_usize..2);
     (odd, any::<bool>(), odd, asked, strays, looked, proptest::bool::weighted(0.9))
-        .prop_map(
-            |(frozen, paused, detached, asked, strays, (candidate, predecessor, remote, holdings), dated)| {
-                Facts {
-                    now: Stamp { theirs: now().theirs.filter(|_| dated), ..now() },
-                    clock: now().ours,
-                    frozen,
-                    paused,
-                    detached: detached.then(|| "x".to_owned()),
-                    dropped: if detached { vec!["must".to_owned()] } else { Vec::new() },
-                    request: asked.map(|request| ("q".to_owned(), request)),
-                    strays,
-                    candidate,
-                    predecessor,
-                    disable_in_doubt: paused,
-                    remote,
-                    holdings,
-                }
-            },
-        )
+        .prop_map(|(frozen, paused, detached, asked, strays, looked, dated)| {
+            let (candidate, predecessor, remote, holdings, lacking) = looked;
+            Facts {
+                now: Stamp { theirs: now().theirs.filter(|_| dated), ..now() },
+                clock: now().ours,
+                frozen,
+                paused,
+                detached: detached.then(|| "x".to_owned()),
+                dropped: if detached { vec!["must".to_owned()] } else { Vec::new() },
+                request: asked.map(|request| ("q".to_owned(), request)),
+                strays,
+                candidate,
+                predecessor,
+                disable_in_doubt: paused,
+                remote,
+                lacking,
+                holdings,
+            }
+        })
         .boxed()
 }
 
@@ -238,6 +250,8 @@ pub(crate) fn events() -> Vec<Event> {
         Event::Listed { at, until: Until::OVER },
         Event::ProvisioningWorks { until: Until::OVER },
         Event::ProvisioningRefused { at, confirmed: true },
+        Event::Inherited,
+        Event::InheritanceWaived { reason: reason() },
         Event::LimitsWaived { reason: reason() },
         Event::ProbeWaived { reason: reason() },
         Event::Verified { at },

@@ -383,3 +383,33 @@ fn what_comes_next_is_named_with_its_earliest_moment() {
         assert_eq!(said(&run), []);
     }
 }
+
+/// There is no way back from a delete: it waits for all that a disable waits for, and for nothing after it.
+#[test]
+fn where_nothing_can_be_disabled_a_key_is_deleted_after_grace_and_not_observed() {
+    let mut run = quiet_since(run(grace_since(ago(Span::hours(23)))), ago(Span::hours(25)));
+    run.policy.can_disable = false;
+    assert!(is_wait(&next(&run, &all_well())), "grace is not over");
+    run.state = State::Observing;
+    assert_eq!(next(&run, &all_well()), Directive::Delete { key: key(1), urgent: false });
+    let doomed = apply(&run, &Event::DeleteIntended { hash: "h1".into() }).unwrap();
+    assert_eq!(doomed.retirees[0].phase, Phase::Deleting);
+    let gone = apply(&doomed, &Event::Deleted { hash: "h1".into() }).unwrap();
+    assert!(matches!(next(&gone, &all_well()), Directive::Apply(Event::Finished)));
+    run.policy.can_disable = true;
+    assert!(apply(&run, &Event::DeleteIntended { hash: "h1".into() }).is_err(), "I8");
+}
+
+/// A provider without figures: time alone.
+#[test]
+fn a_key_of_whose_use_nobody_knows_is_given_the_time_of_quiet() {
+    let shown = |at| vec![RemoteFacts { hash: "h1".into(), remote: Remote::Enabled(Usage::Unknown), at }];
+    let mut run = run(grace_since(ago(Span::hours(25))));
+    let seen = Facts { remote: shown(now()), ..all_well() };
+    let Directive::Apply(moved) = next(&run, &seen) else { panic!("the first look is noted") };
+    run = apply(&run, &moved).unwrap();
+    assert!(is_wait(&next(&run, &seen)));
+    run.retirees[0].phase = Phase::Live { quiet: Some((Usage::Unknown, ago(Span::hours(24)))) };
+    assert!(matches!(next(&run, &seen), Directive::Apply(Event::GraceOver)));
+    assert!(Usage::Unknown.may_be_used() && !Usage::Figures(Figures::default()).may_be_used());
+}

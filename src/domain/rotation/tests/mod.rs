@@ -6,12 +6,14 @@ mod back;
 mod emergency;
 mod found;
 mod grace;
+mod inherit;
 mod issuing;
 mod property;
 mod world;
 
 use super::facts::{Facts, Holding, KeyFacts, Remote, RemoteFacts, TestResult};
 use super::*;
+use crate::domain::time::Timestamp;
 
 /// The moment at which every table begins, on both clocks.
 pub(super) const T0: i64 = 1_800_000_000_000;
@@ -61,11 +63,13 @@ pub(super) fn policy() -> Policy {
         confirm_after: Span::seconds(60),
         spec: SpecPolicy::default(),
         chat_model: None,
+        inherit: Inherit::default(),
+        can_disable: true,
     }
 }
 
-pub(super) fn figures(usage: i64) -> Figures {
-    Figures { usage: MicroUsd(usage), byok_usage: MicroUsd(0), last_used_at: None }
+pub(super) fn figures(usage: i64) -> Usage {
+    Usage::Figures(Figures { usage: MicroUsd(usage), byok_usage: MicroUsd(0), last_used_at: None })
 }
 
 /// A scheduled run that brings in generation 2 and retires generation 1.
@@ -78,6 +82,9 @@ pub(crate) fn run(state: State) -> Run {
     run.published = made && !matches!(state, State::Verifying { .. } | State::Aborting { .. });
     if matches!(state, State::Aborting { .. } | State::RollingBack { stage: Rollback::Retiring { .. }, .. }) {
         run.retirees.push(Retiree::new(key(2), false, Span::ZERO));
+    }
+    if made {
+        run.inheritance = Inheritance::Done;
     }
     run.state = state;
     run
@@ -115,6 +122,7 @@ pub(super) fn blank() -> Facts {
         predecessor: KeyFacts::default(),
         disable_in_doubt: false,
         remote: Vec::new(),
+        lacking: None,
         holdings: Vec::new(),
     }
 }
@@ -129,6 +137,7 @@ pub(super) fn all_well() -> Facts {
     Facts {
         candidate: tested(TestResult::Valid, now()),
         strays: Some(0),
+        lacking: Some((Vec::new(), now())),
         remote: vec![RemoteFacts { hash: "h1".into(), remote: Remote::Enabled(figures(7)), at: now() }],
         holdings: vec![
             holding("must", &key(2), Level::Confirmed),

@@ -67,6 +67,32 @@ proptest! {
         }
     }
 
+    /// R23: an ordinary run gives nobody a key that does not inherit what it must.
+    #[test]
+    fn an_ordinary_run_verifies_nothing_before_it_is_named(run in any::run(), facts in any::facts()) {
+        let heir = run.predecessor.is_some() && run.candidate.is_some();
+        let open = run.inheritance == Inheritance::Open && heir && !run.trigger.is_emergency();
+        if let (State::Verifying { .. }, true) = (&run.state, open) {
+            let goes_on = matches!(next(&run, &facts), Directive::Apply(Event::Verified { .. }) | Directive::Test(_));
+            prop_assert!(!goes_on);
+        }
+    }
+
+    /// R23: production does not stand still for longer than a minute because of guardrails and lists.
+    #[test]
+    fn an_emergency_waits_a_minute_for_its_inheritance_at_most(run in any::run(), facts in any::facts()) {
+        let State::Verifying { since } = run.state else { return Ok(()) };
+        let age = facts.now.ours.since(since.ours);
+        if run.trigger.is_emergency() && !(Span::ZERO..Span::minutes(1)).contains(&age) {
+            prop_assert!(next(&run, &facts) != Directive::Inherit);
+        }
+        let Directive::Wait { span, .. } = next(&run, &facts) else { return Ok(()) };
+        let open = run.inheritance == Inheritance::Open && run.predecessor.is_some();
+        if run.trigger.is_emergency() && open && run.candidate.is_some() && !facts.frozen {
+            prop_assert!(age.0 + span.0 <= Span::minutes(1).0 + 200, "{span:?} at {age:?}");
+        }
+    }
+
     #[test]
     fn what_is_published_was_tested_within_five_minutes(run in any::run(), facts in any::facts()) {
         let Directive::Publish { key: published, .. } = next(&run, &facts) else { return Ok(()) };

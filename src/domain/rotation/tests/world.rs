@@ -98,6 +98,8 @@ impl World {
             Directive::Publish { address, key } => self.publish(&address, &key, luck),
             Directive::Check { address, key } => self.look(&address, &key),
             Directive::Read(key) => self.read(&key.hash),
+            Directive::Inherit => self.record(&Event::Inherited),
+            Directive::Compare => self.facts.lacking = Some((Vec::new(), self.facts.now)),
             Directive::Enable(key) => {
                 if luck != Luck::NeverSent && luck != Luck::Refused {
                     self.keys.insert(key.hash.clone(), true);

@@ -45,8 +45,8 @@ pub struct RemoteKeyView {
     pub limit_remaining: Option<f64>,
     pub limit_reset: Option<String>,
     pub include_byok_in_limit: bool,
-    pub usage: f64,
-    pub byok_usage: f64,
+    pub usage: Option<f64>,
+    pub byok_usage: Option<f64>,
     pub last_used_at: Option<String>,
     pub expires_at: Option<String>,
     pub created_at: Option<String>,
@@ -123,6 +123,7 @@ pub fn remote_key_views(keys: &[RemoteKey]) -> Vec<RemoteKeyView> {
 }
 
 fn remote_key_view(key: &RemoteKey) -> RemoteKeyView {
+    let figures = key.usage.figures();
     RemoteKeyView {
         hash: key.hash.clone(),
         name: key.name.clone(),
@@ -132,9 +133,9 @@ fn remote_key_view(key: &RemoteKey) -> RemoteKeyView {
         limit_remaining: key.limit_remaining.map(MicroUsd::usd),
         limit_reset: key.limit_reset.clone(),
         include_byok_in_limit: key.include_byok_in_limit,
-        usage: key.usage.usd(),
-        byok_usage: key.byok_usage.usd(),
-        last_used_at: key.last_used_at.map(Timestamp::rfc3339),
+        usage: figures.map(|figures| figures.usage.usd()),
+        byok_usage: figures.map(|figures| figures.byok_usage.usd()),
+        last_used_at: figures.and_then(|figures| figures.last_used_at).map(Timestamp::rfc3339),
         expires_at: key.expires_at.map(Timestamp::rfc3339),
         created_at: key.created_at.map(Timestamp::rfc3339),
         workspace: key.workspace_id.clone(),
