@@ -227,7 +227,9 @@ impl Budgets {
         for change in changes {
             match change {
                 Change::Run { run, .. } => {
-                    proofs(run).iter().for_each(|fact| self.proved_of(account, fact));
+                    for fact in proofs(run) {
+                        self.proved_of(account, &fact);
+                    }
                 }
                 Change::Holding { row, .. } if row.fact.level >= Level::Confirmed => {
                     if let Some(meter) = self.places.get(&row.fact.address) {

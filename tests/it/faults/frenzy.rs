@@ -162,7 +162,7 @@ fn of_destinations() -> Vec<Case> {
         Case::new("Vercel for the time being", "publishing", |s| always(s, "patch_env", Act::status(503))),
         Case::new("Vercel for good", "publishing", |s| always(s, "patch_env", Act::status(403))),
         Case::new("Vercel stores nothing", "publishing", |s| {
-            at_vercel(s, |vercel| vercel.swallow_writes = true)
+            at_vercel(s, |vercel| vercel.swallow_writes = true);
         }),
         Case::new("Vercel keeps no value", "publishing", |s| {
             without_redeploy(s);
@@ -176,7 +176,7 @@ fn of_destinations() -> Vec<Case> {
             at_vercel(s, |vercel| vercel.deployments_per_day = 0);
         }),
         Case::new("Vercel never builds", "publishing", |s| {
-            at_vercel(s, |vercel| vercel.progress = Building::Never)
+            at_vercel(s, |vercel| vercel.progress = Building::Never);
         }),
         Case::new("Vercel stages", "publishing", |s| s.vercel.assign_domains(&s.project, false)),
         Case::new("a command that fails", "publishing", command),
@@ -305,7 +305,7 @@ async fn stands_still(case: Case, db: Db) -> Option<String> {
 async fn all(cases: Vec<Case>) {
     let mut wrong = Vec::new();
     for case in cases {
-        wrong.extend(stands_still(case, Db::Sqlite).await);
+        wrong.extend(Box::pin(stands_still(case, Db::Sqlite)).await);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
