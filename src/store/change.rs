@@ -188,9 +188,8 @@ async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows,
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
-        let written =
-            |other: &HoldingRow| other.fact.level > Level::Pending && other.rotation == row.rotation;
-        let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
+        let later = |other: &HoldingRow| other.fact.level > Level::Pending && other.seq > row.seq;
+        let newest = others.into_iter().find(later);
         holders.push((row, newest));
     }
     let (open_kills, in_doubt) = unsettled_kills(tx, account).await?;

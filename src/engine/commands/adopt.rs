@@ -309,7 +309,7 @@ async fn look_at_adopted(
 ) -> Result<(), EngineError> {
     let delivery = Delivery {
         secret: secret.clone(),
-        rotation: row.rotation.clone(),
+        rotation: row.writer.clone(),
         generation,
         destination: row.fact.destination.clone(),
     };

@@ -349,29 +349,25 @@ async fn refused_now(
 /// works. What is fresh already is not asked for again.
 async fn prove_holders(session: &mut Session<'_>, hash: &str) -> Result<(), EngineError> {
     let Some(key) = keys::stored_key(session, hash).await? else { return Ok(()) };
-    let Some(rotation) = key.rotation.clone() else { return Ok(()) };
-    let rows = session.engine.parts.store.holdings(&rotation).await?;
-    let held: Vec<&HoldingRow> = rows
-        .iter()
-        .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
-        .collect();
-    for row in held {
-        let newest =
-            rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
+    let held = session.engine.parts.store.holdings_of(&key.id).await?;
+    for row in held.iter().filter(|row| !row.released) {
+        let rows = session.engine.parts.store.holdings_at(&row.fact.address).await?;
+        let newest = rows.iter().find(|other| other.fact.key != key.id);
         let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
-        prove(session, newest, &rotation).await?;
+        prove(session, newest).await?;
     }
     Ok(())
 }
 
-async fn prove(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
+async fn prove(session: &mut Session<'_>, row: &HoldingRow) -> Result<(), EngineError> {
+    let rotation = &row.writer;
     let Some(key) = session.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
     let place = session.engine.destinations().find(|place| place.target.address == row.fact.address).cloned();
     let fresh = row.fact.checked.is_some_and(|at| session.now().fresh(at, LOOKED_JUST_NOW));
     if let (false, Some(place), Some(secret)) = (fresh, place, session.engine.open(&key)?) {
         let delivery = Delivery {
             secret,
-            rotation: rotation.to_owned(),
+            rotation: rotation.clone(),
             generation: key.generation.unwrap_or_default(),
             destination: place.target.name.clone(),
         };
@@ -472,7 +468,8 @@ fn holders(rows: &KillRows) -> Vec<Holder> {
     let holder = |(row, newest): &(HoldingRow, Option<HoldingRow>)| Holder {
         destination: row.fact.destination.clone(),
         released: row.released,
-        now_holds: newest.as_ref().and_then(proof),
+        // A row that cannot be read may be about another key, or another write.
+        now_holds: newest.as_ref().filter(|_| !row.damaged).and_then(proof),
     };
     rows.holders.iter().map(holder).collect()
 }

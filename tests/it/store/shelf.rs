@@ -241,10 +241,11 @@ pub fn holding(address: &str, number: i64) -> HoldingRow {
             level: Level::Confirmed,
             ..Holding::pending(address, "github-production", format!("g{number}"))
         },
-        rotation: ROTATION.to_owned(),
+        writer: ROTATION.to_owned(),
         seq: 0,
         evidence: json!(null),
         released: false,
+        damaged: false,
     }
 }
 
