@@ -54,6 +54,8 @@ pub enum Change {
     ProvisioningCopy(Box<CopyRow>),
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
     Holding { row: Box<HoldingRow>, fresh_write: bool },
+    /// How somebody else changed an address, where no row of a write says it.
+    Drift { address: String, drift: Option<String> },
     /// A person released a destination.
     Release { rotation: String, destination: String },
     /// What the current key of a rotation is allowed (R10).
@@ -185,6 +187,12 @@ impl Store {
 }
 
 async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows, StoreError> {
+    // Whoever would hand it out anew waits, and sees the intent (`intend_mirrored`).
+    sqlx::query("UPDATE keys SET id = id WHERE account = $1 AND hash = $2")
+        .bind(account)
+        .bind(target)
+        .execute(&mut *tx.inner)
+        .await?;
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
@@ -293,6 +301,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
+        Change::Drift { address, drift } => holdings::drift(tx, address, drift.as_deref()).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,

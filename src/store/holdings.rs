@@ -4,8 +4,9 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::leases::{self, Lease};
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, to_json};
+use super::{Store, StoreError, from_json, key_writes, to_json};
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
 use crate::domain::time::{Stamp, Timestamp, Until};
@@ -15,8 +16,10 @@ use crate::domain::time::{Stamp, Timestamp, Until};
 pub struct HoldingRow {
     /// What decisions use: address, key, level, drift, errors.
     pub fact: Holding,
-    /// Who wrote it last: a rotation by its name.
+    /// Who wrote it last: a rotation by its name, or a mirror ([`mirror_of`]).
     pub writer: String,
+    /// Fingerprint of the key, also of one that left the store; filled in when it is written.
+    pub fingerprint: Option<String>,
     /// Order of the writes to this address.
     pub seq: i64,
     /// What the destination needs to recognise its own write; never key material.
@@ -76,11 +79,17 @@ fn bare(row: &AnyRow) -> Result<HoldingRow, StoreError> {
             },
         },
         writer: row.try_get("writer")?,
+        fingerprint: row.try_get("fingerprint")?,
         seq: row.try_get("seq")?,
         evidence: serde_json::Value::Null,
         released: row.try_get::<i64, _>("released")? != 0,
         damaged: false,
     })
+}
+
+/// What writes stored keys into this table. No rotation has such a name.
+pub fn mirror_of(table: &str) -> String {
+    format!("mirror:{table}")
 }
 
 impl Store {
@@ -102,6 +111,48 @@ impl Store {
     pub async fn holdings_at(&self, address: &str) -> Result<Vec<HoldingRow>, StoreError> {
         let rows = sqlx::query(AT).bind(address).fetch_all(self.pools.reader()).await?;
         rows.iter().map(lenient).collect()
+    }
+
+    /// All rows of every address to which this writer ever wrote, the newest write to an address first.
+    pub async fn holdings_around(&self, writer: &str) -> Result<Vec<HoldingRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+             WHERE h.address IN (SELECT o.address FROM holdings o WHERE o.writer = $1)
+             ORDER BY h.address, h.seq DESC",
+        )
+        .bind(writer)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(lenient).collect()
+    }
+
+    /// The intent to hand a stored key out at an address. False when somebody ends that key at its provider: a test
+    /// from before that says nothing any more. The key's row is locked, here and by the guard: one of the two sees the
+    /// other.
+    pub async fn intend_mirrored(
+        &self,
+        lease: &Lease,
+        row: &HoldingRow,
+        tested: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        let Some(key) = key_writes::lock(&mut tx, &row.fact.key).await? else { return Ok(false) };
+        let ends = sqlx::query(
+            "SELECT COUNT(*) AS n FROM effects WHERE account = $1 AND target = $2 AND kind IN ('disable', 'delete')
+             AND status <> 'failed' AND (finished_at IS NULL OR finished_at >= $3)",
+        )
+        .bind(&key.account)
+        .bind(&key.hash)
+        .bind(tested.0)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        if ends.try_get::<i64, _>("n")? > 0 {
+            return Ok(false);
+        }
+        put(&mut tx, row, true).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Rows of one key, wherever it may stand.
@@ -215,6 +266,20 @@ async fn wake(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError> {
     )
     .bind(&row.writer)
     .bind(&row.fact.key)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
+}
+
+/// What somebody else changed at an address, seen without a write of ours that it would be about.
+pub(super) async fn drift(tx: &mut Tx, address: &str, drift: Option<&str>) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO addresses (address, writes, drift, updated_at) VALUES ($1, 0, $2, $3)
+         ON CONFLICT (address) DO UPDATE SET drift = excluded.drift, updated_at = excluded.updated_at",
+    )
+    .bind(address)
+    .bind(drift)
+    .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
     Ok(())

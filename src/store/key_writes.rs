@@ -40,6 +40,19 @@ impl Store {
         Ok(true)
     }
 
+    /// Hands a manually kept key out, or no longer.
+    pub async fn set_active(&self, id: &str, is_active: bool, entry: &AuditEntry) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("UPDATE keys SET is_active = $2, updated_at = $3 WHERE id = $1 AND role = 'manual'")
+            .bind(id)
+            .bind(i64::from(is_active))
+            .bind(tx.now.0)
+            .execute(&mut *tx.inner)
+            .await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await
+    }
+
     /// Seals every stored secret anew: `seal` turns an old token into a new one, or `None` to leave it. Answers
     /// how many tokens changed.
     pub async fn reseal<E: From<StoreError>>(

@@ -24,6 +24,7 @@ mod pool;
 mod provisioning_copies;
 mod rotations;
 mod runs;
+mod taken_over;
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub use audit::{AuditEntry, AuditRow};
 pub use change::{Change, Guarded, KillRows};
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
-pub use holdings::HoldingRow;
+pub use holdings::{HoldingRow, mirror_of};
 pub use keys::{KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
 pub use known::{Created, KnownSpec};
 pub use leases::Lease;

@@ -46,6 +46,7 @@ pub(crate) fn blank(address: &str, key: &str, name: &str, writer: &str) -> Holdi
     HoldingRow {
         fact: Holding::pending(address, name, key),
         writer: writer.to_owned(),
+        fingerprint: None,
         seq: 0,
         evidence: Value::Null,
         released: false,

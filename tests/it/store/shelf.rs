@@ -242,6 +242,7 @@ pub fn holding(address: &str, number: i64) -> HoldingRow {
             ..Holding::pending(address, "github-production", format!("g{number}"))
         },
         writer: ROTATION.to_owned(),
+        fingerprint: None,
         seq: 0,
         evidence: json!(null),
         released: false,

@@ -88,3 +88,29 @@ on_both_databases! {
         assert_eq!((c[0].fact.key.as_str(), c[0].seq), ("g2", 8));
     }
 }
+
+on_both_databases! {
+    async fn what_a_mirror_remembered_is_on_the_record_of_each_address(db: Db) {
+        let table = "postgres://db.example.com:5432/app#openrouter/";
+        let memory = format!(
+            "INSERT INTO provider_health (subject, doc, updated_at) VALUES ('mirror:{table}7',
+               '{{\"wanted\":\"w\",\"looked_at\":5,\"ours\":{{\"1\":[\"print-m1\"],\"2\":[\"print-gone\",\"print-m1\"],\"7\":[\"print-m1\"]}},\"attempts\":0,\"error\":null}}', 1)"
+        );
+        let own = holding(&format!("{table}7"), "g1", (1, "confirmed"), "NULL", 0);
+        let shelf = old(db, &[PROVIDER.to_owned(), key("g1", "current"), key("m1", "manual"), memory, own]).await;
+        shelf.store.migrate().await.unwrap();
+        shelf.store.migrate().await.unwrap();
+        let at = async |number: i64| shelf.store.holdings_at(&format!("{table}{number}")).await.unwrap();
+        let writer = rekeyd::store::mirror_of(table);
+        assert_eq!(said(&at(1).await), [("m1", Level::Intended, None)]);
+        let two = at(2).await;
+        let prints: Vec<_> = two.iter().map(|row| row.fingerprint.as_deref().unwrap()).collect();
+        assert_eq!(prints, ["print-gone", "print-m1"], "also of a key that left the store");
+        assert!(two.iter().all(|row| row.writer == writer));
+        // What a rotation wrote there is newer than what nobody knows the time of.
+        assert_eq!(said(&at(7).await), [("g1", Level::Confirmed, None), ("m1", Level::Intended, None)]);
+        assert_eq!(shelf.store.holdings_of("m1").await.unwrap().len(), 3);
+        let left: serde_json::Value = shelf.store.memory(&format!("mirror:{table}7")).await.unwrap();
+        assert_eq!((&left["wanted"], left.get("ours")), (&"w".into(), None));
+    }
+}
