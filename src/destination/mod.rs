@@ -130,6 +130,11 @@ pub trait Destination: Send + Sync {
     /// (R14, R20).
     fn address(&self) -> String;
 
+    /// What an older version called the same place: its record is taken over.
+    fn former_address(&self) -> Option<String> {
+        None
+    }
+
     /// Everything that a write changes, where that is more than the address says.
     fn extent(&self) -> Extent {
         Extent { places: vec![self.address()], mirror: None }

@@ -9,9 +9,32 @@ use super::pool::Tx;
 use super::{Store, StoreError, from_json, mirror_of};
 
 const LEFT: &str =
-    r#"SELECT subject FROM provider_health WHERE subject LIKE 'mirror:%' AND doc LIKE '%"ours":{"%'"#;
+    "SELECT subject FROM provider_health WHERE subject LIKE 'mirror:%' AND doc LIKE '%ours_:{_%'";
+
+const COPY: &str = "INSERT INTO addresses (address, writes, drift, updated_at)
+     SELECT $2, writes, drift, updated_at FROM addresses WHERE address = $1
+     ON CONFLICT (address) DO NOTHING";
 
 impl Store {
+    /// The record of an address under the name that an older version had for it, unless the new name has one already:
+    /// its writes, and what open runs say of it.
+    pub async fn readdress(&self, former: &str, now: &str) -> Result<(), StoreError> {
+        let known = self.holdings_at(former).await?;
+        if known.is_empty() || !self.holdings_at(now).await?.is_empty() {
+            return Ok(());
+        }
+        let quoted = |address: &str| format!("\"address\":{}", json!(address));
+        let mut tx = self.pools.begin().await?;
+        for (sql, old, new) in [
+            (COPY, former, now),
+            ("UPDATE holdings SET address = $2 WHERE address = $1", former, now),
+            ("UPDATE runs SET doc = REPLACE(doc, $1, $2) WHERE is_open = 1", &quoted(former), &quoted(now)),
+        ] {
+            sqlx::query(sql).bind(old).bind(new).execute(&mut *tx.inner).await?;
+        }
+        tx.commit().await
+    }
+
     /// A mirror's memory had what it may have written, by number and fingerprint: each is a row of its address now (R20).
     pub(super) async fn take_over_mirrors(&self) -> Result<(), StoreError> {
         let left = sqlx::query(LEFT).fetch_optional(self.pools.reader()).await?;
