@@ -173,6 +173,11 @@ impl Adapters {
         store: Store,
     ) -> anyhow::Result<Engine> {
         let (names, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
+        for place in self.destinations.values() {
+            if let Some(former) = place.adapter.former_address() {
+                store.readdress(&former, &place.target.address).await?;
+            }
+        }
         let loaded_at = store.now().await?;
         Ok(Engine::new(Parts {
             store,

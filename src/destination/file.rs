@@ -99,6 +99,13 @@ impl Destination for File {
         self.address.clone()
     }
 
+    /// The folder as it is configured, where that is a link.
+    fn former_address(&self) -> Option<String> {
+        let variable = self.spec.format.variable().map(|name| format!("#{name}")).unwrap_or_default();
+        let former = format!("file:{}{variable}", self.spec.path.display());
+        (former != self.address).then_some(former)
+    }
+
     fn extent(&self) -> Extent {
         Extent { places: vec![self.address.clone(), self.real.clone()], mirror: None }
     }

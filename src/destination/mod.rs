@@ -130,6 +130,11 @@ pub trait Destination: Send + Sync {
     /// (R14, R20).
     fn address(&self) -> String;
 
+    /// What an older version called the same place: its record is taken over.
+    fn former_address(&self) -> Option<String> {
+        None
+    }
+
     /// Everything that a write changes, where that is more than the address says.
     fn extent(&self) -> Extent {
         Extent { places: vec![self.address()], mirror: None }
@@ -238,6 +243,9 @@ pub trait Ledger: Send + Sync {
     /// The provider whose manually kept keys are mirrored.
     fn mirrors(&self) -> Option<&str>;
 
+    /// What the addresses of its rows begin with; the number follows.
+    fn table(&self) -> String;
+
     /// The number of the row that a rotation publishes to.
     fn own_number(&self) -> i64;
 
@@ -246,6 +254,13 @@ pub trait Ledger: Send + Sync {
 
     /// Writes one row, unless somebody wrote it since it was read.
     async fn put(&self, entry: &LedgerEntry, deadline: Deadline) -> Result<(), Failure>;
+}
+
+impl dyn Ledger + '_ {
+    /// The address of the row with this number.
+    pub fn address_of(&self, number: i64) -> String {
+        format!("{}{number}", self.table())
+    }
 }
 
 /// One row of a [`Ledger`].

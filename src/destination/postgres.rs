@@ -190,7 +190,7 @@ impl Destination for Postgres {
     }
 
     fn extent(&self) -> Extent {
-        let mirror = self.mirror.then(|| format!("{}#{}/", self.server.address(), self.provider));
+        let mirror = self.mirror.then(|| self.table());
         Extent { places: vec![self.address()], mirror }
     }
 
@@ -255,6 +255,10 @@ impl Ledger for Postgres {
 
     fn mirrors(&self) -> Option<&str> {
         self.mirror.then_some(self.provider.as_str())
+    }
+
+    fn table(&self) -> String {
+        format!("{}#{}/", self.server.address(), self.provider)
     }
 
     fn own_number(&self) -> i64 {

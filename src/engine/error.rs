@@ -106,7 +106,8 @@ impl EngineError {
                 Some("issue another key first: `rekeyd rotations run NAME`".to_owned())
             }
             Self::Guard(Refusal::StillHeld { .. }) => {
-                Some("see `rekeyd why ROTATION`; a destination that is gone for good: `rekeyd runs release ID DESTINATION`".to_owned())
+                Some("see `rekeyd why ROTATION`; a destination that is gone for good: `rekeyd runs release ID DESTINATION`. A key that \
+                      belongs to no rotation: take it out of the table that hands it out".to_owned())
             }
             Self::Guard(Refusal::Frozen) => Some("read the alert, then `rekeyd accounts thaw NAME`".to_owned()),
             Self::Guard(Refusal::NotOurs) => {

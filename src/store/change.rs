@@ -61,6 +61,8 @@ pub enum Change {
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// What a look at a destination showed. It says nothing once another write of that address has begun (R19).
     Seen(Box<HoldingRow>),
+    /// How somebody else changed an address, where no row of a write says it.
+    Drift { address: String, drift: Option<String> },
     /// A person released a destination.
     Release { rotation: String, destination: String },
     /// What the current key of a rotation is allowed (R10).
@@ -192,12 +194,17 @@ impl Store {
 }
 
 async fn kill_rows(tx: &mut Tx, account: &str, target: &str) -> Result<KillRows, StoreError> {
+    // Whoever would hand it out anew waits, and sees the intent (`intend_mirrored`).
+    sqlx::query("UPDATE keys SET id = id WHERE account = $1 AND hash = $2")
+        .bind(account)
+        .bind(target)
+        .execute(&mut *tx.inner)
+        .await?;
     let mut holders = Vec::new();
     for row in holdings::of_hash(tx, account, target).await? {
         let others = holdings::at(tx, &row.fact.address).await?;
-        let written =
-            |other: &HoldingRow| other.fact.level > Level::Pending && other.rotation == row.rotation;
-        let newest = others.into_iter().find(|other| written(other) && other.seq > row.seq);
+        let later = |other: &HoldingRow| other.fact.level > Level::Pending && other.seq > row.seq;
+        let newest = others.into_iter().find(later);
         holders.push((row, newest));
     }
     let (open_kills, in_doubt) = unsettled_kills(tx, account).await?;
@@ -302,6 +309,7 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
         Change::Seen(row) => holdings::seen(tx, row).await,
+        Change::Drift { address, drift } => holdings::drift(tx, address, drift.as_deref()).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,
         Change::RetryNow { rotation } => holdings::retry_now(tx, rotation).await,

@@ -48,7 +48,7 @@ fn unreadable<T>(
                 other => other.to_string(),
             },
             account: text(row, "account"),
-            rotation: text(row, "rotation"),
+            rotation: text(row, "rotation").or_else(|| text(row, "writer")),
             key: None,
         })
     });
@@ -92,8 +92,8 @@ impl Store {
         let open = "SELECT * FROM effects WHERE account = $1 AND status IN ('intended', 'unknown')";
         let creates = "SELECT * FROM effects WHERE account = $1 AND kind = 'create'
              AND NOT (evidence = 'null' OR evidence LIKE '{%}')";
-        let held = "SELECT h.* FROM keys k JOIN holdings h ON k.id = h.key_id
-             WHERE k.account = $1 AND k.role <> 'dead'";
+        let held = "SELECT h.*, a.drift FROM keys k JOIN holdings h ON k.id = h.key_id
+             JOIN addresses a ON a.address = h.address WHERE k.account = $1 AND k.role <> 'dead'";
         for sql in [open, creates] {
             let rows = sqlx::query(sql).bind(account).fetch_all(self.pools.reader()).await?;
             damaged.extend(unreadable("effects", &rows, effects::effect_row));
@@ -112,7 +112,8 @@ impl Store {
         let creates =
             "SELECT * FROM effects WHERE kind = 'create' AND NOT (evidence = 'null' OR evidence LIKE '{%}')";
         damaged.extend(unreadable("effects", &all(creates).await?, effects::effect_row));
-        let held = "SELECT h.* FROM keys k JOIN holdings h ON k.id = h.key_id WHERE k.role <> 'dead'";
+        let held = "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+             LEFT JOIN keys k ON k.id = h.key_id WHERE k.role IS NULL OR k.role <> 'dead'";
         damaged.extend(unreadable("holdings", &all(held).await?, holdings::holding_row));
         damaged.extend(unreadable(
             "rotations",

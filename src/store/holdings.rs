@@ -1,39 +1,74 @@
-//! What was sent to an address for a key, and what was proved.
+//! What stands at an address, whoever wrote it (R20): its writes in order, what each of them proved, and how somebody
+//! else changed it since the last one. That is the address's, so every row of an address reads the same drift.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::leases::{self, Lease};
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, to_json};
+use super::{Store, StoreError, from_json, key_writes, to_json};
 use crate::domain::rotation::Level;
 use crate::domain::rotation::facts::Holding;
 use crate::domain::time::{Stamp, Timestamp, Until};
 
-/// One destination and one key.
+/// One address and one key.
 #[derive(Debug, Clone)]
 pub struct HoldingRow {
     /// What decisions use: address, key, level, drift, errors.
     pub fact: Holding,
-    /// The rotation that wrote.
-    pub rotation: String,
+    /// Who wrote it last: a rotation by its name, or a mirror ([`mirror_of`]).
+    pub writer: String,
+    /// Fingerprint of the key, also of one that left the store; filled in when it is written.
+    pub fingerprint: Option<String>,
     /// Order of the writes to this address.
     pub seq: i64,
     /// What the destination needs to recognise its own write; never key material.
     pub evidence: serde_json::Value,
     /// A person said that it no longer counts.
     pub released: bool,
+    /// It cannot be read: the place may hold the key, proves nothing, and is left to a person (R21).
+    pub damaged: bool,
 }
 
+/// A row as it was written, or what is wrong with it.
 pub(super) fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
     let level: String = row.try_get("level")?;
     let checked: Option<String> = row.try_get("checked")?;
+    let mut known = bare(row)?;
+    known.fact.level = Level::parse(&level).ok_or(StoreError::Corrupt("holdings.level"))?;
+    known.fact.checked = checked.map(|text| from_json::<Stamp>(&text, "holdings.checked")).transpose()?;
+    known.evidence = from_json(&row.try_get::<String, _>("evidence")?, "holdings.evidence")?;
+    Ok(known)
+}
+
+/// A row, whatever of it can be read. One that is damaged speaks against acting, and the others go on (R21): the place
+/// may hold the key, nothing is proved of it, and nobody writes or looks there before a person says so.
+fn lenient(row: &AnyRow) -> Result<HoldingRow, StoreError> {
+    let column = match holding_row(row) {
+        Err(StoreError::Corrupt(column)) => column,
+        read => return read,
+    };
+    let mut damaged = bare(row)?;
+    damaged.damaged = true;
+    damaged.released = false;
+    damaged.fact.permanent = true;
+    damaged.fact.error = Some(format!(
+        "what rekeyd noted of this address cannot be read ({column}): look at what stands there, then \
+         `rekeyd destinations publish {}`",
+        damaged.fact.destination
+    ));
+    Ok(damaged)
+}
+
+/// What of a row needs no parsing; it may hold the key, and nothing is proved.
+fn bare(row: &AnyRow) -> Result<HoldingRow, StoreError> {
     Ok(HoldingRow {
         fact: Holding {
             address: row.try_get("address")?,
             destination: row.try_get("destination")?,
             key: row.try_get("key_id")?,
-            level: Level::parse(&level).ok_or(StoreError::Corrupt("holdings.level"))?,
-            checked: checked.map(|text| from_json::<Stamp>(&text, "holdings.checked")).transpose()?,
+            level: Level::Intended,
+            checked: None,
             drift: row.try_get("drift")?,
             error: row.try_get("error")?,
             permanent: row.try_get::<i64, _>("permanent")? != 0,
@@ -43,92 +78,157 @@ pub(super) fn holding_row(row: &AnyRow) -> Result<HoldingRow, StoreError> {
                 at: Timestamp(row.try_get("not_before")?),
             },
         },
-        rotation: row.try_get("rotation")?,
+        writer: row.try_get("writer")?,
+        fingerprint: row.try_get("fingerprint")?,
         seq: row.try_get("seq")?,
-        evidence: from_json(&row.try_get::<String, _>("evidence")?, "holdings.evidence")?,
+        evidence: serde_json::Value::Null,
         released: row.try_get::<i64, _>("released")? != 0,
+        damaged: false,
     })
 }
 
+/// What writes stored keys into this table. No rotation has such a name.
+pub fn mirror_of(table: &str) -> String {
+    format!("mirror:{table}")
+}
+
 impl Store {
-    /// All rows of a rotation, the newest write to an address first.
+    /// All rows of every address that may hold a key of this rotation, the newest write to an address first.
     pub async fn holdings(&self, rotation: &str) -> Result<Vec<HoldingRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM holdings WHERE rotation = $1 ORDER BY address, seq DESC")
-            .bind(rotation)
-            .fetch_all(self.pools.reader())
-            .await?;
-        rows.iter().map(holding_row).collect()
+        let rows = sqlx::query(
+            "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+             WHERE h.address IN (SELECT o.address FROM holdings o WHERE o.writer = $1
+                OR o.key_id IN (SELECT k.id FROM keys k WHERE k.rotation = $1))
+             ORDER BY h.address, h.seq DESC",
+        )
+        .bind(rotation)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(lenient).collect()
     }
 
     /// All rows of one address, the newest write first.
     pub async fn holdings_at(&self, address: &str) -> Result<Vec<HoldingRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM holdings WHERE address = $1 ORDER BY seq DESC")
-            .bind(address)
-            .fetch_all(self.pools.reader())
-            .await?;
-        rows.iter().map(holding_row).collect()
+        let rows = sqlx::query(AT).bind(address).fetch_all(self.pools.reader()).await?;
+        rows.iter().map(lenient).collect()
+    }
+
+    /// All rows of every address to which this writer ever wrote, the newest write to an address first.
+    pub async fn holdings_around(&self, writer: &str) -> Result<Vec<HoldingRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+             WHERE h.address IN (SELECT o.address FROM holdings o WHERE o.writer = $1)
+             ORDER BY h.address, h.seq DESC",
+        )
+        .bind(writer)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(lenient).collect()
+    }
+
+    /// The intent to hand a stored key out at an address. False when somebody ends that key at its provider: a test
+    /// from before that says nothing any more. The key's row is locked, here and by the guard: one of the two sees the
+    /// other.
+    pub async fn intend_mirrored(
+        &self,
+        lease: &Lease,
+        row: &HoldingRow,
+        tested: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        leases::hold(&mut tx, lease).await?;
+        let Some(key) = key_writes::lock(&mut tx, &row.fact.key).await? else { return Ok(false) };
+        let ends = sqlx::query(
+            "SELECT COUNT(*) AS n FROM effects WHERE account = $1 AND target = $2 AND kind IN ('disable', 'delete')
+             AND status <> 'failed' AND (finished_at IS NULL OR finished_at >= $3)",
+        )
+        .bind(&key.account)
+        .bind(&key.hash)
+        .bind(tested.0)
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        if ends.try_get::<i64, _>("n")? > 0 {
+            return Ok(false);
+        }
+        put(&mut tx, row, true).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Rows of one key, wherever it may stand.
+    pub async fn holdings_of(&self, key: &str) -> Result<Vec<HoldingRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+             WHERE h.key_id = $1 AND h.level <> 'pending' ORDER BY h.address",
+        )
+        .bind(key)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(lenient).collect()
     }
 }
+
+const AT: &str = "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+     WHERE h.address = $1 ORDER BY h.seq DESC";
 
 /// Rows of any key with this hash on this account, inside a transaction: who may hold it.
 pub(super) async fn of_hash(tx: &mut Tx, account: &str, hash: &str) -> Result<Vec<HoldingRow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT h.* FROM holdings h JOIN keys k ON k.id = h.key_id
+        "SELECT h.*, a.drift FROM keys k JOIN holdings h ON k.id = h.key_id
+         JOIN addresses a ON a.address = h.address
          WHERE k.account = $1 AND k.hash = $2 AND h.level <> 'pending'",
     )
     .bind(account)
     .bind(hash)
     .fetch_all(&mut *tx.inner)
     .await?;
-    rows.iter().map(holding_row).collect()
+    rows.iter().map(lenient).collect()
 }
 
 /// Rows of one address inside a transaction, the newest write first.
 pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM holdings WHERE address = $1 ORDER BY seq DESC")
-        .bind(address)
-        .fetch_all(&mut *tx.inner)
-        .await?;
-    rows.iter().map(holding_row).collect()
+    let rows = sqlx::query(AT).bind(address).fetch_all(&mut *tx.inner).await?;
+    rows.iter().map(lenient).collect()
 }
 
-/// Writes a row. `fresh_write` gives it the next place in the order of writes to its address, and takes from
-/// every other key of that address what it had proved: from the intent on, the place may hold this one instead.
-/// Without that a rollback would believe an old proof, and leave the new key where the old one once was. What somebody
-/// else had changed there is over too, also for a key that waits for it; so is a person's release of it (R20). A run that waits for a destination looks
-/// again at once, whoever learned something of it.
+/// Writes a row, and the drift that it says onto its address. `fresh_write` gives it the next place in the order of
+/// writes to its address, and takes from every other key of that address what it had proved: from the intent on, the
+/// place may hold this one instead. Without that a rollback would believe an old proof, and leave the new key where the
+/// old one once was. What could not be read of an earlier write is over with it (R21), and a person's release is (R20). A run that waits for a destination looks again at once,
+/// whoever learned something of it.
 pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
     if fresh_write {
         sqlx::query(
             "UPDATE holdings SET level = CASE level WHEN 'pending' THEN level ELSE 'intended' END,
-               checked = NULL, drift = NULL, released = 0 WHERE address = $1 AND key_id <> $2",
+               evidence = CASE WHEN evidence LIKE '{%}' THEN evidence ELSE 'null' END,
+               checked = NULL, released = 0 WHERE address = $1 AND key_id <> $2",
         )
         .bind(&row.fact.address)
         .bind(&row.fact.key)
         .execute(&mut *tx.inner)
         .await?;
     }
-    let is_new = row.seq == 0;
-    let seq = if fresh_write || is_new { next_seq(tx, &row.fact.address).await? } else { row.seq };
+    let numbered = fresh_write || row.seq == 0;
+    let writes = touch(tx, row, numbered).await?;
     sqlx::query(
-        "INSERT INTO holdings (address, key_id, destination, rotation, seq, level, evidence, checked, drift, error,
-           permanent, attempts, not_before, wait_set_at, released, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-         ON CONFLICT (address, key_id) DO UPDATE SET destination = excluded.destination, seq = excluded.seq,
-           level = excluded.level, evidence = excluded.evidence, checked = excluded.checked,
-           drift = excluded.drift, error = excluded.error, permanent = excluded.permanent,
-           attempts = excluded.attempts, not_before = excluded.not_before, wait_set_at = excluded.wait_set_at,
-           released = excluded.released, updated_at = excluded.updated_at",
+        "INSERT INTO holdings (address, key_id, destination, writer, seq, level, evidence, checked, error,
+           permanent, attempts, not_before, wait_set_at, released, updated_at, fingerprint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+           (SELECT fingerprint FROM keys WHERE id = $2))
+         ON CONFLICT (address, key_id) DO UPDATE SET destination = excluded.destination, writer = excluded.writer,
+           seq = excluded.seq, level = excluded.level, evidence = excluded.evidence, checked = excluded.checked,
+           error = excluded.error, permanent = excluded.permanent, attempts = excluded.attempts,
+           not_before = excluded.not_before, wait_set_at = excluded.wait_set_at, released = excluded.released,
+           updated_at = excluded.updated_at, fingerprint = COALESCE(excluded.fingerprint, holdings.fingerprint)",
     )
     .bind(&row.fact.address)
     .bind(&row.fact.key)
     .bind(&row.fact.destination)
-    .bind(&row.rotation)
-    .bind(seq)
+    .bind(&row.writer)
+    .bind(if numbered { writes } else { row.seq })
     .bind(row.fact.level.word())
     .bind(to_json(&row.evidence))
     .bind(row.fact.checked.map(|stamp| to_json(&stamp)))
-    .bind(&row.fact.drift)
     .bind(&row.fact.error)
     .bind(i64::from(row.fact.permanent))
     .bind(i64::from(row.fact.attempts))
@@ -138,10 +238,36 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
-    sqlx::query("UPDATE runs SET wake_at = 0 WHERE rotation = $1 AND is_open = 1")
-        .bind(&row.rotation)
-        .execute(&mut *tx.inner)
-        .await?;
+    wake(tx, row).await
+}
+
+/// Notes on the address what the row says of it, and another write when it is `numbered`. Answers how many it saw.
+async fn touch(tx: &mut Tx, row: &HoldingRow, numbered: bool) -> Result<i64, StoreError> {
+    let touched = sqlx::query(
+        "INSERT INTO addresses (address, writes, drift, updated_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (address) DO UPDATE SET writes = addresses.writes + $2, drift = excluded.drift,
+           updated_at = excluded.updated_at
+         RETURNING writes",
+    )
+    .bind(&row.fact.address)
+    .bind(i64::from(numbered))
+    .bind(&row.fact.drift)
+    .bind(tx.now.0)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok(touched.try_get("writes")?)
+}
+
+/// The runs of whoever wrote it, and of the key.
+async fn wake(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE runs SET wake_at = 0 WHERE is_open = 1
+         AND rotation IN ($1, (SELECT rotation FROM keys WHERE id = $2))",
+    )
+    .bind(&row.writer)
+    .bind(&row.fact.key)
+    .execute(&mut *tx.inner)
+    .await?;
     Ok(())
 }
 
@@ -160,21 +286,27 @@ pub(super) async fn seen(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError
     if later.try_get::<i64, _>("n")? > 0 { Ok(()) } else { put(tx, row, false).await }
 }
 
-async fn next_seq(tx: &mut Tx, address: &str) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT COALESCE(MAX(seq), 0) + 1 AS next FROM holdings WHERE address = $1")
-        .bind(address)
-        .fetch_one(&mut *tx.inner)
-        .await?;
-    Ok(row.try_get("next")?)
+/// What somebody else changed at an address, seen without a write of ours that it would be about.
+pub(super) async fn drift(tx: &mut Tx, address: &str, drift: Option<&str>) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO addresses (address, writes, drift, updated_at) VALUES ($1, 0, $2, $3)
+         ON CONFLICT (address) DO UPDATE SET drift = excluded.drift, updated_at = excluded.updated_at",
+    )
+    .bind(address)
+    .bind(drift)
+    .bind(tx.now.0)
+    .execute(&mut *tx.inner)
+    .await?;
+    Ok(())
 }
 
-/// A person released a destination, by its name or its address: its rows for the keys of this rotation no longer count.
+/// A person released a destination, by its name or its address: whoever wrote there, its rows for the keys of this
+/// rotation no longer count.
 pub(super) async fn release(tx: &mut Tx, rotation: &str, destination: &str) -> Result<(), StoreError> {
     // Not of the key that is current: one day it retires too, and nobody accepted anything about it.
     sqlx::query(
-        "UPDATE holdings SET released = 1, updated_at = $1
-         WHERE rotation = $2 AND (destination = $3 OR address = $3)
-         AND key_id IN (SELECT id FROM keys WHERE role <> 'current')",
+        "UPDATE holdings SET released = 1, updated_at = $1 WHERE (destination = $3 OR address = $3)
+         AND key_id IN (SELECT id FROM keys WHERE rotation = $2 AND role <> 'current')",
     )
     .bind(tx.now.0)
     .bind(rotation)
@@ -187,7 +319,7 @@ pub(super) async fn release(tx: &mut Tx, rotation: &str, destination: &str) -> R
 /// A person said "go on": failures are forgotten and tried again at once.
 pub(super) async fn retry_now(tx: &mut Tx, rotation: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE holdings SET permanent = 0, error = NULL, not_before = 0, updated_at = $1 WHERE rotation = $2",
+        "UPDATE holdings SET permanent = 0, error = NULL, not_before = 0, updated_at = $1 WHERE writer = $2",
     )
     .bind(tx.now.0)
     .bind(rotation)

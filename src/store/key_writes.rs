@@ -39,6 +39,19 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
+
+    /// Hands a manually kept key out, or no longer.
+    pub async fn set_active(&self, id: &str, is_active: bool, entry: &AuditEntry) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        sqlx::query("UPDATE keys SET is_active = $2, updated_at = $3 WHERE id = $1 AND role = 'manual'")
+            .bind(id)
+            .bind(i64::from(is_active))
+            .bind(tx.now.0)
+            .execute(&mut *tx.inner)
+            .await?;
+        audit::write(&mut tx, entry).await?;
+        tx.commit().await
+    }
 }
 
 /// Locks a row for the rest of the transaction, then reads it: nobody else's test comes in between.

@@ -33,13 +33,14 @@ impl Store {
             Kind::Sqlite => {
                 let mut tx = self.pools.begin().await?;
                 MIGRATIONS.run(&mut *tx.inner).await.map_err(migration_error)?;
-                tx.commit().await
+                tx.commit().await?;
             }
             Kind::Postgres => {
                 let mut connection = self.pools.writer().acquire().await?;
-                MIGRATIONS.run(&mut *connection).await.map_err(migration_error)
+                MIGRATIONS.run(&mut *connection).await.map_err(migration_error)?;
             }
         }
+        self.take_over_mirrors().await
     }
 
     /// Where the schema stands.

@@ -26,6 +26,7 @@ mod provisioning_copies;
 mod rotations;
 mod runs;
 mod sealed;
+mod taken_over;
 
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub use change::{Change, Guarded, KillRows};
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use epochs::{Begun, Process};
-pub use holdings::HoldingRow;
+pub use holdings::{HoldingRow, mirror_of};
 pub use keys::{AdoptedKey, KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
 pub use known::{Created, KnownSpec};
 pub use leases::Lease;

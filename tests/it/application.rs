@@ -1,5 +1,6 @@
 //! The application's PostgreSQL database, on a real server that looks like Supabase's.
 //!
+//! - `mirrored`: a row of a mirrored table is an address that may hold a key
 //! - `page`: the statements of `docs/postgres.md`
 //! - `readers`: who can read the keys, by SQL as each role; tables that were there before
 //! - `writers`: publish, read-back, concurrency, fences
@@ -7,6 +8,7 @@
 //! - `tls`: a real server with a certificate of a test authority, for the application's database and our own store
 //! - `whole`: the real binary: a rotation, a rollback, mirrored keys
 
+mod mirrored;
 mod page;
 mod readers;
 mod refusals;

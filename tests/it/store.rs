@@ -10,6 +10,7 @@
 //! - `plans`: how the rows of each statement are found
 //! - `sealing`: changing the encryption key
 //! - `trouble`: locked, read-only, gone
+//! - `upgrade`: a database of an older version
 
 mod crowd;
 mod fences;
@@ -22,3 +23,4 @@ mod schema;
 mod sealing;
 mod shelf;
 mod trouble;
+mod upgrade;

@@ -96,7 +96,7 @@ pub struct Holding {
     pub level: Level,
     /// When the level was last proved.
     pub checked: Option<Stamp>,
-    /// Somebody else changed it.
+    /// How somebody else changed the address since our last write there, whichever key that was.
     pub drift: Option<String>,
     /// The last failure, until it succeeds.
     pub error: Option<String>,
@@ -147,7 +147,6 @@ pub fn proved_now(newest_first: impl IntoIterator<Item = Holding>) -> Vec<Holdin
         if !written.insert(row.address.clone()) {
             row.level = Level::Intended;
             row.checked = None;
-            row.drift = None;
         }
     }
     all

@@ -184,7 +184,13 @@ fn still_held(agenda: &mut Agenda<'_>) {
             continue;
         }
         told.push(&holding.address);
-        let name = target.map_or(&holding.destination, |t| &t.name);
+        // A mirrored row may have the name of a destination that this run publishes to, and is another place.
+        let is_anothers = |name: &String| run.policy.targets.iter().any(|t| t.name == *name);
+        let name = match target {
+            Some(target) => &target.name,
+            None if is_anothers(&holding.destination) => &holding.address,
+            None => &holding.destination,
+        };
         let text = format!(
             "{name}: may still hold the old key (`rekeyd runs release {} {name}` when that does not matter)",
             run.id

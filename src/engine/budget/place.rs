@@ -36,6 +36,10 @@ impl Destination for CountedPlace {
         self.inner.address()
     }
 
+    fn former_address(&self) -> Option<String> {
+        self.inner.former_address()
+    }
+
     fn extent(&self) -> Extent {
         self.inner.extent()
     }
@@ -117,6 +121,10 @@ impl Ledger for CountedPlace {
 
     fn mirrors(&self) -> Option<&str> {
         self.own_ledger().mirrors()
+    }
+
+    fn table(&self) -> String {
+        self.own_ledger().table()
     }
 
     fn own_number(&self) -> i64 {

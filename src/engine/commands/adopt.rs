@@ -76,8 +76,8 @@ async fn reaches_its_mirrors(
     rotation: &Rotation,
     stored: Option<&KeyRow>,
 ) -> Result<(), EngineError> {
-    let Some(fingerprint) = stored.and_then(|row| row.fingerprint.as_ref()) else { return Ok(()) };
-    for (place, number) in mirror::mirrored_at(session.engine, fingerprint).await? {
+    let Some(stored) = stored else { return Ok(()) };
+    for (place, number) in mirror::mirrored_at(session.engine, &stored.id).await? {
         let name = &place.target.name;
         let target = rotation.policy.targets.iter().any(|target| target.address == place.target.address);
         let own = place.adapter.ledger().map(Ledger::own_number);
@@ -335,7 +335,7 @@ async fn look_at_adopted(
 ) -> Result<(), EngineError> {
     let delivery = Delivery {
         secret: secret.clone(),
-        rotation: row.rotation.clone(),
+        rotation: row.writer.clone(),
         generation,
         destination: row.fact.destination.clone(),
     };

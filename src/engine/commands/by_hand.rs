@@ -7,11 +7,17 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
+use crate::domain::time::Span;
+use crate::engine::commands::mirror::mirror_by_hand;
+use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
 use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
+
+/// Nobody waits longer for a table that another process looks at.
+const PATIENCE: Span = Span::seconds(30);
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
@@ -31,10 +37,12 @@ pub async fn delete_key(
             key.generation.unwrap_or_default()
         )));
     }
-    let mut listed = false;
-    for account in engine.parts.accounts.values().filter(|account| account.provider == provider) {
-        listed |= not_the_last(engine, account.name.as_str(), &key, at_provider).await?;
+    let taken_back = at_provider && hand_out_no_longer(engine, &key).await?;
+    let let_go = let_go_everywhere(engine, &key, at_provider).await;
+    if taken_back && !matches!(let_go, Ok(true)) {
+        set_active(engine, &key, true).await?;
     }
+    let listed = let_go?;
     if at_provider && !listed {
         return Err(EngineError::Absent {
             text:
@@ -71,6 +79,15 @@ pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<Ke
     })
 }
 
+/// Lets go of a key at every account of its provider. False when none of them lists it.
+async fn let_go_everywhere(engine: &Engine, key: &KeyRow, at_provider: bool) -> Result<bool, EngineError> {
+    let mut listed = false;
+    for account in engine.parts.accounts.values().filter(|account| account.provider == key.provider) {
+        listed |= not_the_last(engine, account.name.as_str(), key, at_provider).await?;
+    }
+    Ok(listed)
+}
+
 /// Refuses to let go of a key that the account could not do without. False when the account does not list it.
 async fn not_the_last(
     engine: &Engine,
@@ -79,8 +96,7 @@ async fn not_the_last(
     at_provider: bool,
 ) -> Result<bool, EngineError> {
     let Some(hash) = &key.hash else { return Ok(false) };
-    let mut session =
-        session::wait_for_session(engine, account, crate::domain::time::Span::seconds(30)).await?;
+    let mut session = session::wait_for_session(engine, account, PATIENCE).await?;
     let outcome = let_go(&mut session, hash, at_provider).await;
     session.close().await?;
     outcome
@@ -93,13 +109,6 @@ async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Res
     let Some(target) = session.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
         return Ok(false);
     };
-    if at_provider {
-        if session.account.issuer.can_disable() {
-            kill_by_hand(session, &target.hash, Kill::Disable).await?;
-        }
-        kill_by_hand(session, &target.hash, Kill::Delete).await?;
-        return Ok(true);
-    }
     let others = count_usable_but(session, hash);
     if target.is_live(session.now().ours) && others == 0 {
         return Err(crate::domain::guard::Refusal::LastRegularKey {
@@ -109,7 +118,37 @@ async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Res
         }
         .into());
     }
+    if at_provider {
+        if session.account.issuer.can_disable() {
+            kill_by_hand(session, &target.hash, Kill::Disable).await?;
+        }
+        kill_by_hand(session, &target.hash, Kill::Delete).await?;
+    }
     Ok(true)
+}
+
+/// Takes a key out of every table that hands it out, before it is ended. What refuses its end gives it back.
+async fn hand_out_no_longer(engine: &Engine, key: &KeyRow) -> Result<bool, EngineError> {
+    let tables = mirror::mirrored_at(engine, &key.id).await?;
+    if tables.is_empty() || !key.is_active {
+        return Ok(false);
+    }
+    set_active(engine, key, false).await?;
+    Ok(true)
+}
+
+async fn set_active(engine: &Engine, key: &KeyRow, is_active: bool) -> Result<(), EngineError> {
+    let what = if is_active { "key.activated" } else { "key.deactivated" };
+    let number = key.number.unwrap_or_default();
+    let entry = engine.entry(what, format!("provider {} number {number}", key.provider), key.mask.clone());
+    engine.parts.store.set_active(&key.id, is_active, &entry).await?;
+    for (place, _) in mirror::mirrored_at(engine, &key.id).await? {
+        let done = mirror_by_hand(engine, &place.target.name, PATIENCE).await;
+        if let Err(error) = done {
+            tracing::warn!(destination = %place.target.name, %error, "its table does not follow the store yet");
+        }
+    }
+    Ok(())
 }
 
 async fn listed(session: &mut Session<'_>) -> Result<(), EngineError> {

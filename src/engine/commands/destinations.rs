@@ -98,7 +98,7 @@ async fn standing_of(engine: &Engine, name: &str) -> Result<Option<Result<Standi
     let Some(secret) = engine.open(&key)? else { return Ok(Some(Ok(Standing::Unprovable))) };
     let delivery = Delivery {
         secret,
-        rotation: newest.rotation.clone(),
+        rotation: newest.writer.clone(),
         generation: key.generation.unwrap_or_default(),
         destination: name.to_owned(),
     };

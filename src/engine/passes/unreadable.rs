@@ -72,7 +72,16 @@ fn of_row(damaged: &Damaged) -> NewAlert {
         );
     }
     let subject = Subject::Row { table: damaged.table.to_owned(), id: damaged.id.clone() };
-    let detail = format!("Row {} of {} cannot be read: {}.", damaged.id, damaged.table, damaged.column);
+    let detail = if damaged.table == "holdings" {
+        format!(
+            "What rekeyd noted of address {} cannot be read ({}): it counts as holding every key that was ever written \
+             there, nothing is written over it, and those keys stay alive. Look at what stands there, then \
+             `rekeyd destinations publish` its destination.",
+            damaged.id, damaged.column
+        )
+    } else {
+        format!("Row {} of {} cannot be read: {}.", damaged.id, damaged.table, damaged.column)
+    };
     let mut alert = NewAlert::new(Kind::KeyUnreadable, subject, detail);
     alert.rotation.clone_from(&damaged.rotation);
     alert

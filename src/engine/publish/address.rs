@@ -42,13 +42,15 @@ pub(crate) fn looked(
 }
 
 /// A row for a key that this address has not seen.
-pub(crate) fn blank(address: &str, key: &str, name: &str, rotation: &str) -> HoldingRow {
+pub(crate) fn blank(address: &str, key: &str, name: &str, writer: &str) -> HoldingRow {
     HoldingRow {
         fact: Holding::pending(address, name, key),
-        rotation: rotation.to_owned(),
+        writer: writer.to_owned(),
+        fingerprint: None,
         seq: 0,
         evidence: Value::Null,
         released: false,
+        damaged: false,
     }
 }
 
@@ -88,20 +90,17 @@ pub(crate) fn held_up(rotation: &str, name: &str, why: &str) -> NewAlert {
     failed(name, rotation, detail)
 }
 
-/// Drift that was seen before a write: on the row that waits, on that of the last write, and the alert. Nothing was
-/// written: what the last write proved is what the next writer compares with, too.
+/// Drift that was seen before a write: on the address, by the row that waits, and the alert. Nothing was written: what
+/// the last write proved is what the next writer compares with, too.
 pub(crate) fn noted(
     mut row: HoldingRow,
-    mut last: HoldingRow,
     how: &str,
     rotation: &str,
     place: &ConfiguredDestination,
 ) -> Vec<Change> {
     row.fact.drift = Some(how.to_owned());
-    last.fact.drift = Some(how.to_owned());
     vec![
         Change::Holding { row: Box::new(row), fresh_write: false },
-        Change::Holding { row: Box::new(last), fresh_write: false },
         Change::Alert(drift::alert(rotation, place, how)),
     ]
 }
@@ -117,7 +116,7 @@ pub(crate) async fn claimed(
     let rows = store.holdings_at(&target.address).await?;
     let written = rows.into_iter().filter(|row| row.fact.level > Level::Pending);
     let others: BTreeSet<String> =
-        written.map(|row| row.rotation).filter(|rotation| *rotation != run.rotation).collect();
+        written.map(|row| row.writer).filter(|rotation| *rotation != run.rotation).collect();
     for rotation in others {
         let Some(open) = store.open_run(&rotation).await? else { continue };
         if open.run.policy.targets.iter().any(|theirs| theirs.address == target.address) {

@@ -33,52 +33,72 @@ pub(crate) async fn publish(
         let parked = commit::record(session, run, &Event::Parked { reason: reason.clone() }, vec![]).await?;
         return Ok(Performed { run: parked, did: format!("{name}: not written, {reason}") });
     }
-    if let Some((last, drift)) = drift::drift_before(session, run, &place, key).await? {
+    if let Some(drift) = drift::drift_before(session, run, &place, key).await? {
         let did = format!("{name}: not written, somebody else changed it ({drift})");
-        let change = address::noted(known, last, &drift, &run.rotation, &place);
+        let change = address::noted(known, &drift, &run.rotation, &place);
         session.commit(&change).await?;
         return Ok(Performed { run: run.clone(), did });
     }
-    let effect =
-        effect_of(session, Some(&run.id), EffectKind::Publish, &place.target, key.generation).await?;
-    let mut intended = known.clone();
-    // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
-    let before = known.fact.level.min(Level::Intended);
-    intended.fact.level = Level::Intended;
-    intended.fact.checked = None;
-    intended.fact.drift = None;
-    intended.released = false;
-    // A leaked key waits for nobody that need not have the new one: so long a call must not last meanwhile.
-    let hurries = run.retirees.iter().any(|r| r.leaked.is_some() && r.is_enabled());
-    let deadline = if hurries && !place.target.required {
-        session.deadline().await?
-    } else {
-        session.deadline_for(&place).await?
-    };
-    let changes = vec![
-        Change::Intend(effect.clone()),
-        Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
-    ];
-    let run = commit::record(session, run, &Event::PublishIntended, changes).await?;
     let delivery = Delivery {
         secret,
         rotation: run.rotation.clone(),
         generation: key.generation,
         destination: name.clone(),
     };
-    let outcome = session.holding(&place, place.adapter.publish(&delivery, deadline)).await?;
-    let did = match &outcome {
-        Ok(_) => format!("wrote generation {} to {name}", key.generation),
+    let (after, taken) = write(session, Some(run), &place, known, &delivery, &row.mask).await?;
+    let did = match taken {
+        Ok(()) => format!("wrote generation {} to {name}", key.generation),
         Err(failure) => {
-            format!("{name} did not take generation {}: {}", key.generation, address::with_hint(failure))
+            format!("{name} did not take generation {}: {}", key.generation, address::with_hint(&failure))
         }
     };
-    let changes = match outcome {
-        Ok(evidence) => accepted(session, &effect.id, intended, &row, evidence),
-        Err(failure) => not_taken(session, Some(&run.id), &effect.id, before, intended, &failure),
+    Ok(Performed { run: after.unwrap_or_else(|| run.clone()), did })
+}
+
+/// The one way in which a key gets to an address: intent, call, outcome. A run's event is committed with the intent;
+/// without one it is a person's word, or a repair between runs. Answers the run after it, and whether it was taken.
+pub(crate) async fn write(
+    session: &mut Session<'_>,
+    run: Option<&Run>,
+    place: &ConfiguredDestination,
+    known: HoldingRow,
+    delivery: &Delivery,
+    mask: &str,
+) -> Result<(Option<Run>, Result<(), Failure>), EngineError> {
+    let id = run.map(|run| run.id.as_str());
+    let effect = effect_of(session, id, EffectKind::Publish, &place.target, delivery.generation).await?;
+    // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
+    let before = known.fact.level.min(Level::Intended);
+    let mut intended = HoldingRow { released: false, ..known };
+    (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
+    let deadline = if run.is_some_and(hurries) && !place.target.required {
+        session.deadline().await?
+    } else {
+        session.deadline_for(place).await?
+    };
+    let changes = vec![
+        Change::Intend(effect.clone()),
+        Change::Holding { row: Box::new(intended.clone()), fresh_write: true },
+    ];
+    let after = match run {
+        Some(run) => Some(commit::record(session, run, &Event::PublishIntended, changes).await?),
+        None => session.commit(&changes).await.map(|()| None)?,
+    };
+    let outcome = session.holding(place, place.adapter.publish(delivery, deadline)).await?;
+    let (changes, taken) = match outcome {
+        Ok(evidence) => {
+            let detail = format!("generation {} ({mask})", delivery.generation);
+            (accepted(session, &effect.id, intended, detail, evidence), Ok(()))
+        }
+        Err(failure) => (not_taken(session, id, &effect.id, before, intended, &failure), Err(failure)),
     };
     session.commit(&changes).await?;
-    Ok(Performed { run, did })
+    Ok((after, taken))
+}
+
+/// A leaked key waits for nobody that need not have the new one: so long a call must not last meanwhile.
+fn hurries(run: &Run) -> bool {
+    run.retirees.iter().any(|retiree| retiree.leaked.is_some() && retiree.is_enabled())
 }
 
 /// Adapter, key row and secret for a delivery of this run.
@@ -139,11 +159,11 @@ pub(crate) async fn effect_of(
     })
 }
 
-pub(crate) fn accepted(
+fn accepted(
     session: &Session<'_>,
     effect: &str,
     mut row: HoldingRow,
-    key: &KeyRow,
+    detail: String,
     evidence: Value,
 ) -> Vec<Change> {
     row.fact.level = Level::Accepted;
@@ -152,7 +172,6 @@ pub(crate) fn accepted(
     // Attempts go on counting until it is proved: what says yes and stores nothing is written ever more rarely.
     row.fact.until = Until::OVER;
     row.evidence = evidence.clone();
-    let detail = format!("generation {} ({})", key.generation.unwrap_or_default(), key.mask);
     let subject = format!("destination {}", row.fact.destination);
     vec![
         Change::Settle { id: effect.to_owned(), status: EffectStatus::Done, evidence },
@@ -162,7 +181,7 @@ pub(crate) fn accepted(
 }
 
 /// A refusal proves that nothing was written; anything else may have been.
-pub(crate) fn not_taken(
+fn not_taken(
     session: &Session<'_>,
     run: Option<&str>,
     effect: &str,
@@ -181,7 +200,7 @@ pub(crate) fn not_taken(
     let mut changes = vec![Change::Settle { id: effect.to_owned(), status, evidence }];
     if address::is_told(failure, row.fact.attempts) {
         changes.push(Change::Alert(address::destination_failed(
-            &row.rotation,
+            &row.writer,
             run,
             &row.fact.destination,
             failure,
@@ -268,7 +287,7 @@ pub(crate) async fn roll_out(
             }
             let evidence = unsuccessful(&row.fact.address, &failure);
             if loud {
-                let alert = address::destination_failed(&row.rotation, run, name, &failure);
+                let alert = address::destination_failed(&row.writer, run, name, &failure);
                 session.commit(&[Change::Alert(alert)]).await?;
             }
             // What nobody saw the end of may be under way: a look settles it, or finds what it made.

@@ -5,27 +5,32 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
 use crate::engine::session::Session;
 use crate::engine::{ConfiguredDestination, EngineError};
-use crate::store::HoldingRow;
 
-/// Looks whether somebody else changed the destination since our last proved write to it: the row of that write, and
-/// how. The drift is the address's, whichever key waits for it (R20).
+/// Looks whether somebody else changed the destination since our last proved write to it, and how. The drift is the
+/// address's, whichever key waits for it (R20).
 pub(crate) async fn drift_before(
     session: &mut Session<'_>,
     run: &Run,
     place: &ConfiguredDestination,
     key: &KeyRef,
-) -> Result<Option<(HoldingRow, String)>, EngineError> {
+) -> Result<Option<String>, EngineError> {
     if run.trigger.is_emergency() || place.target.on_drift == OnDrift::Overwrite {
         return Ok(None);
     }
     let rows = session.engine.parts.store.holdings_at(&place.target.address).await?;
     let last = rows.into_iter().find(|row| row.fact.level > Level::Pending);
     let Some(last) = last else { return Ok(None) };
-    if last.fact.level < Level::Confirmed || last.fact.key == key.id {
+    if last.fact.key == key.id {
         return Ok(None);
     }
-    // Drift is the address's (R20): once seen it holds, also when the key that showed it is gone.
-    let known = last.fact.drift.clone().map(|how| (last.clone(), how));
+    if last.damaged {
+        return Ok(Some("what rekeyd noted of that write cannot be read".to_owned()));
+    }
+    // Once seen it holds, also when the key that showed it is gone.
+    let known = last.fact.drift.clone();
+    if last.fact.level < Level::Confirmed {
+        return Ok(known);
+    }
     let Some(row) = session.engine.parts.store.key(&last.fact.key).await? else { return Ok(known) };
     let Some(secret) = session.engine.open(&row)? else { return Ok(known) };
     let delivery = Delivery {
@@ -37,7 +42,7 @@ pub(crate) async fn drift_before(
     let deadline = session.deadline().await?;
     let look = place.adapter.look(&delivery, &last.evidence, deadline).await;
     Ok(match look {
-        Ok(Look { standing: Standing::Drift(how), .. }) => Some((last, how)),
+        Ok(Look { standing: Standing::Drift(how), .. }) => Some(how),
         Ok(Look { standing: Standing::Confirmed | Standing::Effective | Standing::Missing, .. }) => None,
         _ => known,
     })

@@ -20,30 +20,27 @@ const LOOKED_JUST_NOW: Span = Span::seconds(3);
 /// works. What is fresh already is not asked for again.
 pub(crate) async fn prove(session: &mut Session<'_>, hash: &str, leaked: bool) -> Result<(), EngineError> {
     let Some(key) = keys::stored_key(session, hash).await? else { return Ok(()) };
-    let Some(rotation) = key.rotation.clone() else { return Ok(()) };
-    let rows = session.engine.parts.store.holdings(&rotation).await?;
-    let held: Vec<&HoldingRow> = rows
-        .iter()
-        .filter(|row| row.fact.key == key.id && !row.released && row.fact.level > Level::Pending)
-        .filter(|row| !leaked || is_required(session, &row.fact.address))
-        .collect();
-    for row in held {
-        let newest =
-            rows.iter().find(|other| other.fact.address == row.fact.address && other.fact.key != key.id);
+    let held = session.engine.parts.store.holdings_of(&key.id).await?;
+    let asked = |row: &&HoldingRow| !row.released && (!leaked || is_required(session, &row.fact.address));
+    let addresses: Vec<String> = held.iter().filter(asked).map(|row| row.fact.address.clone()).collect();
+    for address in addresses {
+        let rows = session.engine.parts.store.holdings_at(&address).await?;
+        let newest = rows.iter().find(|other| other.fact.key != key.id);
         let Some(newest) = newest.filter(|other| other.fact.level >= Level::Confirmed) else { continue };
-        prove_one(session, newest, &rotation).await?;
+        prove_one(session, newest).await?;
     }
     Ok(())
 }
 
-async fn prove_one(session: &mut Session<'_>, row: &HoldingRow, rotation: &str) -> Result<(), EngineError> {
+async fn prove_one(session: &mut Session<'_>, row: &HoldingRow) -> Result<(), EngineError> {
+    let rotation = &row.writer;
     let Some(key) = session.engine.parts.store.key(&row.fact.key).await? else { return Ok(()) };
     let place = session.engine.destinations().find(|place| place.target.address == row.fact.address).cloned();
     let fresh = row.fact.checked.is_some_and(|at| session.now().fresh(at, LOOKED_JUST_NOW));
     if let (false, Some(place), Some(secret)) = (fresh, place, session.engine.open(&key)?) {
         let delivery = Delivery {
             secret,
-            rotation: rotation.to_owned(),
+            rotation: rotation.clone(),
             generation: key.generation.unwrap_or_default(),
             destination: place.target.name.clone(),
         };
@@ -85,7 +82,8 @@ pub(crate) fn of(session: &Session<'_>, rows: &KillRows) -> Vec<Holder> {
         destination: row.fact.destination.clone(),
         required: is_required(session, &row.fact.address),
         released: row.released,
-        now_holds: newest.as_ref().and_then(proof),
+        // A row that cannot be read may be about another key, or another write.
+        now_holds: newest.as_ref().filter(|_| !row.damaged).and_then(proof),
     };
     rows.holders.iter().map(holder).collect()
 }

@@ -10,7 +10,7 @@ use crate::support::wait::until;
 use crate::support::{Db, Office, World, on_both_databases};
 
 /// The destination; `more` are lines of it.
-fn configure(world: &World, app: &App, more: &str, destinations: &str) {
+pub(super) fn configure(world: &World, app: &App, more: &str, destinations: &str) {
     world.private("app-url", &app.url);
     let entry = format!(
         "[[destinations]]\nname = \"app-database\"\ntype = \"postgres\"\nurl = \"file:{}\"\n{more}",
@@ -19,7 +19,7 @@ fn configure(world: &World, app: &App, more: &str, destinations: &str) {
     world.configure_with(&entry, destinations);
 }
 
-async fn handed_out(app: &App, number: u32) -> Option<String> {
+pub(super) async fn handed_out(app: &App, number: u32) -> Option<String> {
     app.asked_as("service_role", &format!("SELECT get_api_key('openrouter', {number})")).await.unwrap()
 }
 

@@ -99,3 +99,54 @@ fault! {
         proof
     }
 }
+
+fault! {
+    async fn fault_47_a_damaged_row_of_an_address(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        assert_eq!(rotate(&world).await["outcome"], "done");
+        let held = world.in_file();
+        change(&world, "UPDATE holdings SET evidence = '{' WHERE destination = 'agent-env'").await;
+        let daemon = serve(&world).await;
+        let told = async || unreadable(&world).await.iter().any(|(subject, _)| subject.contains("agent.env"));
+        until("the address is told of", told).await;
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        // Everything else goes on.
+        until("the other place has the new key", async || world.at_github() != held).await;
+        let waits = async || world.rekeyd(&["why", "production"]).await.ok().stdout.contains("cannot be read");
+        until("the run says what it waits for", waits).await;
+        assert_eq!(world.in_file(), held, "nothing is written over what nobody knows");
+        assert_eq!(world.living().len(), 2, "and no key is retired");
+        // A person looked at it: the write is a new record, and mends the old one.
+        until("published", async || world.rekeyd(&["destinations", "publish", "agent-env"]).await.status == 0).await;
+        until("the run ends", async || runs_in(&world, &["done"]).await == 2).await;
+        until("it is over", async || unreadable(&world).await.is_empty()).await;
+        stop(daemon).await;
+        assert_eq!((world.in_file(), world.living().len()), (world.at_github(), 1));
+        invariants(&world, "a damaged row of an address").await
+    }
+}
+
+fault! {
+    async fn fault_47_a_damaged_row_of_the_old_key(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "6s";
+        world.configure();
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        // Where it once stood, and whether anything was written there after it, is not known any more.
+        let old = "key_id IN (SELECT id FROM keys WHERE role = 'retiring') AND destination = 'agent-env'";
+        change(&world, &format!("UPDATE holdings SET level = '?' WHERE {old}")).await;
+        let daemon = serve(&world).await;
+        let refused = async || {
+            let run = world.newest_run().await.to_string();
+            run.contains("does not prove that it holds another working key")
+        };
+        until("the guard refuses", refused).await;
+        assert_eq!(world.living().len(), 2, "both keys live");
+        change(&world, &format!("UPDATE holdings SET level = 'intended' WHERE {old}")).await;
+        until("the run ends", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        invariants(&world, "a damaged row of the old key").await
+    }
+}

@@ -17,11 +17,16 @@ impl Story {
         }
         let rows = w.store.holdings.iter().filter(|(row, _)| place_of(&row.address) == place);
         let last = rows.map(|(row, _)| row).find(|row| row.level > Level::Pending);
-        let theirs = last.filter(|row| row.level >= Level::Confirmed && index(&row.key) != key);
-        let drifted = theirs.is_some_and(|row| index(&row.key) != w.places[place].holds);
-        if drifted && !w.store.run.trigger.is_emergency() && !w.places[place].down {
-            let at = row_at(w, place, key);
-            w.store.holdings[at].0.drift = Some("x".into());
+        let theirs = last.filter(|row| index(&row.key) != key);
+        let drifted = theirs.is_some_and(|row| match row.level {
+            Level::Confirmed | Level::Effective if !w.places[place].down => {
+                index(&row.key) != w.places[place].holds
+            }
+            _ => row.drift.is_some(),
+        });
+        if drifted && !w.store.run.trigger.is_emergency() {
+            row_at(w, place, key);
+            drift(w, place, true);
             return;
         }
         self.law_of_publish(w, key);
@@ -30,13 +35,14 @@ impl Story {
         }
         for (row, _) in &mut w.store.holdings {
             if place_of(&row.address) == place && index(&row.key) != key && row.level > Level::Pending {
-                (row.level, row.checked, row.drift) = (Level::Intended, None, None);
+                (row.level, row.checked) = (Level::Intended, None);
             }
         }
+        drift(w, place, false);
         let at = row_at(w, place, key);
         let (mut row, _) = w.store.holdings.remove(at);
         let refused = row.level.min(Level::Intended);
-        (row.level, row.checked, row.drift) = (Level::Intended, None, None);
+        (row.level, row.checked) = (Level::Intended, None);
         w.store.holdings.insert(0, (row, false));
         w.store.holdings.sort_by_key(|(row, _)| place_of(&row.address));
         if w.places[place].down {
@@ -61,9 +67,10 @@ impl Story {
             (true, _) => (row.error, row.until) = (Some("down".into()), SOON),
             (_, true) => {
                 (row.level, row.checked) = (Level::Confirmed, Some(NOW));
-                (row.drift, row.error, row.until) = (None, None, Until::OVER);
+                (row.error, row.until) = (None, Until::OVER);
+                drift(w, place, false);
             }
-            _ => row.drift = Some("x".into()),
+            _ => drift(w, place, true),
         }
     }
 
@@ -81,12 +88,20 @@ impl Story {
     }
 }
 
+/// Drift is the address's, whichever key waits for it.
+fn drift(w: &mut World, place: usize, is: bool) {
+    let rows = w.store.holdings.iter_mut().filter(|(row, _)| place_of(&row.address) == place);
+    rows.for_each(|(row, _)| row.drift = is.then(|| "x".to_owned()));
+}
+
 pub(super) fn row_at(w: &mut World, place: usize, key: usize) -> usize {
     let same = |row: &Holding| place_of(&row.address) == place && index(&row.key) == key;
     if let Some(at) = w.store.holdings.iter().position(|(row, _)| same(row)) {
         return at;
     }
-    w.store.holdings.push((holding(place, key, Level::Pending), false));
+    let known = w.store.holdings.iter().find(|(row, _)| place_of(&row.address) == place);
+    let drift = known.and_then(|(row, _)| row.drift.clone());
+    w.store.holdings.push((Holding { drift, ..holding(place, key, Level::Pending) }, false));
     w.store.holdings.sort_by_key(|(row, _)| place_of(&row.address));
     w.store.holdings.iter().position(|(row, _)| same(row)).unwrap()
 }

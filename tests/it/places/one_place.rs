@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::support::ledger::{alerts, runs_in};
+use sqlx::Row;
+
+use crate::support::ledger::{self, alerts, runs_in};
 use crate::support::wait::{reconfigure, serve, stop, until};
 use crate::support::world::SECRET;
 use crate::support::{Db, World, on_both_databases};
@@ -65,5 +67,45 @@ on_both_databases! {
         until("the first parks too, by R14", async || runs_in(&world, &["parked"]).await == 2).await;
         stop(daemon).await;
         assert_eq!(world.in_file(), held);
+    }
+}
+
+on_both_databases! {
+    async fn what_was_written_under_a_link_is_known_by_its_real_folder(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.grace = "1h";
+        world.configure();
+        let outside = tempfile::tempdir().unwrap();
+        let link = outside.path().join("run");
+        symlink(world.folder.path(), &link).unwrap();
+        let linked = link.join("agent.env").display().to_string();
+        reconfigure(&world, &world.path("agent.env").display().to_string(), &linked);
+        world.adopt().await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        let known = async || {
+            let sql = "SELECT DISTINCT address FROM holdings WHERE destination = 'agent-env'";
+            let rows = ledger::rows(&world, sql).await;
+            rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>()
+        };
+        let real = known().await.remove(0);
+        // As an older version called it.
+        let former = format!("file:{linked}#{SECRET}");
+        for sql in [
+            format!("INSERT INTO addresses SELECT '{former}', writes, drift, updated_at FROM addresses WHERE address = '{real}'"),
+            format!("UPDATE holdings SET address = '{former}' WHERE address = '{real}'"),
+            format!("DELETE FROM addresses WHERE address = '{real}'"),
+            format!("UPDATE runs SET doc = REPLACE(doc, '{real}', '{former}')"),
+        ] {
+            ledger::rows(&world, &sql).await;
+        }
+        assert_eq!(known().await, [former]);
+        let daemon = serve(&world).await;
+        until("it is taken over", async || known().await == [real.clone()]).await;
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        world.rekeyd(&["runs", "release", &run, "nowhere"]).await;
+        stop(daemon).await;
+        let run = world.newest_run().await;
+        assert_eq!(run["state"], "grace", "the run knows its place: {run}");
+        assert!(!alerts(&world).await.contains(&"rotation_parked".to_owned()));
     }
 }

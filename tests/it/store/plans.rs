@@ -15,16 +15,19 @@ const WHOLE: &[(&str, &str)] = &[
         "SELECT * FROM keys WHERE role <> 'dead'",
         "every half minute all living rows are proved to be readable",
     ),
-    ("SELECT h.* FROM keys k JOIN holdings", "every half minute, and when a key is to be called a stray"),
+    (
+        "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address LEFT JOIN keys",
+        "every half minute",
+    ),
     ("SELECT * FROM effects WHERE kind = 'create' AND NOT", "every half minute"),
     ("SELECT * FROM keys WHERE is_active = 1", "a pass of all tests"),
     ("SELECT * FROM keys ORDER BY provider", "the list of all keys, and a pass of all tests"),
-    ("UPDATE holdings SET released = 1", "a person releases a destination"),
     ("SELECT * FROM alerts ORDER BY", "a person asks for those that are over, too"),
 ];
 
 /// Tables that grow for ever; the others are as long as the configuration.
-const GROWING: &[&str] = &["keys", "effects", "holdings", "runs", "requests", "alerts", "audit", "k", "h"];
+const GROWING: &[&str] =
+    &["keys", "effects", "holdings", "runs", "requests", "alerts", "audit", "k", "h", "addresses", "a", "o"];
 
 /// Indexes of what is open, of which reading all reads nothing that is over; and those of what is newest, which are read
 /// as far as a limit.

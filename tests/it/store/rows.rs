@@ -245,6 +245,8 @@ on_both_databases! {
         unsent.fact.level = Level::Pending;
         let elsewhere = holding("file:/b", 1);
         shelf.commit(&[hold(&unsent, true), hold(&proved, true), hold(&elsewhere, true)]).await.unwrap();
+        let drift = &shelf.store.holdings_at("github:a").await.unwrap()[1].fact.drift;
+        assert_eq!(drift.as_deref(), Some("changed by hand"), "it is the address's, whichever key waits for it");
         shelf.commit(&[hold(&holding("github:a", 3), true)]).await.unwrap();
         let rows = shelf.store.holdings_at("github:a").await.unwrap();
         let levels: Vec<_> = rows.iter().map(|row| row.fact.level).collect();
@@ -310,7 +312,7 @@ on_both_databases! {
         let (run, lease) = shelf.open_run("r").await;
         let asleep = Change::Run { run: Box::new(run), wake: ASLEEP, blockers: blockers(), error: None };
         shelf.store.commit(&lease, &[asleep]).await.unwrap();
-        let elsewhere = HoldingRow { rotation: "staging".to_owned(), ..holding("github:b", 1) };
+        let elsewhere = HoldingRow { writer: "staging".to_owned(), ..holding("github:b", 9) };
         shelf.store.commit(&lease, &[hold(&elsewhere, true)]).await.unwrap();
         assert!(awake(&shelf).await.is_empty());
         shelf.store.commit(&lease, &[hold(&holding("github:a", 1), false)]).await.unwrap();

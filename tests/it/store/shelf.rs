@@ -275,10 +275,12 @@ pub fn holding(address: &str, number: i64) -> HoldingRow {
             level: Level::Confirmed,
             ..Holding::pending(address, "github-production", format!("g{number}"))
         },
-        rotation: ROTATION.to_owned(),
+        writer: ROTATION.to_owned(),
+        fingerprint: None,
         seq: 0,
         evidence: json!(null),
         released: false,
+        damaged: false,
     }
 }
 

@@ -163,6 +163,20 @@ fn a_rollback_writes_the_old_key_again_where_the_new_one_was_written() {
 }
 
 #[test]
+fn a_rollback_waits_for_an_address_that_somebody_else_changed() {
+    let drift = Some("by hand".to_owned());
+    let held = |key, level| Holding { drift: drift.clone(), ..holding("must", key, level) };
+    let rows = [held(&key(2), Level::Confirmed), held(&key(1), Level::Confirmed)];
+    let rows = rows.into_iter().chain([holding("may", &key(1), Level::Confirmed)]);
+    let facts =
+        Facts { holdings: proved_now(rows), predecessor: tested(TestResult::Valid, now()), ..all_well() };
+    let Directive::Wait { blockers, .. } = next(&run(rolling(Rollback::Republishing)), &facts) else {
+        panic!("it acts")
+    };
+    assert!(blockers[0].text.contains("by hand"), "{blockers:?}");
+}
+
+#[test]
 fn an_old_proof_counts_while_nothing_was_written_after_it() {
     let drifted = Holding { drift: Some("x".into()), ..holding("must", &key(2), Level::Pending) };
     let rows = proved_now([drifted, holding("must", &key(1), Level::Confirmed)]);

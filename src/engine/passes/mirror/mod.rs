@@ -11,10 +11,12 @@
 //! - A key that left the store, or is inactive, becomes inactive there. Rows of rotations belong to their runs;
 //!   only their status is carried over.
 
+mod ours;
 pub(crate) mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::ours::Record;
 use self::plan::{Plan, Seen, Wanted, Wish, Write, plan, status};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::destination::{Ledger, LedgerEntry};
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::outcome::Failure;
-use crate::domain::rotation::OnDrift;
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::rotation::{Level, OnDrift};
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::domain::verdict::Occasion;
 use crate::engine::publish::address;
@@ -34,7 +36,7 @@ use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
 use crate::engine::{ConfiguredDestination, Engine, EngineError};
 use crate::net::Deadline;
-use crate::store::{Change, KeyRow, Lease, Role, StoreError};
+use crate::store::{Change, HoldingRow, KeyRow, Lease, Role, StoreError};
 
 /// A table is looked at this often although nothing changed here: somebody may have changed it there.
 const ANYWAY: Span = Span::minutes(5);
@@ -45,8 +47,6 @@ pub(crate) struct Memory {
     /// Digest of what the store wanted when it was looked at last.
     wanted: String,
     looked_at: Option<Timestamp>,
-    /// Fingerprints that we may have written, by number: what else stands there is somebody else's.
-    ours: BTreeMap<i64, BTreeSet<String>>,
     pub(crate) attempts: u32,
     #[serde(default)]
     until: Until,
@@ -80,16 +80,18 @@ pub(crate) async fn mirror_trouble(
     Ok(memory.error)
 }
 
-/// Destinations whose tables may hold a mirrored copy of a key, with its number there.
+/// Destinations of this configuration whose tables may hand a stored key out, with its number there.
 pub(crate) async fn mirrored_at<'e>(
     engine: &'e Engine,
-    fingerprint: &str,
+    key: &str,
 ) -> Result<Vec<(&'e ConfiguredDestination, i64)>, EngineError> {
+    let rows = engine.parts.store.holdings_of(key).await?;
     let mut found = Vec::new();
-    for place in engine.destinations().filter(|place| place.adapter.ledger().is_some()) {
-        let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
-        let held = memory.ours.into_iter().filter(|(_, prints)| prints.contains(fingerprint));
-        found.extend(held.map(|(number, _)| (place, number)));
+    for place in engine.destinations() {
+        let Some(ledger) = place.adapter.ledger() else { continue };
+        let table = ledger.table();
+        let numbers = rows.iter().filter_map(|row| row.fact.address.strip_prefix(&table)?.parse().ok());
+        found.extend(numbers.map(|number| (place, number)));
     }
     Ok(found)
 }
@@ -101,7 +103,8 @@ async fn mirror_if_due(
 ) -> Result<(), EngineError> {
     let memory: Memory = engine.parts.store.memory(&subject(place)).await?;
     let wish = wish(engine, place, ledger).await?;
-    let idle = wish.keys.is_empty() && wish.statuses.is_empty() && memory.ours.is_empty();
+    let nothing = wish.keys.is_empty() && wish.statuses.is_empty();
+    let idle = nothing && Record::read(engine, ledger).await?.is_empty();
     if idle || !memory.is_due(&wish, engine.store().now().await?) {
         return Ok(());
     }
@@ -121,6 +124,7 @@ pub(crate) async fn mirror_now(
 ) -> Result<(), EngineError> {
     let now = engine.store().now().await?;
     memory.looked_at = Some(now);
+    let asked = engine.clock().now();
     let outcome = match ledger.entries(engine.deadline()).await {
         Err(failure) => Err(failure),
         Ok(entries) => {
@@ -128,9 +132,12 @@ pub(crate) async fn mirror_now(
             memory.wanted = wish.digest();
             let seen = entries.into_iter().map(|entry| seen(engine, entry)).collect::<Vec<_>>();
             bury(engine, ledger, &mut wish, &seen).await?;
-            memory.keep(&wish, &seen);
-            let plan = plan(&wish, &seen, &memory.ours);
-            carry_out(engine, place, ledger, &mut memory, plan, lease).await?
+            let looked = Stamp { ours: asked, theirs: None };
+            let proved = Record::read(engine, ledger).await?.seen(&wish, &seen, &place.target.name, looked);
+            engine.parts.store.commit(lease, &proved).await?;
+            let record = Record::read(engine, ledger).await?;
+            let plan = plan(&wish, &seen, &record.ours());
+            carry_out(engine, place, ledger, &record, plan, lease).await?
         }
     };
     let changes = looked(engine, place, &mut memory, outcome, now);
@@ -142,60 +149,130 @@ fn seen(engine: &Engine, entry: LedgerEntry) -> Seen {
     (entry, print)
 }
 
-/// Writes what is to be written; a row that fails does not keep the others waiting.
+/// Writes what is to be written; a row that fails does not keep the others waiting. Answers the numbers at which what
+/// somebody else put there is held.
 async fn carry_out(
     engine: &Engine,
     place: &ConfiguredDestination,
     ledger: &dyn Ledger,
-    memory: &mut Memory,
+    record: &Record,
     plan: Plan,
     lease: &Lease,
 ) -> Result<Result<Vec<i64>, Failure>, EngineError> {
+    let mut held = plan.foreign;
     let mut failed = None;
     for write in plan.writes {
-        let Some(entry) = allowed(engine, place, memory, write, lease).await? else { continue };
-        let deadline = leased_deadline(engine, lease).await?;
-        let detail = format!("number {}: {} ({})", entry.number, entry.status, entry.secret.mask());
-        match ledger.put(&entry, deadline).await {
-            Ok(()) => {
-                let subject = format!("destination {}", place.target.name);
-                let entry = engine.entry("destination.mirrored", subject, detail);
-                engine.parts.store.commit(lease, &[Change::Audit(entry)]).await?;
-            }
-            Err(failure) => failed = Some(failure),
-        }
+        let number = write.number();
+        let written = match write {
+            Write::Same(entry) => say(engine, place, ledger, record, &entry, lease).await?,
+            Write::Key { id, entry } => match allowed(engine, place, record, &id, entry, lease).await? {
+                Allowed::Yes(entry, row) => hand_out(engine, place, ledger, &entry, *row, lease).await?,
+                Allowed::NotYet => Ok(()),
+                Allowed::Held => {
+                    held.push(number);
+                    Ok(())
+                }
+            },
+        };
+        failed = written.err().or(failed);
     }
-    Ok(failed.map_or(Ok(plan.foreign), Err))
+    engine.parts.store.commit(lease, &record.foreign(&held)).await?;
+    Ok(failed.map_or(Ok(held), Err))
+}
+
+/// What a row says of the key that it has already.
+async fn say(
+    engine: &Engine,
+    place: &ConfiguredDestination,
+    ledger: &dyn Ledger,
+    record: &Record,
+    entry: &LedgerEntry,
+    lease: &Lease,
+) -> Result<Result<(), Failure>, EngineError> {
+    let deadline = leased_deadline(engine, lease).await?;
+    if let Err(failure) = ledger.put(entry, deadline).await {
+        return Ok(Err(failure));
+    }
+    let mut changes = vec![mirrored(engine, place, entry)];
+    if !entry.is_active {
+        let print = engine.parts.fingerprints.of(&entry.secret);
+        changes.extend(record.inactive(entry.number, &print, &place.target.name));
+    }
+    engine.parts.store.commit(lease, &changes).await?;
+    Ok(Ok(()))
+}
+
+/// Puts a key there: its intent is on record already.
+async fn hand_out(
+    engine: &Engine,
+    place: &ConfiguredDestination,
+    ledger: &dyn Ledger,
+    entry: &LedgerEntry,
+    before: HoldingRow,
+    lease: &Lease,
+) -> Result<Result<(), Failure>, EngineError> {
+    let deadline = leased_deadline(engine, lease).await?;
+    let asked = Stamp { ours: engine.clock().now(), theirs: None };
+    let written = ledger.put(entry, deadline).await;
+    let changes = match &written {
+        // It was read back in the transaction that wrote it.
+        Ok(()) => {
+            vec![mirrored(engine, place, entry), ours::proved(before, &place.target.name, asked)]
+        }
+        // It may be there: the next look tells.
+        Err(failure) if failure.kind == FailureKind::Unclear => Vec::new(),
+        Err(_) => vec![Change::Holding { row: Box::new(before), fresh_write: false }],
+    };
+    engine.parts.store.commit(lease, &changes).await?;
+    Ok(written)
+}
+
+fn mirrored(engine: &Engine, place: &ConfiguredDestination, entry: &LedgerEntry) -> Change {
+    let detail = format!("number {}: {} ({})", entry.number, entry.status, entry.secret.mask());
+    let subject = format!("destination {}", place.target.name);
+    Change::Audit(engine.entry("destination.mirrored", subject, detail))
+}
+
+/// Whether a key may be written now.
+enum Allowed {
+    /// The row, and the record of its address before the intent, which is committed.
+    Yes(LedgerEntry, Box<HoldingRow>),
+    NotYet,
+    /// Somebody else changed the address, and `on_drift` holds it, whoever writes there (R20).
+    Held,
 }
 
 /// The row as it may be written now: a key only just after a valid test, and noted as ours before.
 async fn allowed(
     engine: &Engine,
     place: &ConfiguredDestination,
-    memory: &mut Memory,
-    write: Write,
+    record: &Record,
+    id: &str,
+    mut entry: LedgerEntry,
     lease: &Lease,
-) -> Result<Option<LedgerEntry>, EngineError> {
-    let (id, mut entry) = match write {
-        Write::Same(entry) => return Ok(Some(entry)),
-        Write::Key { id, entry } => (id, entry),
-    };
-    let row = match engine.parts.store.key(&id).await {
-        Ok(Some(row)) => row,
-        Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(None),
+) -> Result<Allowed, EngineError> {
+    let (row, drift) = record.row(engine, entry.number, id, place).await?;
+    if drift.is_some() && entry.seq.is_some() && place.target.on_drift == OnDrift::Hold {
+        return Ok(Allowed::Held);
+    }
+    let key = match engine.parts.store.key(id).await {
+        Ok(Some(key)) => key,
+        Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(Allowed::NotYet),
         Err(error) => return Err(error.into()),
     };
-    if is_frozen(engine, &row).await? {
-        return Ok(None);
+    if is_frozen(engine, &key).await? {
+        return Ok(Allowed::NotYet);
     }
-    let Some(secret) = engine.open_or_pass_by(&row) else { return Ok(None) };
-    if !is_proved(engine, &row, lease).await? {
-        return Ok(None);
+    let Some(secret) = engine.open_or_pass_by(&key) else { return Ok(Allowed::NotYet) };
+    let Some(tested) = proved_at(engine, &key, lease).await? else { return Ok(Allowed::NotYet) };
+    let mut intended = row.clone();
+    (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
+    intended.released = false;
+    if !engine.parts.store.intend_mirrored(lease, &intended, tested).await? {
+        return Ok(Allowed::NotYet);
     }
-    memory.ours.entry(entry.number).or_default().insert(engine.parts.fingerprints.of(&secret));
-    engine.parts.store.commit(lease, &[memory.change(place)]).await?;
     entry.secret = secret;
-    Ok(Some(entry))
+    Ok(Allowed::Yes(entry, Box::new(row)))
 }
 
 /// R9: nothing of a frozen account is published.
@@ -204,18 +281,19 @@ async fn is_frozen(engine: &Engine, row: &KeyRow) -> Result<bool, EngineError> {
     Ok(engine.parts.store.freeze_of(identity).await?.is_some())
 }
 
-/// R13: a valid test at most five minutes old, made now when there is none.
-async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool, EngineError> {
-    if row.facts.valid_now(Stamp { ours: engine.clock().now(), theirs: None }) {
-        return Ok(true);
+/// R13: when it was tested valid, at most five minutes ago; now when it was not.
+async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Option<Timestamp>, EngineError> {
+    let now = Stamp { ours: engine.clock().now(), theirs: None };
+    if let (true, Some((_, at))) = (row.facts.valid_now(now), &row.facts.tested) {
+        return Ok(Some(at.ours));
     }
-    let Some(secret) = engine.open_or_pass_by(row) else { return Ok(false) };
+    let Some(secret) = engine.open_or_pass_by(row) else { return Ok(None) };
     let providers = engine.parts.store.providers().await?;
     let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
-        return Ok(false);
+        return Ok(None);
     };
     let endpoint = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
-    let Ok(base) = endpoint.base() else { return Ok(false) };
+    let Ok(base) = endpoint.base() else { return Ok(None) };
     let deadline = leased_deadline(engine, lease).await?;
     let tester = &engine.parts.tester;
     let asked = Moment::now(engine.clock());
@@ -228,7 +306,7 @@ async fn is_proved(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<bool,
         Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
     };
     engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
-    Ok(valid)
+    Ok(valid.then_some(now.ours))
 }
 
 /// The deadline of one call, with a lease that outlives it.
@@ -369,21 +447,6 @@ impl Memory {
         self.wanted != wish.digest()
             || self.attempts > 0
             || age.is_none_or(|age| age >= ANYWAY || age < Span::ZERO)
-    }
-
-    /// A row with the key that we would write is ours, whoever wrote it; of what we may have written, what stands
-    /// there is known now.
-    fn keep(&mut self, wish: &Wish, rows: &[Seen]) {
-        for (entry, print) in rows {
-            let wanted = wish.keys.get(&entry.number).is_some_and(|wanted| wanted.fingerprint == *print);
-            match self.ours.get_mut(&entry.number) {
-                Some(known) if known.contains(print) => known.retain(|known| known == print),
-                _ if wanted => {
-                    self.ours.insert(entry.number, BTreeSet::from([print.clone()]));
-                }
-                _ => {}
-            }
-        }
     }
 
     fn change(&self, place: &ConfiguredDestination) -> Change {

@@ -44,6 +44,14 @@ pub(crate) enum Write {
     Same(LedgerEntry),
 }
 
+impl Write {
+    pub(crate) fn number(&self) -> i64 {
+        match self {
+            Self::Key { entry, .. } | Self::Same(entry) => entry.number,
+        }
+    }
+}
+
 /// What a look comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -64,7 +72,7 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
         match at(*number) {
             Some((entry, _)) if entry.generation.is_some() => {}
             Some((entry, print)) if *print == wanted.fingerprint => {
-                plan.writes.extend(wanted.differs_from(entry).then(|| Write::Same(wanted.like(entry))));
+                plan.writes.extend(wanted.differs_from(entry).then(|| wanted.said_by(entry)));
             }
             Some((_, print)) if !wish.overwrite && !is_ours(*number, print) => plan.foreign.push(*number),
             Some((entry, _)) if !wanted.is_active => plan.writes.extend(inactive(entry)),
@@ -105,10 +113,17 @@ impl Wanted {
             != (entry.is_active, entry.priority, &entry.status)
     }
 
-    /// The row with the same key, as it should be.
-    fn like(&self, entry: &LedgerEntry) -> LedgerEntry {
+    /// The row with the same key, as it should be. To hand it out again is to publish it.
+    fn said_by(&self, entry: &LedgerEntry) -> Write {
         let (priority, status) = (Some(self.priority), self.status.clone());
-        LedgerEntry { is_active: self.is_active, priority, status, ..entry.clone() }
+        let like = LedgerEntry { is_active: self.is_active, priority, status, ..entry.clone() };
+        match (entry.is_active, self.is_active) {
+            (false, true) if self.status == Verdict::Valid.as_str() => {
+                Write::Key { id: self.id.clone(), entry: like }
+            }
+            (false, true) => Write::Same(LedgerEntry { is_active: false, ..like }),
+            _ => Write::Same(like),
+        }
     }
 
     /// A row with this key; its secret is filled in when it is written.

@@ -1,0 +1,162 @@
+//! A mirrored row is an address like any other (R20): whoever would end a key asks it.
+
+use nix::sys::signal::Signal;
+use sqlx::Row;
+
+use super::App;
+use super::whole::{configure, handed_out};
+use crate::support::ledger::{self, alerts, runs_in};
+use crate::support::wait::{serve, signal, stop, until};
+use crate::support::{Db, World, on_both_databases};
+
+const MIRROR: &str = "key_number = 7\nmirror = true\n";
+const PUBLISH: [&str; 3] = ["destinations", "publish", "app-database"];
+const OURS: &str = r#"["agent-env"]"#;
+
+/// What the store says of a table's row: its level, and what somebody else changed there.
+async fn record(world: &World, number: i64) -> Vec<(String, Option<String>)> {
+    let sql = format!(
+        "SELECT h.level, a.drift FROM holdings h JOIN addresses a ON a.address = h.address
+         WHERE h.address LIKE '%#openrouter/{number}' ORDER BY h.seq DESC"
+    );
+    ledger::rows(world, &sql).await.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+on_both_databases! {
+    async fn a_key_that_a_table_hands_out_is_taken_back_before_it_is_ended(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        configure(&world, &app, MIRROR, OURS);
+        let issued = world.rekeyd(&["accounts", "keys", "main", "create", "--json"]).await.ok().json();
+        let hash = issued["hash"].as_str().unwrap().to_owned();
+        world.rekeyd(&["keys", "test", "openrouter", "1"]).await.ok();
+        world.rekeyd(&PUBLISH).await.ok();
+        let key = handed_out(&app, 1).await.expect("it is handed out");
+        assert_eq!(record(&world, 1).await, [("confirmed".to_owned(), None)]);
+        let lives = || {
+            let row = world.openrouter.key_by_hash(&hash).unwrap();
+            !row.disabled && !row.deleted
+        };
+        // At the provider alone: the application would be left with a dead key.
+        let out = world.rekeyd(&["accounts", "keys", "main", "disable", &hash]).await;
+        assert!(out.status == 3 && out.stderr.contains("destination app-database does not prove"), "{out:?}");
+        assert!(lives());
+        // The table is away: nobody knows what it hands out.
+        let delete = ["keys", "delete", "openrouter", "1", "--at-provider", "--yes"];
+        app.sql("ALTER TABLE provider_api_keys RENAME TO elsewhere").await;
+        let out = world.rekeyd(&delete).await;
+        assert!(out.status == 3 && out.stderr.contains("destination app-database does not prove"), "{out:?}");
+        assert!(lives());
+        app.sql("ALTER TABLE elsewhere RENAME TO provider_api_keys").await;
+        world.rekeyd(&PUBLISH).await.ok();
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&key), "what was refused changed nothing");
+        // Handed out by nobody, then ended.
+        world.rekeyd(&delete).await.ok();
+        assert_eq!(handed_out(&app, 1).await, None);
+        assert!(world.openrouter.key_by_hash(&hash).is_none_or(|row| row.deleted));
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_retiring_key_lives_while_a_table_that_left_the_configuration_hands_it_out(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        configure(&world, &app, MIRROR, OURS);
+        world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &world.first).await.ok();
+        world.rekeyd(&PUBLISH).await.ok();
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first));
+        world.configure();
+        world.adopt().await;
+        let daemon = serve(&world).await;
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        let waits = async || {
+            let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+            why.contains(&format!("rekeyd runs release {run} app-database"))
+        };
+        until("it says what it waits for", waits).await;
+        assert_eq!(world.living().len(), 2, "both keys live");
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first), "the application works");
+        world.rekeyd(&["runs", "release", &run, "app-database"]).await.ok();
+        until("done", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        assert_eq!(world.living().len(), 1);
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_key_that_is_being_ended_is_not_handed_out_again(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        configure(&world, &app, MIRROR, OURS);
+        let issued = world.rekeyd(&["accounts", "keys", "main", "create", "--json"]).await.ok().json();
+        let hash = issued["hash"].as_str().unwrap().to_owned();
+        // It was tested valid a moment ago, and was disabled since: the test says nothing any more.
+        world.rekeyd(&["keys", "test", "openrouter", "1"]).await.ok();
+        world.rekeyd(&["accounts", "keys", "main", "disable", &hash]).await.ok();
+        world.rekeyd(&PUBLISH).await;
+        assert_eq!(handed_out(&app, 1).await, None);
+        assert!(record(&world, 1).await.iter().all(|(level, _)| level == "pending"));
+    }
+}
+
+on_both_databases! {
+    async fn a_mirror_holds_what_somebody_else_put_where_a_rotation_wrote(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        configure(&world, &app, "key_number = 2\n", r#"["agent-env", "app-database"]"#);
+        world.adopt().await;
+        world.rekeyd(&PUBLISH).await.ok();
+        app.sql(
+            "UPDATE provider_api_keys SET api_key = 'only-here', generation = NULL WHERE key_number = 2",
+        )
+        .await;
+        // The row goes from the rotation to the mirror.
+        configure(&world, &app, MIRROR, OURS);
+        let other = world.openrouter.new_regular_key("other");
+        let added = world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &other).await.ok();
+        assert!(added.stdout.contains('2'), "{added:?}");
+        let out = world.rekeyd(&PUBLISH).await;
+        assert!(out.status == 3 && out.stderr.contains("stands at number 2"), "{out:?}");
+        assert_eq!(handed_out(&app, 2).await.as_deref(), Some("only-here"));
+        let drifts = record(&world, 2).await;
+        assert!(drifts.iter().all(|(_, drift)| drift.is_some()), "it is the address's: {drifts:?}");
+        // It is held, too, when the place shows something of ours: only a person's word, or an empty place, ends it.
+        app.sql("DELETE FROM provider_api_keys WHERE key_number = 2").await;
+        world.rekeyd(&PUBLISH).await.ok();
+        assert_eq!(handed_out(&app, 2).await.as_ref(), Some(&other));
+        assert!(record(&world, 2).await.iter().all(|(_, drift)| drift.is_none()));
+    }
+}
+
+on_both_databases! {
+    async fn a_mirror_over_another_destination_is_refused_at_check_at_start_and_at_reload(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        let good = "key_number = 1\n";
+        configure(&world, &app, good, OURS);
+        let second = format!(
+            "[[destinations]]\nname = \"other-database\"\ntype = \"postgres\"\nurl = \"file:{}\"\n{MIRROR}",
+            world.path("app-url").display()
+        );
+        let daemon = serve(&world).await;
+        configure(&world, &app, &format!("{good}{second}"), OURS);
+        for command in [&["config", "check"][..], &["serve"]] {
+            let out = world.rekeyd(command).await;
+            assert!(out.status == 2 && out.stderr.contains("a mirror writes over one of them"), "{out:?}");
+        }
+        let rejected = async || alerts(&world).await.iter().filter(|kind| *kind == "config_rejected").count();
+        signal(&daemon, Signal::SIGHUP);
+        until("the reload is refused", async || rejected().await == 1).await;
+        configure(&world, &app, good, OURS);
+        signal(&daemon, Signal::SIGHUP);
+        until("the next one is not", async || {
+            let sql = "SELECT id FROM alerts WHERE kind = 'config_rejected' AND resolved_at IS NULL";
+            ledger::rows(&world, sql).await.is_empty()
+        })
+        .await;
+        stop(daemon).await;
+    }
+}
