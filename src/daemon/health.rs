@@ -207,7 +207,7 @@ mod tests {
         clock.0.store(122_000, Ordering::SeqCst);
         health.note("due", true);
         assert!(!health.progresses() && !health.turns(), "one of them hangs");
-        assert!(health.late()[0].why.contains("runs"), "{:?}", health.late());
+        assert!(health.late().iter().any(|late| late.why.contains("runs")), "{:?}", health.late());
     }
 
     #[test]
