@@ -81,7 +81,7 @@ on_both_databases! {
         assert_eq!(said(&c), [("g1", Level::Effective, None)]);
         // The order of writes goes on.
         let mut next = c[0].clone();
-        next.fact.key = "g2".to_owned();
+        "g2".clone_into(&mut next.fact.key);
         shelf.store.note_entry("main", ACCOUNT).await.unwrap();
         shelf.commit(&[hold(&next, true)]).await.unwrap();
         let c = shelf.store.holdings_at("file:/c").await.unwrap();

@@ -139,7 +139,7 @@ fn taken_back(row: &HoldingRow, place: &str) -> Change {
     let mut row = row.clone();
     (row.fact.level, row.fact.checked, row.fact.error) = (Level::Pending, None, None);
     (row.fact.permanent, row.fact.attempts, row.fact.until) = (false, 0, Until::OVER);
-    row.fact.destination = place.to_owned();
+    place.clone_into(&mut row.fact.destination);
     Change::Holding { row: Box::new(row), fresh_write: false }
 }
 
@@ -148,6 +148,6 @@ pub(super) fn proved(mut row: HoldingRow, place: &str, now: Stamp) -> Change {
     (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Confirmed, Some(now), None);
     (row.fact.error, row.fact.permanent, row.fact.attempts) = (None, false, 0);
     (row.fact.until, row.released) = (Until::OVER, false);
-    row.fact.destination = place.to_owned();
+    place.clone_into(&mut row.fact.destination);
     Change::Holding { row: Box::new(row), fresh_write: true }
 }
