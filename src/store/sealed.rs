@@ -158,15 +158,15 @@ impl Store {
     /// Makes the first epoch, and binds all that was sealed before there were any. What no key opens stays as it is, and
     /// is listed: [`Store::take_over_late`] may still bind it when its key is given back. `fact` is stored when the
     /// database does not have it yet. False when somebody else was first.
-    pub async fn take_over(&self, sealer: &dyn Sealer, fact: (&str, &Sealed)) -> Result<bool, StoreError> {
+    pub async fn take_over(&self, ring: &dyn Sealer, fact: (&str, &Sealed)) -> Result<bool, StoreError> {
         let mut tx = self.pools.begin().await?;
-        if !epochs::first(&mut tx, sealer.sealing()).await? {
+        if !epochs::first(&mut tx, ring.sealing()).await? {
             return Ok(false);
         }
         let texts = all(&mut tx).await?;
-        let left = bind(&mut tx, sealer, texts).await?;
-        remember_left(&mut tx, sealer, &left).await?;
-        seal_addresses(&mut tx, sealer).await?;
+        let left = bind(&mut tx, ring, texts).await?;
+        remember_left(&mut tx, ring, &left).await?;
+        seal_addresses(&mut tx, ring).await?;
         let (name, sealed) = fact;
         sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
             .bind(name)
@@ -180,28 +180,28 @@ impl Store {
     /// Binds what was left, as far as it opens now. `listed` are the texts that `open` finds in the fact that lists them.
     pub async fn take_over_late(
         &self,
-        sealer: &dyn Sealer,
+        ring: &dyn Sealer,
         open: impl Fn(&SealedText) -> Option<String>,
     ) -> Result<(), StoreError> {
         if self.fact(LEFT).await?.is_none() {
             return Ok(());
         }
         let mut tx = self.pools.begin().await?;
-        epochs::seals(&mut tx, sealer.sealing()).await?;
+        epochs::seals(&mut tx, ring.sealing()).await?;
         let texts = all(&mut tx).await?;
         let list = texts.iter().find(|text| text.row == LEFT).and_then(open);
         let Some(list) = list.and_then(|list| serde_json::from_str::<Vec<String>>(&list).ok()) else {
             return Ok(());
         };
         let listed = texts.into_iter().filter(|text| list.contains(&text.digest())).collect();
-        let left = bind(&mut tx, sealer, listed).await?;
-        remember_left(&mut tx, sealer, &left).await?;
+        let left = bind(&mut tx, ring, listed).await?;
+        remember_left(&mut tx, ring, &left).await?;
         tx.commit().await
     }
 
     /// Seals anew all that another key has sealed, in small transactions: it may be broken off and begun again, and others
     /// go on meanwhile.
-    pub async fn reseal(&self, sealer: &dyn Sealer) -> Result<Resealed, StoreError> {
+    pub async fn reseal(&self, ring: &dyn Sealer) -> Result<Resealed, StoreError> {
         let mut done = Resealed::default();
         let mut after = String::new();
         loop {
@@ -209,13 +209,13 @@ impl Store {
             let rows = sqlx::query(KEYS).bind(&after).bind(TOGETHER).fetch_all(&mut *tx.inner).await?;
             let Some(last) = rows.last() else { break };
             after = last.try_get("id")?;
-            reseal_some(&mut tx, sealer, of_keys(&rows)?, &mut done).await?;
+            reseal_some(&mut tx, ring, of_keys(&rows)?, &mut done).await?;
             tx.commit().await?;
         }
         let mut tx = self.pools.begin().await?;
         for (place, sql) in OTHERS {
             let rows = sqlx::query(sql).fetch_all(&mut *tx.inner).await?;
-            reseal_some(&mut tx, sealer, of_others(place, &rows)?, &mut done).await?;
+            reseal_some(&mut tx, ring, of_others(place, &rows)?, &mut done).await?;
         }
         tx.commit().await?;
         Ok(done)
@@ -226,12 +226,12 @@ impl Store {
     /// ago may still bring a key.
     pub async fn retire_epochs(
         &self,
-        sealer: &dyn Sealer,
+        ring: &dyn Sealer,
         longest: Span,
         entry: &AuditEntry,
     ) -> Result<Retired, StoreError> {
         let mut tx = self.pools.begin().await?;
-        let retired = epochs::retire(&mut tx, sealer.sealing()).await?;
+        let retired = epochs::retire(&mut tx, ring.sealing()).await?;
         if retired == 0 {
             return Ok(Retired::Keys(0));
         }
@@ -241,7 +241,7 @@ impl Store {
         }
         let texts = all(&mut tx).await?;
         let left: Vec<SealedText> =
-            texts.into_iter().filter(|text| !matches!(sealer.reseal(text), Ok(None))).collect();
+            texts.into_iter().filter(|text| !matches!(ring.reseal(text), Ok(None))).collect();
         if !left.is_empty() {
             return Ok(Retired::Left(left));
         }
@@ -302,14 +302,10 @@ fn of_others(place: Place, rows: &[AnyRow]) -> Result<Vec<SealedText>, StoreErro
 }
 
 /// Binds these; answers what no key opens.
-async fn bind(
-    tx: &mut Tx,
-    sealer: &dyn Sealer,
-    texts: Vec<SealedText>,
-) -> Result<Vec<SealedText>, StoreError> {
+async fn bind(tx: &mut Tx, ring: &dyn Sealer, texts: Vec<SealedText>) -> Result<Vec<SealedText>, StoreError> {
     let mut left = Vec::new();
     for text in texts {
-        match sealer.take_over(&text) {
+        match ring.take_over(&text) {
             Some(sealed) => {
                 text.replace(tx, &sealed).await?;
             }
@@ -320,13 +316,13 @@ async fn bind(
 }
 
 /// No row when nothing is left.
-async fn remember_left(tx: &mut Tx, sealer: &dyn Sealer, left: &[SealedText]) -> Result<(), StoreError> {
+async fn remember_left(tx: &mut Tx, ring: &dyn Sealer, left: &[SealedText]) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM meta WHERE name = $1").bind(LEFT).execute(&mut *tx.inner).await?;
     if left.is_empty() {
         return Ok(());
     }
     let list: Vec<String> = left.iter().map(SealedText::digest).collect();
-    let sealed = sealer.seal(&Purpose::of(Use::Fact, LEFT), &to_json(&list));
+    let sealed = ring.seal(&Purpose::of(Use::Fact, LEFT), &to_json(&list));
     sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2)")
         .bind(LEFT)
         .bind(&sealed.token)
@@ -336,13 +332,13 @@ async fn remember_left(tx: &mut Tx, sealer: &dyn Sealer, left: &[SealedText]) ->
 }
 
 /// Addresses that were stored before they were sealed.
-async fn seal_addresses(tx: &mut Tx, sealer: &dyn Sealer) -> Result<(), StoreError> {
+async fn seal_addresses(tx: &mut Tx, ring: &dyn Sealer) -> Result<(), StoreError> {
     let providers = sqlx::query("SELECT name, base_url FROM providers WHERE base_url IS NOT NULL")
         .fetch_all(&mut *tx.inner)
         .await?;
     for row in providers {
         let (name, url): (String, String) = (row.try_get("name")?, row.try_get("base_url")?);
-        let sealed = sealer.seal(&Purpose::of(Use::Endpoint, &name), &url);
+        let sealed = ring.seal(&Purpose::of(Use::Endpoint, &name), &url);
         sqlx::query("UPDATE providers SET base_url_seal = $1 WHERE name = $2")
             .bind(&sealed.token)
             .bind(&name)
@@ -356,7 +352,7 @@ async fn seal_addresses(tx: &mut Tx, sealer: &dyn Sealer) -> Result<(), StoreErr
         let (subject, doc): (String, String) = (row.try_get("subject")?, row.try_get("doc")?);
         let identity = subject.trim_start_matches("place:");
         let Ok(url) = serde_json::from_str::<String>(&doc) else { continue };
-        let sealed = sealer.seal(&Purpose::of(Use::Place, identity), &url);
+        let sealed = ring.seal(&Purpose::of(Use::Place, identity), &url);
         sqlx::query("UPDATE accounts SET place = $1 WHERE identity = $2")
             .bind(&sealed.token)
             .bind(identity)
@@ -369,13 +365,13 @@ async fn seal_addresses(tx: &mut Tx, sealer: &dyn Sealer) -> Result<(), StoreErr
 
 async fn reseal_some(
     tx: &mut Tx,
-    sealer: &dyn Sealer,
+    ring: &dyn Sealer,
     texts: Vec<SealedText>,
     done: &mut Resealed,
 ) -> Result<(), StoreError> {
-    epochs::seals(tx, sealer.sealing()).await?;
+    epochs::seals(tx, ring.sealing()).await?;
     for text in texts {
-        match sealer.reseal(&text) {
+        match ring.reseal(&text) {
             Ok(None) => {}
             Ok(Some(sealed)) => done.changed += text.replace(tx, &sealed).await?,
             Err(error) => done.unreadable.push((text, error)),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Lane, Meter};
 use crate::domain::inherit::AllowList;
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
-use crate::domain::outcome::Called;
+use crate::domain::outcome::{Called, Failure};
 use crate::domain::secret::Secret;
 use crate::net::Deadline;
 use crate::provider::{Assignment, Credential, Credits, Cursor, IssuedKey, Issuer, Page, RollKeeper, Rows};
@@ -42,11 +42,8 @@ impl Issuer for CountedIssuer {
         self.inner.can_disable()
     }
 
-    /// One look, whatever its pages: whoever reads them has a bound of its own for them.
     async fn list(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Page> {
-        if at.is_none() {
-            self.meter.ask()?;
-        }
+        self.look(at)?;
         self.inner.list(at, deadline).await
     }
 
@@ -101,6 +98,11 @@ impl Issuer for CountedIssuer {
 }
 
 impl CountedIssuer {
+    /// A listing is one look, whatever its pages: whoever reads them has a bound of its own for them.
+    fn look(&self, at: Option<&Cursor>) -> Result<(), Failure> {
+        if at.is_none() { self.meter.ask() } else { Ok(()) }
+    }
+
     /// Asked only of who has it: [`Issuer::rolls`] hands this out.
     fn keeper(&self) -> &dyn RollKeeper {
         self.inner.rolls().expect("the provider has it, since it was handed out")
@@ -109,19 +111,13 @@ impl CountedIssuer {
 
 #[async_trait]
 impl RollKeeper for CountedIssuer {
-    /// One look, whatever its pages.
     async fn assignments(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Assignment>>> {
-        if at.is_none() {
-            self.meter.ask()?;
-        }
+        self.look(at)?;
         self.keeper().assignments(at, deadline).await
     }
 
-    /// One look, whatever its pages.
     async fn credentials(&self, at: Option<&Cursor>, deadline: Deadline) -> Called<Option<Rows<Credential>>> {
-        if at.is_none() {
-            self.meter.ask()?;
-        }
+        self.look(at)?;
         self.keeper().credentials(at, deadline).await
     }
 

@@ -63,11 +63,11 @@ fn lacking(processes: &[Process]) -> EngineError {
 fn unreadable<'a>(texts: impl Iterator<Item = &'a SealedText>, resealed: u64) -> EngineError {
     let names: Vec<String> = texts.map(SealedText::describe).collect();
     let more = names.len().saturating_sub(NAMED);
-    let named = names[..names.len() - more].join(", ");
+    let first = names[..names.len() - more].join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     EngineError::Absent {
         text: format!(
-            "{resealed} secrets were sealed anew, and these do not open: {named}{more}; no key is retired"
+            "{resealed} secrets were sealed anew, and these do not open: {first}{more}; no key is retired"
         ),
         hint: Some(
             "give the key that sealed them back to the end of the list, or delete them; then run it again"

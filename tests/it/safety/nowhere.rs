@@ -88,7 +88,7 @@ on_both_databases! {
         assert_eq!(tested[0]["outcome"], "valid", "{tested}");
         assert!(asked(&world) > before);
         // By a store that does not know where it was, they are not.
-        let memory = "DELETE FROM provider_health WHERE subject LIKE 'place:%'";
+        let memory = "UPDATE accounts SET place = NULL";
         assert!(crate::support::ledger::rows(&world, memory).await.is_empty());
         let before = asked(&world);
         let tested = world.rekeyd(&["keys", "test", "--all", "--json"]).await.ok().json();

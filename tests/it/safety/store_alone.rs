@@ -108,7 +108,7 @@ on_both_databases! {
         // The account leaves the configuration: where it was is not for somebody else to say.
         let text = std::fs::read_to_string(world.path("rekeyd.toml")).unwrap();
         let none = text.replace("name = \"main\"", "name = \"gone\"").replace("account = \"main\"", "account = \"gone\"");
-        let away = none.replace(&world.openrouter.base_url().to_string(), "http://127.0.0.1:9/api/v1");
+        let away = none.replace(world.openrouter.base_url().as_str(), "http://127.0.0.1:9/api/v1");
         std::fs::write(world.path("rekeyd.toml"), away).unwrap();
         ledger::rows(&world, &format!("UPDATE accounts SET place = '{url}'")).await;
         ledger::rows(&world, "DELETE FROM account_entries").await;

@@ -38,6 +38,23 @@ impl Sealer for Glass {
     }
 }
 
+/// The same, after the key of what was broken was given back.
+struct Given(Glass);
+impl Sealer for Given {
+    fn sealing(&self) -> &EncryptionKeyId {
+        self.0.sealing()
+    }
+    fn seal(&self, purpose: &Purpose, text: &str) -> Sealed {
+        self.0.seal(purpose, text)
+    }
+    fn take_over(&self, text: &SealedText) -> Option<Sealed> {
+        Some(sealed_by(&self.0.0, &text.token))
+    }
+    fn reseal(&self, text: &SealedText) -> Result<Option<Sealed>, CryptoError> {
+        self.0.reseal(text)
+    }
+}
+
 fn second() -> EncryptionKeyId {
     EncryptionKeyId::from_stored("second")
 }
@@ -189,21 +206,6 @@ on_both_databases! {
         assert_eq!(row.base_url_seal.as_deref(), Some("second|https://x.example"));
         // Its key is given back: it is bound, and nothing else that is not.
         let list = |text: &SealedText| text.token.strip_prefix("second|").map(str::to_owned);
-        struct Given(Glass);
-        impl Sealer for Given {
-            fn sealing(&self) -> &EncryptionKeyId {
-                self.0.sealing()
-            }
-            fn seal(&self, purpose: &Purpose, text: &str) -> Sealed {
-                self.0.seal(purpose, text)
-            }
-            fn take_over(&self, text: &SealedText) -> Option<Sealed> {
-                Some(sealed_by(&self.0.0, &text.token))
-            }
-            fn reseal(&self, text: &SealedText) -> Result<Option<Sealed>, CryptoError> {
-                self.0.reseal(text)
-            }
-        }
         shelf.execute("UPDATE keys SET secret = 'from elsewhere' WHERE id = 'k'").await.unwrap();
         shelf.store.take_over_late(&Given(glass), list).await.unwrap();
         assert_eq!(shelf.key("g1").await.secret.as_deref(), Some("second|broken"));
