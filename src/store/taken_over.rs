@@ -13,7 +13,8 @@ const LEFT: &str =
 
 const COPY: &str = "INSERT INTO addresses (address, writes, drift, updated_at)
      SELECT $2, writes, drift, updated_at FROM addresses WHERE address = $1
-     ON CONFLICT (address) DO NOTHING";
+     ON CONFLICT (address) DO UPDATE SET writes = CASE
+       WHEN addresses.writes < excluded.writes THEN excluded.writes ELSE addresses.writes END";
 
 impl Store {
     /// The record of an address under the name that an older version had for it, unless the new name has one already:

@@ -1,12 +1,18 @@
 //! Tests of stored keys: what they show, what people are told, and what is done about it.
 #![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rekeyd::clock::{Clock, SystemClock};
 use rekeyd::domain::secret::Secret;
+use rekeyd::domain::time::{Span, Timestamp};
+use rekeyd::engine::commands::{self, Which, Why, check_keys};
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
 use rekeyd::store::{AlertRow, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::{reconfigure, until};
 use crate::support::world::{Out, REPOSITORY, SECRET};
@@ -438,6 +444,33 @@ on_both_databases! {
     }
 }
 
+/// The machine's clock, which knows whether anybody ever waited by it.
+#[derive(Default)]
+struct Drowsy {
+    clock: SystemClock,
+    slept: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Clock for Drowsy {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn monotonic(&self) -> Span {
+        self.clock.monotonic()
+    }
+    async fn sleep(&self, span: Span) {
+        self.slept.store(true, Ordering::SeqCst);
+        self.clock.sleep(span).await;
+    }
+    fn nonce(&self) -> String {
+        self.clock.nonce()
+    }
+    fn fraction(&self) -> f64 {
+        self.clock.fraction()
+    }
+}
+
 on_both_databases! {
     async fn two_processes_test_each_key_once(db: Db) {
         let world = World::new(db).await;
@@ -446,12 +479,25 @@ on_both_databases! {
         }
         let asked = |world: &World| world.openrouter.requests().iter().filter(|r| r.label == "whoami").count();
         let before = asked(&world);
-        world.openrouter.faults().always("whoami", When::Before, Act::Delay(Duration::from_secs(2)));
-        let args = ["keys", "test", "openrouter", "--json"];
-        let (one, two) = tokio::join!(world.rekeyd(&args), world.rekeyd(&args));
+        // Both ask while a third one has the queue: neither of them before the other has begun.
+        let store = Store::open(&world.database.url, 2).await.unwrap();
+        let third = store.acquire("queue:tests", "third", Span::minutes(5)).await.unwrap().unwrap();
+        let clocks = [Arc::new(Drowsy::default()), Arc::new(Drowsy::default())];
+        let (one, two) = (world.engine(clocks[0].clone()).await, world.engine(clocks[1].clone()).await);
+        let scope = commands::Scope { which: Which::Provider("openrouter".to_owned()), why: Why::Person };
+        let stop = CancellationToken::new();
+        let let_go = async {
+            while clocks.iter().any(|clock| !clock.slept.load(Ordering::SeqCst)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            store.release(&third).await.unwrap();
+        };
+        let (one, two, ()) =
+            tokio::join!(check_keys(&one, &scope, &stop), check_keys(&two, &scope, &stop), let_go);
         assert_eq!(asked(&world) - before, 3);
-        for out in [one.ok(), two.ok()] {
-            assert_eq!(out.json().as_array().unwrap().len(), 3, "{out:?}");
+        for report in [one.unwrap(), two.unwrap()] {
+            assert_eq!((report.busy, report.keys.len()), (false, 3));
         }
+        store.close().await;
     }
 }

@@ -175,13 +175,7 @@ pub(crate) async fn try_kill(
     }
     let deadline = match may_delete(session, target).await? {
         Ok(again) => again.unwrap_or(deadline),
-        Err(failure) => {
-            let evidence = json!({ "sent": false, "answer": failure.message });
-            session
-                .commit(&[Change::Settle { id: effect.id, status: EffectStatus::Failed, evidence }])
-                .await?;
-            return Ok(Killed::Later(failure));
-        }
+        Err(failure) => return not_sent(session, target, &effect, failure).await,
     };
     let called = match target.kill {
         Kill::Disable => {
@@ -328,12 +322,10 @@ async fn settle_kill(
     answered: Result<(), Failure>,
 ) -> Result<Killed, EngineError> {
     let settle = |status, evidence| Change::Settle { id: effect.id.clone(), status, evidence };
-    // Nothing went out: there is nothing to look at.
     if let Err(failure) = &answered
         && failure.kind == FailureKind::OverBudget
     {
-        session.commit(&[settle(EffectStatus::Failed, json!({ "answer": failure.message }))]).await?;
-        return Ok(Killed::Later(failure.clone()));
+        return not_sent(session, target, effect, failure.clone()).await;
     }
     // A call that was refused, or never answered, and a 404: the listing has a word in it, too.
     let seen = match &answered {
@@ -366,6 +358,22 @@ async fn settle_kill(
         failure.is_permanent() || matches!(failure.kind, FailureKind::RateLimited | FailureKind::NotSent);
     let status = if certain { EffectStatus::Failed } else { EffectStatus::Unknown };
     session.commit(&[settle(status, json!({ "status": failure.status, "answer": failure.message }))]).await?;
+    Ok(Killed::Later(failure))
+}
+
+/// Nothing went out, so there is nothing to look at: the key is as it was, and its run is as it was before the intent.
+/// Otherwise there were no way back from a delete that nobody sent, and a key that a person enables meanwhile would be
+/// deleted while it is in use (I8).
+async fn not_sent(
+    session: &mut Session<'_>,
+    target: &KillTarget<'_>,
+    effect: &NewEffect,
+    failure: Failure,
+) -> Result<Killed, EngineError> {
+    let evidence = json!({ "sent": false, "answer": failure.message });
+    let mut changes = vec![Change::Settle { id: effect.id.clone(), status: EffectStatus::Failed, evidence }];
+    changes.extend(target.run.map(|run| commit::run_change(run, None)));
+    session.commit(&changes).await?;
     Ok(Killed::Later(failure))
 }
 

@@ -237,3 +237,33 @@ fault! {
         invariants(&world, "a difference").await
     }
 }
+
+fault! {
+    async fn fault_54_a_delete_that_was_not_sent_leaves_a_way_back(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.observe = "5s";
+        world.configure();
+        world.adopt().await;
+        let other = another(&world, "somebody's");
+        world.openrouter.new_byok(Some(&[world.first_hash(), other]));
+        let daemon = serve(&world).await;
+        world.rekeyd(&["rotations", "run", "production"]).await.ok();
+        until("the old key is disabled", async || runs_in(&world, &["observing"]).await == 1).await;
+        world.script.always("list_byok", When::Before, Act::status(500));
+        let first = world.first_hash();
+        let killed = async |kind: &str| {
+            let effects = ledger::Ledger::read(&world).await.effects;
+            let mine = effects.into_iter().filter(|effect| effect.kind == kind && effect.target == first);
+            mine.map(|effect| effect.status).collect::<Vec<_>>()
+        };
+        until("its delete is put off", async || killed("delete").await.contains(&"failed".to_owned())).await;
+        // Nothing was sent. A person needs the key, and enables it.
+        assert!(world.openrouter.edit_key(&first, |key| key.disabled = false));
+        world.script.clear();
+        until("it ends", async || runs_in(&world, &["done"]).await == 1).await;
+        let disabled = killed("disable").await.into_iter().filter(|status| status == "done").count();
+        assert_eq!(disabled, 2, "it went quiet and was disabled once more before it was deleted");
+        stop(daemon).await;
+        invariants(&world, "a delete that was not sent").await
+    }
+}
