@@ -122,6 +122,19 @@ pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> 
     .bind(tx.now.0)
     .execute(&mut *tx.inner)
     .await?;
+    stands_still(tx, &key.id, key.fingerprint.as_ref()).await
+}
+
+/// A secret that left the store and comes back stands where it stood: what is known of its addresses is this row's.
+async fn stands_still(tx: &mut Tx, id: &str, fingerprint: Option<&String>) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE holdings SET key_id = $1 WHERE fingerprint = $2
+         AND NOT EXISTS (SELECT 1 FROM keys WHERE keys.id = holdings.key_id)",
+    )
+    .bind(id)
+    .bind(fingerprint)
+    .execute(&mut *tx.inner)
+    .await?;
     Ok(())
 }
 

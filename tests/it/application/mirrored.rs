@@ -59,6 +59,36 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn a_key_that_came_back_under_another_row_lives_while_it_is_handed_out_at_its_first(db: Db) {
+        let world = World::new(db).await;
+        let app = App::migrated().await;
+        configure(&world, &app, MIRROR, OURS);
+        world.openrouter.new_regular_key("another");
+        world.rekeyd_with(&["keys", "add", "openrouter", "--secret-stdin"], &world.first).await.ok();
+        world.rekeyd(&PUBLISH).await.ok();
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first));
+        // It leaves the store while its table is away, and comes back as a rotation's.
+        app.sql("ALTER TABLE provider_api_keys RENAME TO elsewhere").await;
+        world.rekeyd(&["keys", "delete", "openrouter", "1", "--yes"]).await.ok();
+        world.adopt().await;
+        let daemon = serve(&world).await;
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        let waits = async || {
+            let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+            why.contains(&format!("rekeyd runs release {run} app-database"))
+        };
+        until("it says what it waits for", waits).await;
+        app.sql("ALTER TABLE elsewhere RENAME TO provider_api_keys").await;
+        assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first), "the application works");
+        until("done", async || runs_in(&world, &["done"]).await == 1).await;
+        assert_eq!(handed_out(&app, 1).await, None, "it was taken back first");
+        stop(daemon).await;
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
     async fn a_retiring_key_lives_while_a_table_that_left_the_configuration_hands_it_out(db: Db) {
         let world = World::new(db).await;
         let app = App::migrated().await;

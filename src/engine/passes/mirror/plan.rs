@@ -89,15 +89,14 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
         if !of_rotation && !left_over {
             continue;
         }
-        match wish.statuses.get(print) {
-            Some(status) if *status != entry.status => {
-                plan.writes.push(Write::Same(LedgerEntry { status: status.clone(), ..entry.clone() }));
-            }
-            None if !of_rotation && !wish.taken.contains(&entry.number) => {
-                plan.writes.extend(inactive(entry));
-            }
-            _ => {}
+        // Also when the same key is stored under another number by now.
+        if !of_rotation && !wish.taken.contains(&entry.number) {
+            plan.writes.extend(inactive(entry));
+            continue;
         }
+        let news = wish.statuses.get(print).filter(|status| **status != entry.status);
+        plan.writes
+            .extend(news.map(|status| Write::Same(LedgerEntry { status: status.clone(), ..entry.clone() })));
     }
     plan
 }

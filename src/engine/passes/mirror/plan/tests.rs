@@ -89,6 +89,14 @@ fn what_left_the_store_becomes_inactive_if_we_wrote_it() {
 }
 
 #[test]
+fn a_key_that_came_back_with_another_number_is_handed_out_there_alone() {
+    let statuses = BTreeMap::from([("a".to_owned(), "valid".to_owned())]);
+    let all = Wish { statuses, ..wish(&[(2, wanted("a", true, "valid"))]) };
+    let done = plan(&all, &[row(1, "a", "valid"), row(2, "a", "valid")], &ours(&[(1, "a"), (2, "a")]));
+    assert_eq!(statuses_of(&done), [(1, false, "valid")]);
+}
+
+#[test]
 fn rows_of_rotations_only_get_their_status() {
     let mut generation = row(1, "g", "valid");
     generation.0.generation = Some(4);
