@@ -108,7 +108,7 @@ async fn steps(
         show(report.state, report.did.as_deref());
         *last = Some(report.state);
         match report.progress {
-            Progress::Again if !interrupt.is_set() => {}
+            Progress::Again if !interrupt.is_set() && !session.gives_way().await? => {}
             other => return Ok(other),
         }
     }

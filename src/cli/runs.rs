@@ -4,7 +4,7 @@ use super::Context;
 use super::output::{Column, column, or_dash, table};
 use super::run_to_end::{Ending, needs_a_person, run_to_end};
 use crate::domain::rotation::facts::Request;
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::{EffectView, ListedRunView, Progress, RunView, WaitsView};
 use crate::engine::{Engine, EngineError, commands};
 
@@ -178,8 +178,8 @@ pub(super) async fn ask(
         return Err(EngineError::Usage { text, hint: None }.into());
     }
     let ticket = commands::ask(engine, id, &request).await?;
-    let until = engine.clock().monotonic().0 + Span::seconds(60).0;
-    let mut session = commands::wait_for_session(engine, &account, Span::seconds(60)).await?;
+    let until = engine.clock().monotonic().0 + Class::Person.patience().0;
+    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
     let answer = loop {
         if let Some(answer) = commands::answer(engine, &ticket).await? {
             break answer;

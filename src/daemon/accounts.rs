@@ -1,7 +1,7 @@
 //! Visits to accounts: one task each, so that a slow account makes no other wait; one at a time for each account.
 //!
-//! A visit starts what is due, then works every run that is awake, step by step, and gives the account back
-//! after [`TURN`], so that commands and replicas get their turn too. Asked to stop, it finishes and commits the
+//! A visit starts what is due, then works every run that is awake, step by step. Between two steps it makes room for
+//! whoever is more urgent (R22), and after [`TURN`] it ends: the next one looks anew at what there is. Asked to stop, it finishes and commits the
 //! call in flight and gives the lease back.
 
 use std::collections::BTreeMap;
@@ -13,14 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
-use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
+use crate::domain::turn::{Class, TURN};
+use crate::engine::{self, Engine, EngineError, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
-/// After this long a visit makes room.
-const TURN: Span = Span::seconds(10);
-/// Before it begins, a visit lets those go first who wait for the account.
-const ROOM: Span = Span(500);
 /// The wait after an account could not be opened, doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Span = Span::seconds(2);
 /// An account that stays shut is tried this often.
@@ -129,37 +126,57 @@ async fn remember(engine: &Engine, account: &str, failure: Option<&String>) {
     }
 }
 
+/// Works on an account until nothing there is awake, or its turn is over. In between it goes back into the line for
+/// whoever is more urgent.
 async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Result<(), EngineError> {
-    if stop.is_cancelled() {
-        return Ok(());
+    let begun = engine.clock().monotonic();
+    loop {
+        let class =
+            passes::runs_awake(engine, account).await?.first().map_or(Class::Runs, |(_, class)| *class);
+        let patience = class.patience();
+        let waited = engine::wait_for_session_or_stop(engine, account, class, patience, stop).await;
+        let mut session = match waited {
+            // A later visit finds what is to be done.
+            Err(EngineError::Busy(_)) => return Ok(()),
+            waited => waited?,
+        };
+        let worked = work(stop, &mut session, begun).await;
+        session.close().await?;
+        if let Worked::Enough = worked? {
+            return Ok(());
+        }
     }
-    if engine.is_waited_for(account) {
-        engine.clock().sleep(ROOM).await;
-    }
-    let Opened::Ready(mut session) = engine::open_session(engine, account).await? else { return Ok(()) };
-    let worked = work(engine, stop, &mut session, account).await;
-    session.close().await?;
-    worked
 }
 
-/// Starts what is due, then works what is awake.
+/// How work on an account ended.
+enum Worked {
+    /// Nothing is awake, or it was long enough.
+    Enough,
+    /// Somebody else goes first.
+    GaveWay,
+}
+
+/// Starts what is due, then works what is awake, the most urgent first.
 async fn work(
-    engine: &Engine,
     stop: &CancellationToken,
     session: &mut Session<'_>,
-    account: &str,
-) -> Result<(), EngineError> {
-    let begun = engine.clock().monotonic();
-    if stop.is_cancelled() {
-        return Ok(());
+    begun: Span,
+) -> Result<Worked, EngineError> {
+    let (engine, account) = (session.engine(), session.account_name());
+    let is_over = || engine.clock().monotonic().0 - begun.0 > TURN.0 || stop.is_cancelled();
+    let awake = passes::runs_awake(engine, account).await?;
+    if !awake.first().is_some_and(|(_, class)| *class > Class::Runs) {
+        passes::start_due(session).await?;
     }
-    passes::start_due(session).await?;
-    for run in passes::runs_awake(engine, account).await? {
+    for (run, class) in passes::runs_awake(engine, account).await? {
+        session.works_for(class);
         let mut go_on = true;
         while go_on {
-            let over = engine.clock().monotonic().0 - begun.0 > TURN.0;
-            if over || stop.is_cancelled() {
-                return Ok(());
+            if is_over() {
+                return Ok(Worked::Enough);
+            }
+            if session.gives_way().await? {
+                return Ok(Worked::GaveWay);
             }
             go_on = match engine::step(session, &run).await {
                 Ok(report) => report.progress == Progress::Again,
@@ -169,12 +186,9 @@ async fn work(
                     false
                 }
             };
-            if engine.is_waited_for(account) {
-                return Ok(());
-            }
         }
     }
-    Ok(())
+    Ok(Worked::Enough)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! ```text
 //! error · parts · recipients   what can go wrong, what an engine is made from, how people are told
 //! lease      holding a queue while working
+//! worker     who of this process works on an account, and who wants to (R22)
 //! testing/   what a test of a key changes, and says
 //! session/   the right to work on one account (R4, R8); an event, committed with all that follows from it
 //! publish/   one key to one address, and proving it
@@ -28,6 +29,9 @@ mod retire;
 mod run;
 mod session;
 mod testing;
+mod worker;
+
+use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::crypto::Sealed;
@@ -41,13 +45,13 @@ pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Rotation, Test
 pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};
-pub use session::{Opened, Session, open_session, wait_for_session};
+pub use session::{Opened, Session, open_session, wait_for_session, wait_for_session_or_stop};
 
 /// The engine: everything that a flow needs.
 pub struct Engine {
     pub(crate) parts: Parts,
-    /// Who of this process waits for an account.
-    pub(crate) waiting: parts::Waiting,
+    /// Who of this process works on an account, and who wants to.
+    pub(crate) workers: worker::Workers,
     /// What this configuration knows of open runs.
     pub(crate) open_runs: parts::OpenRuns,
 }
@@ -55,7 +59,8 @@ pub struct Engine {
 impl Engine {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default() }
+        let workers = worker::Workers::new(Arc::clone(&parts.clock));
+        Self { parts, workers, open_runs: parts::OpenRuns::default() }
     }
 
     /// The store, for reading.
@@ -105,11 +110,6 @@ impl Engine {
             .destinations
             .get(name)
             .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
-    }
-
-    /// True while somebody of this process waits for the account: who works on it makes room.
-    pub fn is_waited_for(&self, account: &str) -> bool {
-        self.waiting.line(account).is_waited_in()
     }
 
     /// The key material of a row, read back from the store; `None` when the store holds none.

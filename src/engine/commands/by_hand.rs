@@ -6,6 +6,7 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
+use crate::domain::turn::Class;
 use crate::engine::commands::view::ResealedView;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
@@ -88,8 +89,7 @@ async fn not_the_last(
     at_provider: bool,
 ) -> Result<bool, EngineError> {
     let Some(hash) = &key.hash else { return Ok(false) };
-    let mut session =
-        session::wait_for_session(engine, account, crate::domain::time::Span::seconds(30)).await?;
+    let mut session = session::wait_for_session(engine, account, Class::Person).await?;
     let outcome = let_go(&mut session, hash, at_provider).await;
     session.close().await?;
     outcome

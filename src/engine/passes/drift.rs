@@ -12,10 +12,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::Delivery;
-use crate::domain::rotation::{Level, OnDrift, State};
+use crate::domain::rotation::{Level, OnDrift, State, Target};
 use crate::domain::time::{Span, Until};
+use crate::domain::turn::Class;
 use crate::engine::publish::{address, deliver, drift, repair};
-use crate::engine::session::{Opened, Session, in_doubt, keys};
+use crate::engine::session::{Session, in_doubt, keys};
 use crate::engine::testing::endpoint;
 use crate::engine::{ConfiguredDestination, Engine, EngineError, Rotation, lease, session};
 use crate::store::{Change, HoldingRow, KeyRow, Lease};
@@ -97,12 +98,16 @@ async fn look_for_drift(
     if keys::current(engine, &rotation.name).await?.is_none() {
         return Ok(true);
     }
-    let Opened::Ready(mut session) = session::open_session(engine, &rotation.account).await? else {
-        return Ok(false);
+    let (account, class) = (&rotation.account, Class::Drift);
+    let waited = session::wait_for_session_or_stop(engine, account, class, class.patience(), stop).await;
+    let looked = match waited {
+        Ok(session) => look_at_destinations(session, rotation, stop).await,
+        Err(error) => Err(error),
     };
-    let looked = look_at_destinations(&mut session, rotation, stop).await;
-    session.close().await?;
-    looked.map(|()| true)
+    match looked {
+        Err(EngineError::Busy(_)) => Ok(false),
+        looked => looked.map(|()| true),
+    }
 }
 
 /// What a look between rotations comes to.
@@ -120,32 +125,41 @@ fn is_publishing(state: &State) -> bool {
     !matches!(state, State::Planned | State::Grace { .. } | State::Observing | State::Parked { .. })
 }
 
+/// One destination is a step: whoever is more urgent goes between two of them.
 async fn look_at_destinations(
-    session: &mut Session<'_>,
+    mut session: Session<'_>,
     rotation: &Rotation,
     stop: &CancellationToken,
 ) -> Result<(), EngineError> {
-    let engine = session.engine;
-    // Under the lease: nobody starts a run or ends one now.
-    let open = engine.parts.store.open_run(&rotation.name).await?;
-    let current = keys::current(engine, &rotation.name).await?;
-    let mine = current.filter(|key| key.account.as_deref() == Some(&session.identity));
-    let Some(key) = mine.filter(|_| !open.as_ref().is_some_and(|row| is_publishing(&row.run.state))) else {
-        return Ok(());
-    };
-    let frozen = engine.parts.store.freeze_of(&session.identity).await?.is_some();
     for target in &rotation.policy.targets {
         if stop.is_cancelled() {
             break;
         }
-        let place = engine.destination(&target.name)?.clone();
-        match look_between(session, rotation, &place, &key, open.is_none() && !frozen).await {
-            Err(error) if !error.concerns_one() => return Err(error),
+        session = session::make_room(session, stop).await?;
+        match look_at(&mut session, rotation, target).await {
+            Err(error) if !error.concerns_one() => {
+                session.close().await?;
+                return Err(error);
+            }
             Err(error) => tracing::warn!(destination = %target.name, %error, "not written again"),
             Ok(()) => {}
         }
     }
-    Ok(())
+    session.close().await
+}
+
+async fn look_at(session: &mut Session<'_>, rotation: &Rotation, target: &Target) -> Result<(), EngineError> {
+    let store = &session.engine.parts.store;
+    // Under the lease: nobody starts a run or ends one now.
+    let open = store.open_run(&rotation.name).await?;
+    let current = keys::current(session.engine, &rotation.name).await?;
+    let mine = current.filter(|key| key.account.as_deref() == Some(&session.identity));
+    let Some(key) = mine.filter(|_| !open.as_ref().is_some_and(|row| is_publishing(&row.run.state))) else {
+        return Ok(());
+    };
+    let frozen = store.freeze_of(&session.identity).await?.is_some();
+    let place = session.engine.destination(&target.name)?.clone();
+    look_between(session, rotation, &place, &key, open.is_none() && !frozen).await
 }
 
 async fn look_between(
