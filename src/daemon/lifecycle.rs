@@ -19,6 +19,7 @@ use super::ticker::Ticker;
 use super::{DaemonError, heartbeat, systemd};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::time::Span;
+use crate::engine::passes;
 use crate::store::StoreError;
 
 /// A stop takes no longer than this; systemd waits 30 s.
@@ -80,6 +81,7 @@ pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Res
     companions.spawn(systemd::keep_status(Arc::clone(&service)));
     companions.spawn(systemd::feed_watchdog(Arc::clone(&service)));
     companions.spawn(keep_heartbeat(Arc::clone(&service)));
+    companions.spawn(keep_presence(Arc::clone(&service)));
     systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(&service).await)]);
     tracing::info!(database = service.live().engine.store().kind().word(), "ready");
     resolve_rejection(&service).await;
@@ -111,6 +113,22 @@ async fn keep_heartbeat(service: Arc<Service>) {
     heartbeat::keep(current, &service.health, live.engine.clock(), &service.stop).await;
 }
 
+/// Command lines leave the work to a daemon that lives and makes progress.
+async fn keep_presence(service: Arc<Service>) {
+    while !service.stop.is_cancelled() {
+        let live = service.live();
+        if service.health.progresses()
+            && let Err(error) = passes::announce(&live.engine).await
+        {
+            tracing::debug!(%error, "nobody hears that this daemon lives");
+        }
+        tokio::select! {
+            () = service.stop.cancelled() => {}
+            () = live.engine.clock().sleep(passes::PRESENCE) => {}
+        }
+    }
+}
+
 /// The first signal asks to stop, the second does not ask. Returns the second.
 fn heed_stop(service: &Arc<Service>, mut signals: StopSignals) -> CancellationToken {
     let (soft, hard) = (service.stop.clone(), CancellationToken::new());
@@ -129,6 +147,9 @@ fn heed_stop(service: &Arc<Service>, mut signals: StopSignals) -> CancellationTo
 async fn stop(service: &Service, ticker: Ticker, hard: &CancellationToken) {
     let live = service.live();
     let soft = async {
+        if let Err(error) = passes::take_leave(&live.engine).await {
+            tracing::debug!(%error, "commands go on leaving the work to this daemon for a while");
+        }
         ticker.stop().await;
         service.accounts.empty().await;
         live.engine.store().close().await;

@@ -22,7 +22,7 @@ pub struct Lease {
 }
 
 /// Who waits says so at least this often; one that has fallen silent waits no more.
-const SAID: Span = Span::seconds(2);
+const SAID: Span = Span::seconds(5);
 
 /// A lease as others see it.
 struct LeaseRow {

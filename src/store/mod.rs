@@ -9,6 +9,7 @@ mod address;
 mod alerts;
 mod audit;
 pub mod change;
+mod daemons;
 mod damaged;
 mod effects;
 mod holdings;

@@ -13,6 +13,7 @@ mod nowhere;
 mod stalled;
 mod standing;
 mod thaw;
+mod turns;
 
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::{Permissions, Scope};

@@ -13,6 +13,7 @@
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
 //! stalled    waits that nobody tells of
+//! presence   a daemon says that it lives
 //! ```
 
 pub(crate) mod accounts;
@@ -25,6 +26,7 @@ pub(crate) mod leaks;
 pub(crate) mod mirror;
 pub(crate) mod notices;
 pub(crate) mod pass;
+pub(crate) mod presence;
 pub(crate) mod runs;
 pub(crate) mod share;
 pub(crate) mod stalled;
@@ -37,6 +39,7 @@ pub use due::{look_at_schedules, start_due};
 pub use leaks::look_for_leaks;
 pub use mirror::mirror;
 pub use notices::{NoticeReport, deliver_notices};
+pub use presence::{EVERY as PRESENCE, announce, take_leave};
 pub use runs::{accounts_awake, runs_awake};
 pub use stalled::{note_visit, tell_stalled};
 pub use tests::{CheckReport, KeyReport, check_keys, check_tick};
