@@ -142,7 +142,7 @@ async fn steps(
         show(report.state, report.did.as_deref());
         *last = Some(report.state);
         match report.progress {
-            Progress::Again if !interrupt.is_set() && !session.gives_way().await? => {}
+            Progress::Again if !interrupt.is_set() && !session.gives_way_after(report.looked).await? => {}
             other => return Ok(other),
         }
     }

@@ -4,7 +4,7 @@
 //! whoever is more urgent (R22), and after [`TURN`] it ends: the next one looks anew at what there is. Asked to stop, it finishes and commits the
 //! call in flight and gives the lease back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
-use crate::domain::turn::{Class, TURN};
+use crate::domain::turn::{Class, TURN, Waiter, first};
 use crate::engine::{self, Engine, EngineError, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
@@ -129,10 +129,11 @@ async fn remember(engine: &Engine, account: &str, failure: Option<&String>) {
 /// Works on an account until nothing there is awake, or its turn is over. In between it goes back into the line for
 /// whoever is more urgent.
 async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Result<(), EngineError> {
-    let begun = engine.clock().monotonic();
+    let mut visit =
+        Visit { begun: engine.clock().monotonic(), since: BTreeMap::new(), over: BTreeSet::new() };
     loop {
-        let class =
-            passes::runs_awake(engine, account).await?.first().map_or(Class::Runs, |(_, class)| *class);
+        let awake = visit.awake(engine, account).await?;
+        let class = awake.iter().map(|(_, one)| one.class).max().unwrap_or(Class::Runs);
         let patience = class.patience();
         let waited = engine::wait_for_session_or_stop(engine, account, class, patience, stop).await;
         let mut session = match waited {
@@ -140,7 +141,7 @@ async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Re
             Err(EngineError::Busy(_)) => return Ok(()),
             waited => waited?,
         };
-        let worked = work(stop, &mut session, begun).await;
+        let worked = visit.work(stop, &mut session).await;
         session.close().await?;
         if let Worked::Enough = worked? {
             return Ok(());
@@ -156,39 +157,90 @@ enum Worked {
     GaveWay,
 }
 
-/// Starts what is due, then works what is awake, the most urgent first.
-async fn work(
-    stop: &CancellationToken,
-    session: &mut Session<'_>,
+/// What a visit knows of the runs of its account.
+struct Visit {
     begun: Span,
-) -> Result<Worked, EngineError> {
-    let (engine, account) = (session.engine(), session.account_name());
-    let is_over = || engine.clock().monotonic().0 - begun.0 > TURN.0 || stop.is_cancelled();
-    let awake = passes::runs_awake(engine, account).await?;
-    if !awake.first().is_some_and(|(_, class)| *class > Class::Runs) {
-        passes::start_due(session).await?;
+    /// Since when a run waits for its next step.
+    since: BTreeMap<String, Span>,
+    /// Those that have come to a wait, or to an end.
+    over: BTreeSet<String>,
+}
+
+impl Visit {
+    /// Runs with a step to do, and how they stand to one another.
+    async fn awake(&mut self, engine: &Engine, account: &str) -> Result<Vec<(String, Waiter)>, EngineError> {
+        let now = engine.clock().monotonic();
+        let awake = passes::runs_awake(engine, account).await?.into_iter();
+        let left = awake.filter(|(run, _)| !self.over.contains(run)).zip(0..);
+        Ok(left
+            .map(|((run, class), ticket)| {
+                let since = *self.since.entry(run.clone()).or_insert(now);
+                (run, Waiter { ticket, class, since })
+            })
+            .collect())
     }
-    for (run, class) in passes::runs_awake(engine, account).await? {
-        session.works_for(class);
-        let mut go_on = true;
-        while go_on {
-            if is_over() {
+
+    /// Starts what is due, then works what is awake: the most urgent first, and of equals the one that waits longest.
+    async fn work(
+        &mut self,
+        stop: &CancellationToken,
+        session: &mut Session<'_>,
+    ) -> Result<Worked, EngineError> {
+        let (engine, account) = (session.engine(), session.account_name());
+        if stop.is_cancelled() {
+            return Ok(Worked::Enough);
+        }
+        if !self.awake(engine, account).await?.iter().any(|(_, one)| one.class > Class::Runs) {
+            passes::start_due(session).await?;
+        }
+        let mut awake = self.awake(engine, account).await?;
+        loop {
+            let waiting: Vec<Waiter> = awake.iter().map(|(_, one)| *one).collect();
+            let next = first(&waiting, engine.clock().monotonic());
+            let Some(place) = next.and_then(|next| waiting.iter().position(|one| *one == next)) else {
                 return Ok(Worked::Enough);
-            }
-            if session.gives_way().await? {
-                return Ok(Worked::GaveWay);
-            }
-            go_on = match engine::step(session, &run).await {
-                Ok(report) => report.progress == Progress::Again,
-                Err(error) if !error.concerns_one() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(run, %error, "step");
-                    false
-                }
+            };
+            let (run, one) = awake.swap_remove(place);
+            session.works_for(one.class);
+            self.since.remove(&run);
+            match self.steps(stop, session, &run).await? {
+                Worked::GaveWay => return Ok(Worked::GaveWay),
+                Worked::Enough if self.is_over(engine, stop) => return Ok(Worked::Enough),
+                Worked::Enough => self.over.insert(run),
             };
         }
     }
-    Ok(Worked::Enough)
+
+    /// Steps of one run, until it waits.
+    async fn steps(
+        &self,
+        stop: &CancellationToken,
+        session: &mut Session<'_>,
+        run: &str,
+    ) -> Result<Worked, EngineError> {
+        let (engine, mut looked) = (session.engine(), false);
+        loop {
+            if self.is_over(engine, stop) {
+                return Ok(Worked::Enough);
+            }
+            if session.gives_way_after(looked).await? {
+                return Ok(Worked::GaveWay);
+            }
+            match engine::step(session, run).await {
+                Ok(report) if report.progress == Progress::Again => looked = report.looked,
+                Ok(_) => return Ok(Worked::Enough),
+                Err(error) if !error.concerns_one() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(run, %error, "step");
+                    return Ok(Worked::Enough);
+                }
+            }
+        }
+    }
+
+    fn is_over(&self, engine: &Engine, stop: &CancellationToken) -> bool {
+        engine.clock().monotonic().0 - self.begun.0 > TURN.0 || stop.is_cancelled()
+    }
 }
 
 #[cfg(test)]

@@ -69,11 +69,11 @@ impl Worker {
         Place { worker: Arc::clone(self), ticket, class, since: self.clock.monotonic() }
     }
 
-    /// The highest class in which somebody waits who does not hold the account.
-    fn highest_but(&self, ticket: u64) -> Option<Class> {
+    /// The highest of what those are who wait and do not hold the account.
+    fn highest_but(&self, ticket: u64, of: impl Fn(&Waiter, Span) -> Class) -> Option<Class> {
         self.with(|line, now| {
             let others = line.waiting.iter().filter(|one| one.ticket != ticket);
-            others.map(|one| one.standing(now)).max()
+            others.map(|one| of(one, now)).max()
         })
     }
 }
@@ -127,7 +127,12 @@ impl Place {
 
     /// The highest class in which somebody else of this process waits.
     pub(crate) fn waited_for_by(&self) -> Option<Class> {
-        self.worker.highest_but(self.ticket)
+        self.worker.highest_but(self.ticket, Waiter::standing)
+    }
+
+    /// The highest class that somebody else of this process came for, however long ago.
+    pub(crate) fn come_for(&self) -> Option<Class> {
+        self.worker.highest_but(self.ticket, |one, _| one.class)
     }
 }
 

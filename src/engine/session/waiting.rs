@@ -6,7 +6,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::Span;
-use crate::domain::turn::{self, Class};
+use crate::domain::turn::{self, Class, TURN};
 use crate::engine::session::{Opening, Session, open};
 use crate::engine::worker::Place;
 use crate::engine::{Engine, EngineError};
@@ -96,8 +96,20 @@ impl<'e> Session<'e> {
     pub async fn gives_way(&self) -> Result<bool, EngineError> {
         let theirs = self.engine.parts.store.waited_for(&self.lease.resource).await?;
         let highest = self.place.waited_for_by().max(Class::of_rank(theirs));
-        let held = Span(self.engine.clock().monotonic().0 - self.begun.0);
-        Ok(turn::gives_way(self.class, held, highest))
+        Ok(turn::gives_way(self.class, self.held(), highest))
+    }
+
+    /// The same after a look of a run, whose next step needs what was seen: not for those who have merely waited long,
+    /// unless its turn is over. Else two that look by turns would never do anything.
+    pub async fn gives_way_after(&self, looked: bool) -> Result<bool, EngineError> {
+        if looked && self.held() < TURN {
+            return Ok(turn::gives_way(self.class, self.held(), self.place.come_for()));
+        }
+        self.gives_way().await
+    }
+
+    fn held(&self) -> Span {
+        Span(self.engine.clock().monotonic().0 - self.begun.0)
     }
 
     /// The engine that it works with.
