@@ -68,6 +68,26 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn the_most_urgent_of_those_who_wait_is_next(db: Db) {
+        let world = World::new(db).await;
+        let engine = world.engine(Ahead::by(Span(0))).await;
+        let runs = engine::wait_for_session(&engine, "main", Class::Runs).await.unwrap();
+        let order = std::sync::Mutex::new(Vec::new());
+        let take = async |class| {
+            let session = engine::wait_for_session(&engine, "main", class).await.unwrap();
+            order.lock().unwrap().push(class);
+            session.close().await.unwrap();
+        };
+        // They come in this order, and then the account is given back.
+        let (drift, leak, healing) = (take(Class::Drift), take(Class::Leak), take(Class::Healing));
+        let ((), (), (), given_back) = tokio::join!(drift, leak, healing, runs.close());
+        given_back.unwrap();
+        let order = order.into_inner().unwrap();
+        assert_eq!(order[..2], [Class::Leak, Class::Healing], "{order:?}");
+    }
+}
+
 /// The daemon works the run; the command shows what becomes of it, and answers as if it had worked it.
 async fn beside_a_daemon(db: Db) {
     let world = World::new(db).await;
