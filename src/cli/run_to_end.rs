@@ -78,7 +78,7 @@ pub(super) async fn run_to_end(
             return Ok(Ending::Interrupted);
         }
         let served = commands::is_served(engine, run).await?;
-        interrupt.watches.store(served, Ordering::SeqCst);
+        interrupt.watches.swap(served, Ordering::SeqCst);
         let before = last;
         let progress = if served {
             follow(engine, run, &mut last).await?

@@ -44,6 +44,8 @@ struct Seat {
     /// Not before this moment of the monotonic clock.
     not_before: Span,
     trouble: Option<String>,
+    /// Since when each of its runs waits for its next step.
+    waits: BTreeMap<String, Span>,
 }
 
 impl Accounts {
@@ -92,11 +94,14 @@ impl Accounts {
         self.tasks.spawn(async move {
             let accounts = Arc::clone(&taken.accounts);
             let Ok(_place) = Arc::clone(&accounts.places).acquire_owned().await else { return };
-            let outcome = call_on(&live.engine, &stop, &taken.account).await;
+            let since = accounts.with(&taken.account, |seat| std::mem::take(&mut seat.waits));
+            let mut visit = Visit { begun: live.engine.clock().monotonic(), since, over: BTreeSet::new() };
+            let outcome = call_on(&live.engine, &stop, &taken.account, &mut visit).await;
             let now = live.engine.clock().monotonic();
             let outcome = outcome.map_err(|error| error.to_string());
             remember(&live.engine, &taken.account, outcome.as_ref().err()).await;
             accounts.note(&taken.account, now, outcome);
+            accounts.with(&taken.account, |seat| seat.waits = visit.since);
         });
     }
 
@@ -128,9 +133,12 @@ async fn remember(engine: &Engine, account: &str, failure: Option<&String>) {
 
 /// Works on an account until nothing there is awake, or its turn is over. In between it goes back into the line for
 /// whoever is more urgent.
-async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Result<(), EngineError> {
-    let mut visit =
-        Visit { begun: engine.clock().monotonic(), since: BTreeMap::new(), over: BTreeSet::new() };
+async fn call_on(
+    engine: &Engine,
+    stop: &CancellationToken,
+    account: &str,
+    visit: &mut Visit,
+) -> Result<(), EngineError> {
     loop {
         let awake = visit.awake(engine, account).await?;
         let class = awake.iter().map(|(_, one)| one.class).max().unwrap_or(Class::Runs);
@@ -170,8 +178,9 @@ impl Visit {
     /// Runs with a step to do, and how they stand to one another.
     async fn awake(&mut self, engine: &Engine, account: &str) -> Result<Vec<(String, Waiter)>, EngineError> {
         let now = engine.clock().monotonic();
-        let awake = passes::runs_awake(engine, account).await?.into_iter();
-        let left = awake.filter(|(run, _)| !self.over.contains(run)).zip(0..);
+        let awake = passes::runs_awake(engine, account).await?;
+        self.since.retain(|run, _| awake.iter().any(|(known, _)| known == run));
+        let left = awake.into_iter().filter(|(run, _)| !self.over.contains(run)).zip(0..);
         Ok(left
             .map(|((run, class), ticket)| {
                 let since = *self.since.entry(run.clone()).or_insert(now);
