@@ -4,6 +4,7 @@
 //! whoever is more urgent (R22), and after [`TURN`] it ends: the next one looks anew at what there is. Asked to stop, it finishes and commits the
 //! call in flight and gives the lease back.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
-use crate::domain::turn::{Class, TURN, Waiter, first};
+use crate::domain::turn::{Class, TURN};
 use crate::engine::{self, Engine, EngineError, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
@@ -141,7 +142,7 @@ async fn call_on(
 ) -> Result<(), EngineError> {
     loop {
         let awake = visit.awake(engine, account).await?;
-        let class = awake.iter().map(|(_, one)| one.class).max().unwrap_or(Class::Runs);
+        let class = awake.iter().map(|one| one.class).max().unwrap_or(Class::Runs);
         let patience = class.patience();
         let waited = engine::wait_for_session_or_stop(engine, account, class, patience, stop).await;
         let mut session = match waited {
@@ -174,17 +175,24 @@ struct Visit {
     over: BTreeSet<String>,
 }
 
+/// A run with a step to do.
+struct Awake {
+    run: String,
+    class: Class,
+    since: Span,
+}
+
 impl Visit {
     /// Runs with a step to do, and how they stand to one another.
-    async fn awake(&mut self, engine: &Engine, account: &str) -> Result<Vec<(String, Waiter)>, EngineError> {
+    async fn awake(&mut self, engine: &Engine, account: &str) -> Result<Vec<Awake>, EngineError> {
         let now = engine.clock().monotonic();
         let awake = passes::runs_awake(engine, account).await?;
         self.since.retain(|run, _| awake.iter().any(|(known, _)| known == run));
-        let left = awake.into_iter().filter(|(run, _)| !self.over.contains(run)).zip(0..);
+        let left = awake.into_iter().filter(|(run, _)| !self.over.contains(run));
         Ok(left
-            .map(|((run, class), ticket)| {
+            .map(|(run, class)| {
                 let since = *self.since.entry(run.clone()).or_insert(now);
-                (run, Waiter { ticket, class, since })
+                Awake { run, class, since }
             })
             .collect())
     }
@@ -199,18 +207,16 @@ impl Visit {
         if stop.is_cancelled() {
             return Ok(Worked::Enough);
         }
-        if !self.awake(engine, account).await?.iter().any(|(_, one)| one.class > Class::Runs) {
+        if !self.awake(engine, account).await?.iter().any(|one| one.class > Class::Runs) {
             passes::start_due(session).await?;
         }
         let mut awake = self.awake(engine, account).await?;
         loop {
-            let waiting: Vec<Waiter> = awake.iter().map(|(_, one)| *one).collect();
-            let next = first(&waiting, engine.clock().monotonic());
-            let Some(place) = next.and_then(|next| waiting.iter().position(|one| *one == next)) else {
-                return Ok(Worked::Enough);
-            };
-            let (run, one) = awake.swap_remove(place);
-            session.works_for(one.class);
+            // Nobody rises here: two dozen runs that wait long must not go before a dead key, each to its end.
+            let order = |at: &usize| (awake[*at].class, Reverse(awake[*at].since));
+            let Some(next) = (0..awake.len()).max_by_key(order) else { return Ok(Worked::Enough) };
+            let Awake { run, class, .. } = awake.swap_remove(next);
+            session.works_for(class);
             self.since.remove(&run);
             match self.steps(stop, session, &run).await? {
                 Worked::GaveWay => return Ok(Worked::GaveWay),
