@@ -19,6 +19,8 @@ pub struct Report {
     pub did: Option<String>,
     /// What comes now.
     pub progress: Progress,
+    /// It only looked: what it saw is for the step that comes now.
+    pub looked: bool,
 }
 
 /// What comes after a step.
@@ -59,13 +61,14 @@ async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, Engin
     tracing::debug!(run = row.run.id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
     match directive {
         Directive::Finished => {
-            Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
+            Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished, looked: false })
         }
         Directive::Wait { span, blockers } => wait(session, &row, span, blockers).await,
         acting => {
+            let looked = acting.is_look();
             let done = performed(session, &row.run, acting).await?;
             let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
-            Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
+            Ok(Report { state: done.run.state.word(), did: Some(done.did), progress, looked })
         }
     }
 }
@@ -86,7 +89,7 @@ async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Re
         let parked = commit::record(session, &row.run, &Event::Parked { reason }, Vec::new()).await?;
         state = parked.state.word();
     }
-    Ok(Report { state, did: None, progress: Progress::Left(why) })
+    Ok(Report { state, did: None, progress: Progress::Left(why), looked: false })
 }
 
 /// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).
@@ -123,7 +126,8 @@ async fn wait(
         error: row.error.clone(),
     };
     session.commit(&[change]).await?;
-    Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, texts) })
+    let progress = Progress::Wait(until, texts);
+    Ok(Report { state: row.run.state.word(), did: None, progress, looked: false })
 }
 
 /// Everything that the decision may look at, as this session knows it.

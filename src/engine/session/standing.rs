@@ -157,7 +157,7 @@ fn newer(known: &Worker, run: &Run) -> String {
 }
 
 /// What the configuration says of a rotation and its addresses; of one that it does not have, nothing.
-fn fingerprint(engine: &Engine, rotation: &str) -> String {
+pub(crate) fn fingerprint(engine: &Engine, rotation: &str) -> String {
     let said = engine.parts.rotations.get(rotation).map(|one| json!([one.account, one.policy]));
     hex::encode(Sha256::digest(json!(said).to_string().as_bytes()))
 }

@@ -17,7 +17,7 @@ async fn world_and_key(db: Db) -> (World, String) {
 }
 
 async fn processes(world: &World) -> usize {
-    ledger::rows(world, "SELECT owner FROM processes").await.len()
+    ledger::rows(world, "SELECT owner FROM daemons").await.len()
 }
 
 fault! {
@@ -61,7 +61,7 @@ fault! {
         let old = world.encryption_key.clone();
         let daemon = serve(&world).await;
         signal(&daemon, Signal::SIGSTOP);
-        ledger::rows(&world, "DELETE FROM processes").await;
+        ledger::rows(&world, "DELETE FROM daemons").await;
         world.encryption_keys(&[&new, &old]);
         world.rekeyd(&["encryption", "reencrypt"]).await.ok();
         let keys = world.openrouter.keys().len();
