@@ -49,7 +49,7 @@ pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(),
     }
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
     let Some(lease) = lease else { return Ok(()) };
-    lease::while_held(engine, &lease, drift_pass(engine, &lease, stop)).await
+    lease::while_held(engine, &lease, Box::pin(drift_pass(engine, &lease, stop))).await
 }
 
 async fn marks(engine: &Engine) -> Result<Marks, EngineError> {

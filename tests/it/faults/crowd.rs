@@ -12,7 +12,7 @@ use sqlx::Row;
 
 use super::invariants::{Proof, Watch, invariants};
 use super::weather::session;
-use super::{at_rest, fault, ledger, reconfigure, runs_in, serve, signal, stop, until};
+use super::{at_rest, fault, freeze, ledger, reconfigure, runs_in, serve, signal, stop, until};
 use crate::support::world::{REPOSITORY, SECRET};
 use crate::support::{Ahead, Db, World};
 
@@ -62,7 +62,7 @@ async fn paused(db: Db, label: &str) -> Proof {
     let held = world.script.hold(label, When::Before).survive_client();
     let mut owner = world.command(&["rotations", "run", "production", "--wait"]).spawn().unwrap();
     held.arrived().await;
-    signal(&owner, Signal::SIGSTOP);
+    freeze(&world, &owner).await;
     let daemon = serve(&world).await;
     until(&case, async || runs_in(&world, &["done"]).await == 1).await;
     let before = journal(&world).await;

@@ -5,7 +5,7 @@ use rekeyd::crypto::fernet::generate_key;
 use rekeyd::sim::fault::When;
 
 use super::invariants::invariants;
-use super::{alerts, fault, ledger, rotate, runs_in, serve, signal, stop, until};
+use super::{alerts, fault, freeze, ledger, rotate, runs_in, serve, signal, stop, until};
 use crate::support::{Db, World};
 
 /// A world whose keys are in a file, and another key.
@@ -60,7 +60,7 @@ fault! {
         let (world, new) = world_and_key(db).await;
         let old = world.encryption_key.clone();
         let daemon = serve(&world).await;
-        signal(&daemon, Signal::SIGSTOP);
+        freeze(&world, &daemon).await;
         ledger::rows(&world, "DELETE FROM daemons").await;
         world.encryption_keys(&[&new, &old]);
         world.rekeyd(&["encryption", "reencrypt"]).await.ok();

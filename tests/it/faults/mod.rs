@@ -49,7 +49,7 @@ use serde_json::Value;
 
 use crate::support::World;
 use crate::support::ledger::{self, alerts, runs_in};
-use crate::support::wait::{at_rest, ended, in_time, reconfigure, serve, signal, stop, until};
+use crate::support::wait::{at_rest, ended, freeze, in_time, reconfigure, serve, signal, stop, until};
 
 /// Expands a body that ends in a proof into one test for each database.
 macro_rules! fault {

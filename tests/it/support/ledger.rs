@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rekeyd::domain::time::{Span, Timestamp};
 use serde_json::Value;
 use sqlx::any::{AnyRow, install_default_drivers};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
 use crate::support::World;
 
@@ -68,7 +68,27 @@ pub async fn connect(world: &World) -> AnyConnection {
 /// The same, by the database's URL.
 pub async fn connect_to(url: &str) -> AnyConnection {
     install_default_drivers();
-    AnyConnection::connect(url).await.unwrap()
+    let mut connection = AnyConnection::connect(url).await.unwrap();
+    if url.starts_with("sqlite:") {
+        // As long as a test waits for anything: a busy machine holds a write back for longer than the driver does.
+        connection.execute("PRAGMA busy_timeout = 120000").await.unwrap();
+    }
+    connection
+}
+
+/// Whether nobody else is within a transaction.
+pub async fn nobody_writes(world: &World) -> bool {
+    let mut connection = connect(world).await;
+    let resting = if world.database.url.starts_with("sqlite:") {
+        connection.execute("PRAGMA busy_timeout = 500").await.unwrap();
+        connection.execute("BEGIN IMMEDIATE").await.is_ok()
+    } else {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                   AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'";
+        connection.fetch_all(sql).await.unwrap().is_empty()
+    };
+    connection.close().await.unwrap();
+    resting
 }
 
 /// All rows of a query.

@@ -59,6 +59,32 @@ pub fn signal(child: &Child, name: Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), name).unwrap();
 }
 
+/// Stops the program where it stands, but between two transactions: one that is stopped within a write holds the
+/// database for as long as it stands, for the test too.
+pub async fn freeze(world: &World, child: &Child) {
+    until("it is stopped between two transactions", async || {
+        signal(child, Signal::SIGSTOP);
+        while !stands(child) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let resting = ledger::nobody_writes(world).await;
+        if !resting {
+            signal(child, Signal::SIGCONT);
+        }
+        resting
+    })
+    .await;
+}
+
+/// Whether all threads of the program are stopped.
+fn stands(child: &Child) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id().unwrap())).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
 /// SIGTERM: it ends well, and by itself.
 pub async fn stop(mut child: Child) {
     signal(&child, Signal::SIGTERM);
