@@ -94,7 +94,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
     let Some(lease) = lease else { return Ok(()) };
     let pass = Box::pin(leak_pass(engine, watch, &lease, stop));
-    budget::urgently(true, lease::while_held(engine, &lease, pass)).await
+    budget::working_for(Class::Leak, lease::while_held(engine, &lease, pass)).await
 }
 
 /// Never looked, a time of the schedule came since, or the clock went back.

@@ -3,6 +3,7 @@
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Blocker, Directive, Event, KeyRef, Run, State, next};
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::turn::Class;
 use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::standing::{Outdated, Standing};
@@ -47,7 +48,8 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         hint: Some("`rekeyd runs list` shows them".to_owned()),
     })?;
     session.engine.open_runs.saw(run_id);
-    budget::urgently(row.run.trigger.is_emergency(), Box::pin(step_of(session, row))).await
+    let class = Class::of_run(row.run.trigger, false);
+    budget::working_for(class, Box::pin(step_of(session, row))).await
 }
 
 async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, EngineError> {

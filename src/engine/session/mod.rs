@@ -31,7 +31,7 @@ use crate::domain::turn::Class;
 use crate::engine::budget::News;
 use crate::engine::testing::endpoint;
 use crate::engine::worker::Place;
-use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation, budget};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, Lease, RotationRow};
 
@@ -156,8 +156,13 @@ enum Opening<'e> {
     },
 }
 
-/// Asks the provider who the account is, then takes its lease.
+/// Opens a session at one's turn; its calls are of the class that it is opened for.
 async fn open<'e>(engine: &'e Engine, account: &str, place: Place) -> Result<Opening<'e>, EngineError> {
+    budget::working_for(place.class(), Box::pin(come_in(engine, account, place))).await
+}
+
+/// Asks the provider who the account is, then takes its lease.
+async fn come_in<'e>(engine: &'e Engine, account: &str, place: Place) -> Result<Opening<'e>, EngineError> {
     let account = engine.account(account)?;
     if let Some(resource) = taken(engine, &account.name).await? {
         return Ok(Opening::Busy { place, resource });

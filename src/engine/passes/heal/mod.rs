@@ -145,7 +145,7 @@ pub(crate) async fn heal_one(
     patience: Span,
     stop: &CancellationToken,
 ) -> Answer {
-    let healed = budget::urgently(true, ask(engine, rotation, patience, stop)).await;
+    let healed = budget::working_for(Class::Healing, ask(engine, rotation, patience, stop)).await;
     Answer { rotation: rotation.name.clone(), healed }
 }
 
