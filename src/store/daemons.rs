@@ -27,6 +27,16 @@ pub struct Daemon {
     pub seen_at: Timestamp,
 }
 
+impl Daemon {
+    /// To one that was silent for so long nobody leaves any work.
+    pub const SILENT: Span = Span::seconds(15);
+
+    /// True when its configuration says this, as a fingerprint, of a rotation.
+    pub fn works(&self, rotation: &str, policy: &str) -> bool {
+        self.policies.get(rotation).is_some_and(|said| said == policy)
+    }
+}
+
 impl Store {
     /// Says that a daemon lives. Those that died without a word are forgotten.
     pub async fn announce(

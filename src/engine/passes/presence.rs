@@ -6,11 +6,10 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::time::Span;
 use crate::engine::session::standing;
 use crate::engine::{Engine, EngineError};
+use crate::store::Daemon;
 
 /// How often it is said.
 pub const EVERY: Span = Span::seconds(5);
-/// To a daemon that was silent for so long nobody leaves any work.
-const SILENT: Span = Span::seconds(15);
 /// One that was silent for so long has died, and its encryption keys with it.
 const DEAD: Span = Span::minutes(1);
 const SUBJECT: Subject = Subject::EncryptionKeys;
@@ -34,8 +33,8 @@ pub async fn take_leave(engine: &Engine) -> Result<(), EngineError> {
 /// True while a daemon that lives works the runs of this rotation as the present configuration says.
 pub async fn is_served(engine: &Engine, rotation: &str) -> Result<bool, EngineError> {
     let mine = standing::fingerprint(engine, rotation);
-    let daemons = engine.parts.store.daemons(SILENT).await?;
-    Ok(daemons.iter().any(|daemon| daemon.policies.get(rotation) == Some(&mine)))
+    let daemons = engine.parts.store.daemons(Daemon::SILENT).await?;
+    Ok(daemons.iter().any(|daemon| daemon.works(rotation, &mine)))
 }
 
 async fn tell_stale(engine: &Engine) -> Result<(), EngineError> {

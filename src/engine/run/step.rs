@@ -68,7 +68,10 @@ async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, Engin
         Directive::Wait { span, blockers } => wait(session, &row, span, blockers).await,
         acting => {
             let looked = acting.is_look();
-            let done = performed(session, &row.run, acting).await?;
+            let done = match performed(session, &row.run, acting).await? {
+                Ok(done) => done,
+                Err(outdated) => return left(session, &row, outdated).await,
+            };
             let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
             Ok(Report { state: done.run.state.word(), did: Some(done.did), progress, looked })
         }
@@ -80,7 +83,7 @@ async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, Engin
 async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Result<Report, EngineError> {
     let Outdated { why, alone } = outdated;
     if session.engine.open_runs.leave(&row.run.id, session.engine.clock().monotonic()) {
-        tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, "left to a process with a newer configuration");
+        tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, why, "left to another process");
     }
     let mut state = row.run.state.word();
     if alone && !matches!(row.run.state, State::Parked { .. }) {
@@ -94,22 +97,32 @@ async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Re
     Ok(Report { state, did: None, progress: Progress::Left(why), looked: false })
 }
 
-/// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).
+/// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21);
+/// unless somebody is there who can open it: then it is that one's.
 async fn performed(
     session: &mut Session<'_>,
     run: &Run,
     acting: Directive,
-) -> Result<Performed, EngineError> {
-    let call = acting.clone();
+) -> Result<Result<Performed, Outdated>, EngineError> {
+    let (call, seals) = (acting.clone(), matches!(acting, Directive::Preflight | Directive::Create));
+    if seals && let Some(outdated) = standing::without_the_key(session.engine, run).await? {
+        return Ok(Err(outdated));
+    }
     match perform::perform(session, run, acting).await {
         Err(error @ EngineError::Store(_)) => Err(error),
         Err(error) => {
+            if let (EngineError::Crypto(_), Some(outdated)) =
+                (&error, standing::without_the_key(session.engine, run).await?)
+            {
+                return Ok(Err(outdated));
+            }
             tracing::warn!(run = %run.id, call = call.call(), %error, "step");
             let run =
                 session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
-            commit::postpone(session, &run, &call, error.to_string(), None, Vec::new()).await
+            let error = error.to_string();
+            commit::postpone(session, &run, &call, error, None, Vec::new()).await.map(Ok)
         }
-        done => done,
+        done => done.map(Ok),
     }
 }
 
