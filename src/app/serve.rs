@@ -68,12 +68,8 @@ fn reload(path: Option<PathBuf>, started: Settings) -> Reload {
             let settings = config::load(path.as_deref()).map_err(|error| error.to_string())?.settings;
             let said = |error: anyhow::Error| format!("{error:#}");
             let engine = rebuilt(&settings, ACTOR, &live.engine).await.map_err(said)?;
-            let told = async {
-                passes::announce(&engine).await?;
-                passes::withdraw(&live.engine).await
-            };
-            told.await.map_err(|error| error.to_string())?;
             let heartbeat = heartbeat(&settings).map_err(said)?;
+            passes::announce(&engine).await.map_err(|error| error.to_string())?;
             Ok((Live { engine, heartbeat }, needs_restart(&started, &settings)))
         })
     })

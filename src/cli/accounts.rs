@@ -5,12 +5,9 @@ use super::output::{Column, column, or_dash};
 use crate::cli::output::say;
 use crate::domain::guard::Kill;
 use crate::domain::key::MicroUsd;
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::{HandledKeyView, ListedAccountView, RemoteKeyView, Session};
 use crate::engine::{Engine, EngineError, commands};
-
-/// How long a command waits for another process to let go of the account.
-pub(super) const PATIENCE: Span = Span::seconds(60);
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -108,7 +105,7 @@ async fn with_session(
     account: &str,
     work: impl AsyncFnOnce(&mut Session<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut session = commands::wait_for_session(engine, account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, account, Class::Person).await?;
     let outcome = work(&mut session).await;
     session.close().await?;
     outcome

@@ -1,7 +1,6 @@
 //! `rotations list | show | plan | run | adopt | rollback | pause | resume`, and `why`.
 
 use super::Context;
-use super::accounts::PATIENCE;
 use super::output::{Column, column, or_dash, piped, secret, table};
 use super::run_to_end::run_to_end;
 use super::runs::{ask, finished, waiting};
@@ -9,6 +8,7 @@ use crate::cli::output::say;
 use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
+use crate::domain::turn::Class;
 use crate::engine::commands::{
     Adoption, Pause, PausedView, PlanView, PlannedStep, RotationView, Start, TargetView, WhyView,
 };
@@ -194,7 +194,7 @@ fn said(why: &WhyView) -> String {
 
 async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
     let account = engine.rotation(name)?.account.clone();
-    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
     let plan = commands::plan(&mut session, name).await;
     session.close().await?;
     context.out.value(&plan?, planned)?;
@@ -231,7 +231,7 @@ async fn rotate(
         say!("hint: follow it with `rekeyd runs watch {open}`");
         return Ok(1);
     }
-    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
     let started = match leaked {
         Some(leak) => {
             commands::start_emergency(&mut session, Trigger::Leak, name, leak.generation, "a person says so")
@@ -263,7 +263,7 @@ async fn adopt(
         },
         (None, false) => Adoption::Known,
     };
-    let mut session = commands::wait_for_session(engine, &account, PATIENCE).await?;
+    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
     let adopted = commands::adopt(&mut session, name, adoption).await;
     session.close().await?;
     context.out.value(&commands::adopted_view(name, adopted?), |key| {

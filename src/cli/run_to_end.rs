@@ -14,28 +14,39 @@ const SHORT_WAIT: Span = Span::seconds(20);
 /// Between two looks at a run that another process works.
 const FOLLOW: Span = Span(500);
 
+/// A daemon that did nothing to a run for so long is not waited for any more.
+const STILL: Span = Span::seconds(30);
+
 /// Set by Ctrl-C: the step under way is finished and committed, then the lease is given back.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
+pub(super) struct Interrupt {
+    pressed: Arc<AtomicBool>,
+    /// A daemon works the run, this command only watches.
+    watches: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Listens for Ctrl-C; a second one ends the process at once.
     pub(super) fn listen() -> Self {
         let interrupt = Self::default();
-        let flag = Arc::clone(&interrupt.0);
+        let Self { pressed, watches } = interrupt.clone();
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
-                if flag.swap(true, Ordering::SeqCst) {
+                if pressed.swap(true, Ordering::SeqCst) {
                     std::process::exit(130);
                 }
-                say!("stopping after this step; the next run carries on");
+                if watches.load(Ordering::SeqCst) {
+                    say!("no longer watching; the daemon goes on with it");
+                } else {
+                    say!("stopping after this step; the next run carries on");
+                }
             }
         });
         interrupt
     }
 
     fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.pressed.load(Ordering::SeqCst)
     }
 }
 
@@ -52,7 +63,8 @@ pub(super) enum Ending {
     Interrupted,
 }
 
-/// Works a run until it ends; without `wait`, until the first wait that is not a matter of seconds.
+/// Works a run until it ends, or watches a daemon work it; without `wait`, until the first wait that is not a matter of
+/// seconds.
 pub(super) async fn run_to_end(
     engine: &Engine,
     account: &str,
@@ -61,18 +73,22 @@ pub(super) async fn run_to_end(
 ) -> anyhow::Result<Ending> {
     let interrupt = Interrupt::listen();
     let mut last = None;
+    let mut moved = engine.clock().monotonic();
     loop {
         if interrupt.is_set() {
             return Ok(Ending::Interrupted);
         }
-        let progress = match commands::open_session(engine, account).await? {
-            Opened::Busy => follow(engine, run, &mut last).await?,
-            Opened::Ready(mut session) => {
-                let progress = steps(&mut session, run, &interrupt, &mut last).await;
-                session.close().await?;
-                progress?
-            }
+        let served = commands::is_served(engine, run).await?;
+        interrupt.watches.swap(served, Ordering::SeqCst);
+        let before = last;
+        let progress = if served {
+            follow(engine, run, &mut last).await?
+        } else {
+            work(engine, account, run, &interrupt, &mut last).await?
         };
+        if !served || last != before {
+            moved = engine.clock().monotonic();
+        }
         match progress {
             Progress::Finished => {
                 let run = commands::run_status(engine, run).await?;
@@ -84,7 +100,8 @@ pub(super) async fn run_to_end(
                 let left = until.since(engine.clock().now());
                 let status = commands::run_status(engine, run).await?;
                 let long = !wait && (left > SHORT_WAIT || status.as_ref().is_some_and(|run| run.is_timed));
-                if long || status.is_some_and(|run| run.needs_a_person) {
+                let still = !wait && engine.clock().monotonic().0 - moved.0 > STILL.0;
+                if long || still || status.is_some_and(|run| run.needs_a_person) {
                     return Ok(Ending::Waiting(until, blockers));
                 }
                 engine.clock().sleep(left.clamp(Span(100), Span::seconds(2))).await;
@@ -98,6 +115,23 @@ pub(super) async fn needs_a_person(engine: &Engine, run: &str) -> anyhow::Result
     Ok(commands::run_status(engine, run).await?.is_some_and(|run| run.needs_a_person))
 }
 
+async fn work(
+    engine: &Engine,
+    account: &str,
+    run: &str,
+    interrupt: &Interrupt,
+    last: &mut Option<&'static str>,
+) -> anyhow::Result<Progress> {
+    match commands::open_session(engine, account).await? {
+        Opened::Busy => follow(engine, run, last).await,
+        Opened::Ready(mut session) => {
+            let progress = steps(&mut session, run, interrupt, last).await;
+            session.close().await?;
+            progress
+        }
+    }
+}
+
 async fn steps(
     session: &mut Session<'_>,
     run: &str,
@@ -109,7 +143,7 @@ async fn steps(
         show(report.state, report.did.as_deref());
         *last = Some(report.state);
         match report.progress {
-            Progress::Again if !interrupt.is_set() => {}
+            Progress::Again if !interrupt.is_set() && !session.gives_way_after(report.looked).await? => {}
             other => return Ok(other),
         }
     }

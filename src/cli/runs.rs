@@ -6,6 +6,7 @@ use super::run_to_end::{Ending, needs_a_person, run_to_end};
 use crate::cli::output::say;
 use crate::domain::rotation::facts::Request;
 use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::{EffectView, ListedRunView, Progress, RunView, WaitsView};
 use crate::engine::{Engine, EngineError, commands};
 
@@ -45,6 +46,9 @@ pub(super) enum Command {
         destination: String,
     },
 }
+
+/// Between two looks whether the daemon has answered.
+const LISTEN: Span = Span(200);
 
 const RUNS: &[Column<ListedRunView>] = &[
     column("id", |run| run.id.clone()),
@@ -179,20 +183,11 @@ pub(super) async fn ask(
         return Err(EngineError::Usage { text, hint: None }.into());
     }
     let ticket = commands::ask(engine, id, &request).await?;
-    let until = engine.clock().monotonic().0 + Span::seconds(60).0;
-    let mut session = commands::wait_for_session(engine, &account, Span::seconds(60)).await?;
-    let answer = loop {
-        if let Some(answer) = commands::answer(engine, &ticket).await? {
-            break answer;
-        }
-        if let Progress::Left(why) = commands::step(&mut session, id).await?.progress {
-            break format!("noted; {why}");
-        }
-        if engine.clock().monotonic().0 > until {
-            break "noted; the daemon will act on it".to_owned();
-        }
+    let until = Span(engine.clock().monotonic().0 + Class::Person.patience().0);
+    let answer = match heard(engine, id, &ticket, until).await? {
+        Some(answer) => answer,
+        None => handled(engine, &account, id, &ticket, until).await?,
     };
-    session.close().await?;
     if answer.starts_with("refused: ") {
         return Err(EngineError::Refused(answer).into());
     }
@@ -202,4 +197,40 @@ pub(super) async fn ask(
         say!("{answer}");
     }
     finished(context, engine, id, &ending).await.map(|_| u8::from(stuck))
+}
+
+/// What the daemon answers; `None` when none is there that works the run.
+async fn heard(engine: &Engine, id: &str, ticket: &str, until: Span) -> anyhow::Result<Option<String>> {
+    while engine.clock().monotonic() <= until {
+        let answer = commands::answer(engine, ticket).await?;
+        if answer.is_some() || !commands::is_served(engine, id).await? {
+            return Ok(answer);
+        }
+        engine.clock().sleep(LISTEN).await;
+    }
+    Ok(Some("noted; the daemon will act on it".to_owned()))
+}
+
+/// Works the run until what was asked of it is handled.
+async fn handled(
+    engine: &Engine,
+    account: &str,
+    id: &str,
+    ticket: &str,
+    until: Span,
+) -> anyhow::Result<String> {
+    let mut session = commands::wait_for_session(engine, account, Class::Person).await?;
+    let answer = loop {
+        if let Some(answer) = commands::answer(engine, ticket).await? {
+            break answer;
+        }
+        if let Progress::Left(why) = commands::step(&mut session, id).await?.progress {
+            break format!("noted; {why}");
+        }
+        if engine.clock().monotonic() > until {
+            break "noted; the daemon will act on it".to_owned();
+        }
+    };
+    session.close().await?;
+    Ok(answer)
 }

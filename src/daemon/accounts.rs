@@ -1,10 +1,11 @@
 //! Visits to accounts: one task each, so that a slow account makes no other wait; one at a time for each account.
 //!
-//! A visit starts what is due, then works every run that is awake, step by step, and gives the account back
-//! after [`TURN`], so that commands and replicas get their turn too. Asked to stop, it finishes and commits the
+//! A visit starts what is due, then works every run that is awake, step by step. Between two steps it makes room for
+//! whoever is more urgent (R22), and after [`TURN`] it ends: the next one looks anew at what there is. Asked to stop, it finishes and commits the
 //! call in flight and gives the lease back.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -13,14 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use super::live::Live;
 use crate::domain::time::{Span, backoff};
-use crate::engine::{self, Engine, EngineError, Opened, Progress, Session, passes};
+use crate::domain::turn::{Class, TURN};
+use crate::engine::{self, Engine, EngineError, Progress, Session, passes};
 
 /// Visits at one time; each mostly waits for the network.
 const AT_ONCE: usize = 32;
-/// After this long a visit makes room.
-const TURN: Span = Span::seconds(10);
-/// Before it begins, a visit lets those go first who wait for the account.
-const ROOM: Span = Span(500);
 /// The wait after an account could not be opened, doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Span = Span::seconds(2);
 /// An account that stays shut is tried this often.
@@ -47,6 +45,8 @@ struct Seat {
     /// Not before this moment of the monotonic clock.
     not_before: Span,
     trouble: Option<String>,
+    /// Since when each of its runs waits for its next step.
+    waits: BTreeMap<String, Span>,
 }
 
 impl Accounts {
@@ -95,11 +95,14 @@ impl Accounts {
         self.tasks.spawn(async move {
             let accounts = Arc::clone(&taken.accounts);
             let Ok(_place) = Arc::clone(&accounts.places).acquire_owned().await else { return };
-            let outcome = call_on(&live.engine, &stop, &taken.account).await;
+            let since = accounts.with(&taken.account, |seat| std::mem::take(&mut seat.waits));
+            let mut visit = Visit { begun: live.engine.clock().monotonic(), since, over: BTreeSet::new() };
+            let outcome = call_on(&live.engine, &stop, &taken.account, &mut visit).await;
             let now = live.engine.clock().monotonic();
             let outcome = outcome.map_err(|error| error.to_string());
             remember(&live.engine, &taken.account, outcome.as_ref().err()).await;
             accounts.note(&taken.account, now, outcome);
+            accounts.with(&taken.account, |seat| seat.waits = visit.since);
         });
     }
 
@@ -129,52 +132,130 @@ async fn remember(engine: &Engine, account: &str, failure: Option<&String>) {
     }
 }
 
-async fn call_on(engine: &Engine, stop: &CancellationToken, account: &str) -> Result<(), EngineError> {
-    if stop.is_cancelled() {
-        return Ok(());
-    }
-    if engine.is_waited_for(account) {
-        engine.clock().sleep(ROOM).await;
-    }
-    let Opened::Ready(mut session) = engine::open_session(engine, account).await? else { return Ok(()) };
-    let worked = work(engine, stop, &mut session, account).await;
-    session.close().await?;
-    worked
-}
-
-/// Starts what is due, then works what is awake.
-async fn work(
+/// Works on an account until nothing there is awake, or its turn is over. In between it goes back into the line for
+/// whoever is more urgent.
+async fn call_on(
     engine: &Engine,
     stop: &CancellationToken,
-    session: &mut Session<'_>,
     account: &str,
+    visit: &mut Visit,
 ) -> Result<(), EngineError> {
-    let begun = engine.clock().monotonic();
-    if stop.is_cancelled() {
-        return Ok(());
+    loop {
+        let awake = visit.awake(engine, account).await?;
+        let class = awake.iter().map(|one| one.class).max().unwrap_or(Class::Runs);
+        let patience = class.patience();
+        let waited = engine::wait_for_session_or_stop(engine, account, class, patience, stop).await;
+        let mut session = match waited {
+            // A later visit finds what is to be done.
+            Err(EngineError::Busy(_)) => return Ok(()),
+            waited => waited?,
+        };
+        let worked = visit.work(stop, &mut session).await;
+        session.close().await?;
+        if let Worked::Enough = worked? {
+            return Ok(());
+        }
     }
-    passes::start_due(session).await?;
-    for run in passes::runs_awake(engine, account).await? {
-        let mut go_on = true;
-        while go_on {
-            let over = engine.clock().monotonic().0 - begun.0 > TURN.0;
-            if over || stop.is_cancelled() {
-                return Ok(());
+}
+
+/// How work on an account ended.
+enum Worked {
+    /// Nothing is awake, or it was long enough.
+    Enough,
+    /// Somebody else goes first.
+    GaveWay,
+}
+
+/// What a visit knows of the runs of its account.
+struct Visit {
+    begun: Span,
+    /// Since when a run waits for its next step.
+    since: BTreeMap<String, Span>,
+    /// Those that have come to a wait, or to an end.
+    over: BTreeSet<String>,
+}
+
+/// A run with a step to do.
+struct Awake {
+    run: String,
+    class: Class,
+    since: Span,
+}
+
+impl Visit {
+    /// Runs with a step to do, and how they stand to one another.
+    async fn awake(&mut self, engine: &Engine, account: &str) -> Result<Vec<Awake>, EngineError> {
+        let now = engine.clock().monotonic();
+        let awake = passes::runs_awake(engine, account).await?;
+        self.since.retain(|run, _| awake.iter().any(|(known, _)| known == run));
+        let left = awake.into_iter().filter(|(run, _)| !self.over.contains(run));
+        Ok(left
+            .map(|(run, class)| {
+                let since = *self.since.entry(run.clone()).or_insert(now);
+                Awake { run, class, since }
+            })
+            .collect())
+    }
+
+    /// Starts what is due, then works what is awake: the most urgent first, and of equals the one that waits longest.
+    async fn work(
+        &mut self,
+        stop: &CancellationToken,
+        session: &mut Session<'_>,
+    ) -> Result<Worked, EngineError> {
+        let (engine, account) = (session.engine(), session.account_name());
+        if stop.is_cancelled() {
+            return Ok(Worked::Enough);
+        }
+        if !self.awake(engine, account).await?.iter().any(|one| one.class > Class::Runs) {
+            passes::start_due(session).await?;
+        }
+        let mut awake = self.awake(engine, account).await?;
+        loop {
+            // Nobody rises here: two dozen runs that wait long must not go before a dead key, each to its end.
+            let order = |at: &usize| (awake[*at].class, Reverse(awake[*at].since));
+            let Some(next) = (0..awake.len()).max_by_key(order) else { return Ok(Worked::Enough) };
+            let Awake { run, class, .. } = awake.swap_remove(next);
+            session.works_for(class);
+            self.since.remove(&run);
+            match self.steps(stop, session, &run).await? {
+                Worked::GaveWay => return Ok(Worked::GaveWay),
+                Worked::Enough if self.is_over(engine, stop) => return Ok(Worked::Enough),
+                Worked::Enough => self.over.insert(run),
+            };
+        }
+    }
+
+    /// Steps of one run, until it waits.
+    async fn steps(
+        &self,
+        stop: &CancellationToken,
+        session: &mut Session<'_>,
+        run: &str,
+    ) -> Result<Worked, EngineError> {
+        let (engine, mut looked) = (session.engine(), false);
+        loop {
+            if self.is_over(engine, stop) {
+                return Ok(Worked::Enough);
             }
-            go_on = match engine::step(session, &run).await {
-                Ok(report) => report.progress == Progress::Again,
+            if session.gives_way_after(looked).await? {
+                return Ok(Worked::GaveWay);
+            }
+            match engine::step(session, run).await {
+                Ok(report) if report.progress == Progress::Again => looked = report.looked,
+                Ok(_) => return Ok(Worked::Enough),
                 Err(error) if !error.concerns_one() => return Err(error),
                 Err(error) => {
                     tracing::warn!(run, %error, "step");
-                    false
+                    return Ok(Worked::Enough);
                 }
-            };
-            if engine.is_waited_for(account) {
-                return Ok(());
             }
         }
     }
-    Ok(())
+
+    fn is_over(&self, engine: &Engine, stop: &CancellationToken) -> bool {
+        engine.clock().monotonic().0 - self.begun.0 > TURN.0 || stop.is_cancelled()
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::live::Live;
@@ -81,6 +81,7 @@ pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Res
     companions.spawn(systemd::keep_status(Arc::clone(&service)));
     companions.spawn(systemd::feed_watchdog(Arc::clone(&service)));
     companions.spawn(keep_heartbeat(Arc::clone(&service)));
+    let presence = tokio::spawn(keep_presence(Arc::clone(&service)));
     systemd::tell(&[NotifyState::Ready, NotifyState::Status(&systemd::status(&service).await)]);
     tracing::info!(database = service.live().engine.store().kind().word(), "ready");
     resolve_rejection(&service).await;
@@ -97,7 +98,7 @@ pub async fn run(service: Arc<Service>, reload: Reload, signals: Signals) -> Res
         }
     }
     systemd::tell(&[NotifyState::Stopping, NotifyState::Status("finishing the call in flight")]);
-    stop(&service, ticker, &hard).await;
+    stop(&service, ticker, presence, &hard).await;
     companions.shutdown().await;
     if service.is_outdated() {
         return Err(StoreError::NewerSchema.into());
@@ -110,6 +111,33 @@ async fn keep_heartbeat(service: Arc<Service>) {
     let live = service.live();
     let current = || service.live().heartbeat.clone();
     heartbeat::keep(current, &service.health, live.engine.clock(), &service.stop).await;
+}
+
+/// Command lines leave the work to a daemon that lives and makes progress. Who leaves has said its last word here: an
+/// announcement that a reload or a stop overtook is taken back.
+async fn keep_presence(service: Arc<Service>) {
+    while !service.stop.is_cancelled() {
+        let live = service.live();
+        if service.health.progresses()
+            && let Err(error) = passes::announce(&live.engine).await
+        {
+            tracing::debug!(%error, "nobody hears that this daemon lives");
+        }
+        if !Arc::ptr_eq(&live, &service.live()) {
+            take_leave(&live).await;
+        }
+        tokio::select! {
+            () = service.stop.cancelled() => {}
+            () = live.engine.clock().sleep(passes::PRESENCE) => {}
+        }
+    }
+    take_leave(&service.live()).await;
+}
+
+async fn take_leave(live: &Live) {
+    if let Err(error) = passes::take_leave(&live.engine).await {
+        tracing::debug!(%error, "commands go on leaving the work to this daemon for a while");
+    }
 }
 
 /// The first signal asks to stop, the second does not ask. Returns the second.
@@ -127,14 +155,14 @@ fn heed_stop(service: &Arc<Service>, mut signals: StopSignals) -> CancellationTo
     hard
 }
 
-async fn stop(service: &Service, ticker: Ticker, hard: &CancellationToken) {
+async fn stop(service: &Service, ticker: Ticker, presence: JoinHandle<()>, hard: &CancellationToken) {
     let live = service.live();
     let soft = async {
+        if let Err(error) = presence.await {
+            tracing::debug!(%error, "the presence of this daemon");
+        }
         ticker.stop().await;
         service.accounts.empty().await;
-        if let Err(error) = passes::withdraw(&live.engine).await {
-            tracing::debug!(%error, "others forget this process by themselves");
-        }
         live.engine.store().close().await;
     };
     tokio::select! {
@@ -151,9 +179,11 @@ async fn reload_now(service: &Arc<Service>, reload: &Reload) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now());
     systemd::tell(&states);
-    match reload(service.live()).await {
+    let before = service.live();
+    match reload(Arc::clone(&before)).await {
         Ok((live, restart)) => {
             service.swap(live);
+            take_leave(&before).await;
             tracing::info!("the configuration was read again");
             if !restart.is_empty() {
                 tracing::warn!(changed = restart.join(", "), "these apply only after a restart");

@@ -89,12 +89,6 @@ pub static PASSES: &[Pass] = &[
         look: |service, live| Box::pin(drift(service, live)),
     },
     Pass {
-        name: "announce",
-        wake: "*/10 * * * * *",
-        longest: SHORT,
-        look: |_, live| Box::pin(announce(live)),
-    },
-    Pass {
         name: "stalled",
         wake: "*/10 * * * * *",
         longest: SHORT,
@@ -147,11 +141,6 @@ async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 async fn stalled(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     passes::tell_budgets(&live.engine).await?;
     passes::tell_stalled(&live.engine).await
-}
-
-/// Tells other processes that this one lives, and which encryption keys it has.
-async fn announce(live: Arc<Live>) -> Result<(), EngineError> {
-    passes::announce(&live.engine).await
 }
 
 /// The scheduler and the tasks that it wakes.

@@ -3,8 +3,8 @@
 //! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
-//! happen), [`budget`] (how often the outside is called), [`alert`] (what admins are told), [`stall`] (which waits they are
-//! told of).
+//! happen), [`budget`] (how often the outside is called), [`turn`] (who works on an account next), [`alert`] (what admins
+//! are told), [`stall`] (which waits they are told of).
 
 pub mod alert;
 pub mod budget;
@@ -20,4 +20,5 @@ pub mod schedule;
 pub mod secret;
 pub mod stall;
 pub mod time;
+pub mod turn;
 pub mod verdict;

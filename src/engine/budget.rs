@@ -3,11 +3,14 @@
 //! any other failure: longer each time, and stored.
 //!
 //! Counted are the engine's questions and writes, whatever requests one takes: a listing is one, with all its pages.
-//! Opening an account has a budget of its own, so that a run that exhausted the other one keeps nobody else from the
-//! account; so have leaks and healing. Tests of keys are paced by their schedule and counted nowhere.
+//! Leaks, healing and all other work have a budget each, and each another one for the question who the account is: none
+//! keeps another from the account, and a run that exhausted its own keeps nobody from coming in. Tests of keys are paced
+//! by their schedule and counted nowhere.
 
 mod issuer;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +25,7 @@ use crate::domain::budget::{Budget, Proved, proofs};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::Level;
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::turn::Class;
 use crate::engine::parts::{ConfiguredDestination, Parts};
 use crate::store::Change;
 
@@ -34,27 +38,39 @@ const OF_AN_ACCOUNT: usize = 120;
 /// So often it is noted that a budget is still exceeded.
 const NOTED_AGAIN: Span = Span::minutes(1);
 
-/// Whose calls these are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+/// What calls are for. Each has budgets of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
     Ordinary,
-    /// A leak, or healing.
-    Urgent,
-    /// Who the account is, before anybody works on it.
-    Opening,
+    Healing,
+    Leak,
+}
+
+impl Lane {
+    const COUNT: usize = 3;
+
+    fn of(class: Class) -> Self {
+        match class {
+            Class::Leak => Self::Leak,
+            Class::Healing => Self::Healing,
+            Class::Person | Class::Runs | Class::Drift | Class::Watching => Self::Ordinary,
+        }
+    }
+
+    /// That of whoever calls now.
+    fn now() -> Self {
+        LANE.try_with(|lane| *lane).unwrap_or(Self::Ordinary)
+    }
 }
 
 tokio::task_local! {
-    static URGENT: bool;
+    static LANE: Lane;
 }
 
-/// Work whose calls are a leak's or healing's when `urgent`; such work may begin in the midst of other work.
-pub(crate) async fn urgently<T>(urgent: bool, work: impl Future<Output = T>) -> T {
-    URGENT.scope(urgent || is_urgent(), work).await
-}
-
-fn is_urgent() -> bool {
-    URGENT.try_with(|urgent| *urgent).unwrap_or(false)
+/// Work of a class, which is whose its calls are. The more urgent may begin in the midst of other work, and what it does
+/// is its own.
+pub(crate) async fn working_for<T>(class: Class, work: impl Future<Output = T>) -> T {
+    LANE.scope(Lane::of(class).max(Lane::now()), work).await
 }
 
 /// Where a memory says when a budget was exceeded last.
@@ -73,9 +89,8 @@ pub(crate) struct Meter {
 }
 
 struct State {
-    ordinary: Budget,
-    urgent: Budget,
-    opening: Budget,
+    work: [Budget; Lane::COUNT],
+    opening: [Budget; Lane::COUNT],
     proved: Proved,
     refused: Option<Span>,
     told: Option<Span>,
@@ -83,8 +98,9 @@ struct State {
 
 impl Meter {
     fn new(subject: Subject, most: usize, clock: &Arc<dyn Clock>) -> Self {
-        let (ordinary, urgent, opening) = (Budget::new(most), Budget::new(most), Budget::new(most));
-        let state = State { ordinary, urgent, opening, proved: Proved::default(), refused: None, told: None };
+        let budgets = || std::array::from_fn(|_| Budget::new(most));
+        let (work, opening) = (budgets(), budgets());
+        let state = State { work, opening, proved: Proved::default(), refused: None, told: None };
         let clock = Arc::clone(clock);
         Self { subject, most, account: None, rotation: None, clock, state: Mutex::new(state) }
     }
@@ -95,18 +111,18 @@ impl Meter {
 
     /// One more call of whoever works now.
     fn ask(&self) -> Result<(), Failure> {
-        self.count(if is_urgent() { Lane::Urgent } else { Lane::Ordinary })
+        self.count(|state| &mut state.work[Lane::now() as usize])
     }
 
-    fn count(&self, lane: Lane) -> Result<(), Failure> {
+    /// The question who the account is, before anybody works on it.
+    fn ask_who(&self) -> Result<(), Failure> {
+        self.count(|state| &mut state.opening[Lane::now() as usize])
+    }
+
+    fn count(&self, of: impl FnOnce(&mut State) -> &mut Budget) -> Result<(), Failure> {
         let now = self.clock.monotonic();
         let refused = self.with(|state| {
-            let budget = match lane {
-                Lane::Ordinary => &mut state.ordinary,
-                Lane::Urgent => &mut state.urgent,
-                Lane::Opening => &mut state.opening,
-            };
-            let taken = budget.take(now);
+            let taken = of(state).take(now);
             if taken.is_err() {
                 state.refused = Some(now);
             }
@@ -125,9 +141,7 @@ impl Meter {
     fn proved(&self, fact: &str) {
         self.with(|state| {
             if state.proved.is_news(fact) {
-                state.ordinary.refill();
-                state.urgent.refill();
-                state.opening.refill();
+                state.work.iter_mut().chain(&mut state.opening).for_each(Budget::refill);
             }
         });
     }
@@ -231,7 +245,7 @@ impl Budgets {
                         self.proved_of(account, &fact);
                     }
                 }
-                Change::Holding { row, .. } if row.fact.level >= Level::Confirmed => {
+                Change::Holding { row, .. } | Change::Seen(row) if row.fact.level >= Level::Confirmed => {
                     if let Some(meter) = self.places.get(&row.fact.address) {
                         meter.proved(&format!("{} {}", row.fact.key, row.fact.level.word()));
                     }

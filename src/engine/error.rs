@@ -31,7 +31,7 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
-    /// What was asked for is not there, so that nothing was done.
+    /// What was asked for is not there, or something else is under way in its place, so that nothing was done.
     #[error("{text}")]
     Absent {
         /// What, and that nothing was done.

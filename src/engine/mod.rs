@@ -6,6 +6,7 @@
 //! budget/    how often it calls the outside while nothing comes of it (R16)
 //! lease      holding a queue while working
 //! sealing    what is stored, sealed and opened for one purpose (R24)
+//! worker     who of this process works on an account, and who wants to (R22)
 //! testing/   what a test of a key changes, and says
 //! session/   the right to work on one account (R4, R8); an event, committed with all that follows from it
 //! publish/   one key to one address, and proving it
@@ -32,6 +33,9 @@ mod run;
 mod sealing;
 mod session;
 mod testing;
+mod worker;
+
+use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::domain::secret::Secret;
@@ -45,13 +49,13 @@ pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};
 pub use sealing::RingSealer;
-pub use session::{Opened, Session, open_session, wait_for_session};
+pub use session::{Opened, Session, open_session, wait_for_session, wait_for_session_or_stop};
 
 /// The engine: everything that a flow needs.
 pub struct Engine {
     pub(crate) parts: Parts,
-    /// Who of this process waits for an account.
-    pub(crate) waiting: parts::Waiting,
+    /// Who of this process works on an account, and who wants to.
+    pub(crate) workers: worker::Workers,
     /// What this configuration knows of open runs.
     pub(crate) open_runs: parts::OpenRuns,
     /// How often it calls the outside.
@@ -62,7 +66,8 @@ impl Engine {
     /// Puts the parts together.
     pub fn new(mut parts: Parts) -> Self {
         let budgets = budget::Budgets::over(&mut parts);
-        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default(), budgets }
+        let workers = worker::Workers::new(Arc::clone(&parts.clock));
+        Self { parts, workers, open_runs: parts::OpenRuns::default(), budgets }
     }
 
     /// The store, for reading.
@@ -122,11 +127,6 @@ impl Engine {
             Some(_) => issuers.find_map(|account| account.issuer.identity_of(key)),
             None => Some(key.sha256_hex()),
         }
-    }
-
-    /// True while somebody of this process waits for the account: who works on it makes room.
-    pub fn is_waited_for(&self, account: &str) -> bool {
-        self.waiting.line(account).is_waited_in()
     }
 
     /// An audit row of this process.

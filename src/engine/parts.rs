@@ -1,7 +1,6 @@
 //! What an engine is made from: accounts, rotations, destinations, and how keys are tested.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
@@ -135,53 +134,6 @@ pub struct Parts {
     pub notifier: Notifier,
     /// `[leaks]`.
     pub leaks: Option<LeakWatch>,
-}
-
-/// Who of this process waits for which account.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<BTreeMap<String, Arc<Line>>>);
-
-/// Those who wait for one account, in the order in which they came.
-#[derive(Debug, Default)]
-pub(crate) struct Line {
-    first: tokio::sync::Mutex<()>,
-    waiting: AtomicUsize,
-}
-
-impl Waiting {
-    /// The line of an account.
-    pub(crate) fn line(&self, account: &str) -> Arc<Line> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lines.entry(account.to_owned()).or_default())
-    }
-}
-
-impl Line {
-    /// Stands in the line until it is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> InLine {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        InLine(Arc::clone(self))
-    }
-
-    /// Waits until those who came before are gone.
-    pub(crate) async fn first(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.first.lock().await
-    }
-
-    /// True while somebody stands in it.
-    pub(crate) fn is_waited_in(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
-    }
-}
-
-/// A place in a line.
-#[derive(Debug)]
-pub(crate) struct InLine(Arc<Line>);
-
-impl Drop for InLine {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// What one configuration knows of open runs (R14): those that it has not looked at yet, and those that it has left to

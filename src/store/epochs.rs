@@ -4,24 +4,11 @@
 use sqlx::Row;
 
 use super::audit::{self, AuditEntry};
+use super::daemons::{self, Daemon};
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, to_json};
+use super::{Store, StoreError};
 use crate::crypto::EncryptionKeyId;
-use crate::domain::time::{CLOCK_SLACK, Span, Timestamp};
-
-/// A process that was not heard of for this long is dead; a living one announces itself several times meanwhile.
-pub const HEARD_WITHIN: Span = Span::minutes(1);
-
-/// A daemon, and which encryption keys it has.
-#[derive(Debug, Clone)]
-pub struct Process {
-    /// Unique name of the process, as in leases.
-    pub owner: String,
-    /// Its encryption keys, in the order of its list.
-    pub keys: Vec<EncryptionKeyId>,
-    /// When it was last heard of, on the database's clock.
-    pub seen_at: Timestamp,
-}
+use crate::domain::time::Timestamp;
 
 /// What came of the wish to make another key the sealing one.
 #[derive(Debug)]
@@ -29,7 +16,7 @@ pub enum Begun {
     /// It seals from now on.
     Sealing,
     /// These living processes do not have it: nothing was changed.
-    Lacking(Vec<Process>),
+    Lacking(Vec<Daemon>),
 }
 
 impl Store {
@@ -42,53 +29,15 @@ impl Store {
         Ok(id.map(EncryptionKeyId::from_stored))
     }
 
-    /// A daemon lives, and has these keys.
-    pub async fn announce(&self, owner: &str, keys: &[EncryptionKeyId]) -> Result<(), StoreError> {
-        let mut tx = self.pools.begin().await?;
-        self.still_known(&mut tx).await?;
-        sqlx::query(
-            "INSERT INTO processes (owner, encryption_keys, seen_at) VALUES ($1, $2, $3)
-             ON CONFLICT (owner) DO UPDATE SET encryption_keys = excluded.encryption_keys, seen_at = excluded.seen_at",
-        )
-        .bind(owner)
-        .bind(to_json(&keys))
-        .bind(tx.now.0)
-        .execute(&mut *tx.inner)
-        .await?;
-        let (oldest, newest) = heard_between(tx.now);
-        sqlx::query("DELETE FROM processes WHERE seen_at < $1 OR seen_at > $2")
-            .bind(oldest)
-            .bind(newest)
-            .execute(&mut *tx.inner)
-            .await?;
-        tx.commit().await
-    }
-
-    /// It stops.
-    pub async fn withdraw(&self, owner: &str) -> Result<(), StoreError> {
-        let mut tx = self.pools.begin().await?;
-        sqlx::query("DELETE FROM processes WHERE owner = $1").bind(owner).execute(&mut *tx.inner).await?;
-        tx.commit().await
-    }
-
-    /// Daemons that live.
-    pub async fn processes(&self) -> Result<Vec<Process>, StoreError> {
-        let (oldest, newest) = heard_between(self.now().await?);
-        let rows = sqlx::query(LIVING).bind(oldest).bind(newest).fetch_all(self.pools.reader()).await?;
-        rows.iter().map(process).collect()
-    }
-
     /// Makes this key the sealing one, unless a living process does not have it. Those before it go on opening.
     pub async fn begin_epoch(&self, key: &EncryptionKeyId, entry: &AuditEntry) -> Result<Begun, StoreError> {
         let mut tx = self.pools.begin().await?;
-        let (oldest, newest) = heard_between(tx.now);
         // Before anybody else may seal with the old one, or announce a list without the new one.
         sqlx::query("UPDATE encryption_epochs SET state = 'opening' WHERE state = 'sealing'")
             .execute(&mut *tx.inner)
             .await?;
-        let rows = sqlx::query(LIVING).bind(oldest).bind(newest).fetch_all(&mut *tx.inner).await?;
-        let living = rows.iter().map(process).collect::<Result<Vec<_>, _>>()?;
-        let lacking: Vec<Process> = living.into_iter().filter(|one| !one.keys.contains(key)).collect();
+        let living = daemons::living(&mut tx).await?;
+        let lacking: Vec<Daemon> = living.into_iter().filter(|one| !one.keys.contains(key)).collect();
         if !lacking.is_empty() {
             return Ok(Begun::Lacking(lacking));
         }
@@ -97,23 +46,6 @@ impl Store {
         tx.commit().await?;
         Ok(Begun::Sealing)
     }
-}
-
-const LIVING: &str =
-    "SELECT owner, encryption_keys, seen_at FROM processes WHERE seen_at >= $1 AND seen_at <= $2
-     ORDER BY owner";
-
-/// R18: what was noted in the future was noted before the database's clock went back.
-fn heard_between(now: Timestamp) -> (i64, i64) {
-    (now.plus(Span(-HEARD_WITHIN.0)).0, now.plus(CLOCK_SLACK).0)
-}
-
-fn process(row: &sqlx::any::AnyRow) -> Result<Process, StoreError> {
-    Ok(Process {
-        owner: row.try_get("owner")?,
-        keys: from_json(&row.try_get::<String, _>("encryption_keys")?, "processes.encryption_keys")?,
-        seen_at: Timestamp(row.try_get("seen_at")?),
-    })
 }
 
 /// The key seals from now on; one that only opens seals again.

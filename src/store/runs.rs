@@ -1,5 +1,7 @@
 //! Runs, and what persons ask of them.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -233,6 +235,14 @@ impl Store {
             Ok((row.try_get("id")?, from_json(&text, "requests.request")?))
         })
         .transpose()
+    }
+
+    /// Runs of which a person asked something that nobody handled.
+    pub async fn asked_runs(&self) -> Result<BTreeSet<String>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT run FROM requests WHERE handled_at IS NULL")
+            .fetch_all(self.pools.reader())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("run")?)).collect()
     }
 
     /// The answer to a request, once it was handled.

@@ -18,6 +18,7 @@ mod stalled;
 mod standing;
 mod store_alone;
 mod thaw;
+mod turns;
 mod upgrade;
 
 use rekeyd::sim::fault::{Act, When};

@@ -214,7 +214,7 @@ kinds! {
     }
     /// R16: a destination or an account is called again and again, and nothing comes of it.
     CallBudget = "call_budget", Warning {
-        still: "Every key stays as it is, and is tested. Everything else goes on; leaks and healing have a budget of their own.",
+        still: "Every key stays as it is, and is tested. Everything else goes on; leaks and healing have budgets of their own.",
         next: "It calls there ever more rarely until something comes of it.",
         must: "Find out what undoes each time what rekeyd does there, or what keeps it from working: `rekeyd why {rotation}` says what waits.",
     }

@@ -119,6 +119,14 @@ pub enum Cause {
 }
 
 impl Directive {
+    /// What it sees is for the step after it: it counts for a short while, or only for who looked.
+    pub fn is_look(&self) -> bool {
+        matches!(
+            self,
+            Self::Reconcile | Self::CheckProvisioning | Self::Test(_) | Self::Check { .. } | Self::Read(_)
+        )
+    }
+
     /// Wait for `span` because of `blocker`.
     pub(super) fn wait(span: Span, blocker: Blocker) -> Self {
         Self::Wait { span: span.max(SHORTEST), blockers: vec![blocker] }

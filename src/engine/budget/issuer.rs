@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Lane, Meter};
+use super::Meter;
 use crate::domain::inherit::AllowList;
 use crate::domain::key::{CurrentKey, KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::{Called, Failure};
@@ -26,7 +26,7 @@ impl Issuer for CountedIssuer {
     }
 
     async fn whoami_provisioning(&self, deadline: Deadline) -> Called<CurrentKey> {
-        self.meter.count(Lane::Opening)?;
+        self.meter.ask_who()?;
         self.inner.whoami_provisioning(deadline).await
     }
 

@@ -7,7 +7,7 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::mirror::mirror_by_hand;
 use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
@@ -15,9 +15,6 @@ use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
 use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
-
-/// Nobody waits longer for a table that another process looks at.
-const PATIENCE: Span = Span::seconds(30);
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
@@ -96,7 +93,7 @@ async fn not_the_last(
     at_provider: bool,
 ) -> Result<bool, EngineError> {
     let Some(hash) = &key.hash else { return Ok(false) };
-    let mut session = session::wait_for_session(engine, account, PATIENCE).await?;
+    let mut session = session::wait_for_session(engine, account, Class::Person).await?;
     let outcome = let_go(&mut session, hash, at_provider).await;
     session.close().await?;
     outcome
@@ -143,7 +140,7 @@ async fn set_active(engine: &Engine, key: &KeyRow, is_active: bool) -> Result<()
     let entry = engine.entry(what, format!("provider {} number {number}", key.provider), key.mask.clone());
     engine.parts.store.set_active(&key.id, is_active, &entry).await?;
     for (place, _) in mirror::mirrored_at(engine, &key.id).await? {
-        let done = mirror_by_hand(engine, &place.target.name, PATIENCE).await;
+        let done = mirror_by_hand(engine, &place.target.name, Class::Person.patience()).await;
         if let Err(error) = done {
             tracing::warn!(destination = %place.target.name, %error, "its table does not follow the store yet");
         }

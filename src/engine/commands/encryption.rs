@@ -4,7 +4,7 @@ use super::view::ReencryptedView;
 use crate::crypto::CryptoError;
 use crate::domain::time::Span;
 use crate::engine::{Engine, EngineError, RingSealer};
-use crate::store::{Begun, Process, Retired, SealedText, Sealer};
+use crate::store::{Begun, Daemon, Retired, SealedText, Sealer};
 
 /// Between two looks whether a create has ended.
 const LOOK: Span = Span::seconds(1);
@@ -44,8 +44,8 @@ pub async fn reencrypt(engine: &Engine) -> Result<ReencryptedView, EngineError> 
     }
 }
 
-fn lacking(processes: &[Process]) -> EngineError {
-    let names: Vec<&str> = processes.iter().map(|process| process.owner.as_str()).collect();
+fn lacking(daemons: &[Daemon]) -> EngineError {
+    let names: Vec<&str> = daemons.iter().map(|daemon| daemon.owner.as_str()).collect();
     EngineError::Usage {
         text: format!(
             "nothing was changed: {} living process(es) do not have the first key of this list yet: {}",

@@ -47,7 +47,7 @@ pub use destinations::{
 pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use mirror::{mirror_by_hand, mirrors};
 pub use plan::plan;
-pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
+pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, is_served, open_run_of, run_status};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
 pub use view::*;

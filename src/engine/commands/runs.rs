@@ -3,6 +3,7 @@
 use crate::domain::rotation::facts::Request;
 use crate::domain::rotation::{ASKED, Rollback, State};
 use crate::domain::time::Timestamp;
+use crate::engine::passes::presence;
 use crate::engine::{Engine, EngineError};
 use crate::store::RunRow;
 
@@ -62,6 +63,12 @@ pub async fn account_of_run(engine: &Engine, id: &str) -> Result<String, EngineE
             "put the account back to end its runs",
         )
     })
+}
+
+/// True while a daemon works this run as the present configuration says: then a command only watches it.
+pub async fn is_served(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+    let Some(row) = engine.store().run(id).await? else { return Ok(false) };
+    presence::is_served(engine, &row.run.rotation).await
 }
 
 /// The run with this id, or an error that says how to find it.

@@ -4,7 +4,8 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::alert::{Kind, Subject};
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Timestamp;
+use crate::domain::turn::Class;
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
@@ -13,11 +14,6 @@ use crate::engine::session::{Session, listing, provisioning, standing};
 use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::{Account, Engine, EngineError, session};
 use crate::store::{Change, KeyRow, Lease, Role};
-
-/// So long a watch waits for an account that another works on; then it is the next pass's.
-const PATIENCE: Span = Span::seconds(30);
-/// A person who looks at everything does not wait.
-const PATIENCE_OF_A_PERSON: Span = Span::seconds(2);
 
 /// The accounts that a pass watches: all, between passes those that [`waits`] tells.
 pub(crate) async fn to_watch<'e>(engine: &'e Engine, scope: &Scope) -> Result<Vec<&'e Account>, EngineError> {
@@ -74,18 +70,44 @@ async fn watch_account(
     why: Why,
     stop: &CancellationToken,
 ) -> Result<(), EngineError> {
-    let patience = if why == Why::Person { PATIENCE_OF_A_PERSON } else { PATIENCE };
-    let mut session = session::wait_for_session_or_stop(engine, &account.name, patience, stop).await?;
-    let watched = watch(&mut session).await;
-    session.close().await?;
-    watched
+    let (class, patience) = (Class::Watching, why.patience(Class::Watching));
+    let mut session = session::wait_for_session_or_stop(engine, &account.name, class, patience, stop).await?;
+    for look in [Look::Keys, Look::Credits, Look::Duplicates, Look::Copies] {
+        session = session::make_room(session, stop).await?;
+        let looked = watch(&mut session, look).await;
+        if !matches!(looked, Ok(true)) {
+            session.close().await?;
+            return looked.map(drop);
+        }
+    }
+    session.close().await
 }
 
-async fn watch(session: &mut Session<'_>) -> Result<(), EngineError> {
+/// The steps of a watch.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    Keys,
+    Credits,
+    Duplicates,
+    Copies,
+}
+
+/// One step; false when there is nothing to watch here.
+async fn watch(session: &mut Session<'_>, look: Look) -> Result<bool, EngineError> {
     if is_a_stranger(session).await? {
-        return Ok(());
+        return Ok(false);
     }
-    // A stray may surface long after the run that asked for it (rotation.md, fault 5).
+    match look {
+        Look::Keys => watch_keys(session).await?,
+        Look::Credits => watch_credits(session).await?,
+        Look::Duplicates => watch_duplicates(session).await?,
+        Look::Copies => provisioning_copy::publish_provisioning(session).await?,
+    }
+    Ok(true)
+}
+
+/// A stray may surface long after the run that asked for it (rotation.md, fault 5).
+async fn watch_keys(session: &mut Session<'_>) -> Result<(), EngineError> {
     match sweep::reconcile(session, false).await? {
         Ok(()) => {
             listing::count_usable(session).await?;
@@ -94,9 +116,7 @@ async fn watch(session: &mut Session<'_>) -> Result<(), EngineError> {
         }
         Err(failure) => tracing::warn!(account = %session.account.name, %failure, "listing"),
     }
-    watch_credits(session).await?;
-    watch_duplicates(session).await?;
-    provisioning_copy::publish_provisioning(session).await
+    Ok(())
 }
 
 /// R8: the key works, and belongs to somebody else's account than the keys of our rotations: nothing is done there.

@@ -12,10 +12,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::Delivery;
-use crate::domain::rotation::{Level, OnDrift, State};
+use crate::domain::rotation::{Level, OnDrift, State, Target};
 use crate::domain::time::{Span, Until};
+use crate::domain::turn::Class;
 use crate::engine::publish::{address, deliver, drift, repair};
-use crate::engine::session::{Opened, Session, in_doubt, keys};
+use crate::engine::session::{Session, in_doubt, keys};
 use crate::engine::testing::endpoint;
 use crate::engine::{ConfiguredDestination, Engine, EngineError, Rotation, lease, session};
 use crate::store::{Change, HoldingRow, KeyRow, Lease};
@@ -48,7 +49,7 @@ pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(),
     }
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
     let Some(lease) = lease else { return Ok(()) };
-    lease::while_held(engine, &lease, drift_pass(engine, &lease, stop)).await
+    lease::while_held(engine, &lease, Box::pin(drift_pass(engine, &lease, stop))).await
 }
 
 async fn marks(engine: &Engine) -> Result<Marks, EngineError> {
@@ -100,12 +101,12 @@ struct Visit<'e> {
     begun: Span,
 }
 
-impl Visit<'_> {
-    /// It makes room for whoever waits, and after a while in any case.
-    fn goes_on(&self, engine: &Engine, account: &str) -> bool {
-        let long = engine.clock().monotonic().0 - self.begun.0 > TURN.0;
-        self.session.account.name == account && !long && !engine.is_waited_for(account)
-    }
+/// It goes on, unless the account is another or its turn is over. Between two steps of it whoever is more urgent goes
+/// first all the same.
+async fn stays(visit: Option<&Visit<'_>>, account: &str) -> Result<bool, EngineError> {
+    let Some(Visit { session, begun }) = visit else { return Ok(false) };
+    let long = session.engine.clock().monotonic().0 - begun.0 > TURN.0;
+    Ok(session.account.name == account && !long && !session.gives_way().await?)
 }
 
 async fn leave(visit: &mut Option<Visit<'_>>) -> Result<(), EngineError> {
@@ -125,19 +126,23 @@ async fn look_for_drift<'e>(
     if keys::current(engine, &rotation.name).await?.is_none() {
         return Ok(true);
     }
-    if !visit.as_ref().is_some_and(|visit| visit.goes_on(engine, &rotation.account)) {
+    if !stays(visit.as_ref(), &rotation.account).await? {
         leave(visit).await?;
-        let Opened::Ready(session) = session::open_session(engine, &rotation.account).await? else {
-            return Ok(false);
+        let (account, class) = (&rotation.account, Class::Drift);
+        let waited = session::wait_for_session_or_stop(engine, account, class, class.patience(), stop).await;
+        *visit = match waited {
+            Err(EngineError::Busy(_)) => return Ok(false),
+            waited => Some(Visit { session: waited?, begun: engine.clock().monotonic() }),
         };
-        *visit = Some(Visit { session: *session, begun: engine.clock().monotonic() });
     }
-    let Some(here) = visit else { return Ok(false) };
-    let looked = look_at_destinations(&mut here.session, rotation, stop).await;
-    if looked.is_err() {
-        leave(visit).await?;
+    let Some(here) = visit.take() else { return Ok(false) };
+    match look_at_destinations(here.session, rotation, stop).await {
+        Err(EngineError::Busy(_)) => Ok(false),
+        looked => {
+            *visit = Some(Visit { session: looked?, begun: here.begun });
+            Ok(true)
+        }
     }
-    looked.map(|()| true)
 }
 
 /// What a look between rotations comes to.
@@ -155,32 +160,41 @@ fn is_publishing(state: &State) -> bool {
     !matches!(state, State::Planned | State::Grace { .. } | State::Observing | State::Parked { .. })
 }
 
-async fn look_at_destinations(
-    session: &mut Session<'_>,
+/// One destination is a step: whoever is more urgent goes between two of them.
+async fn look_at_destinations<'e>(
+    mut session: Session<'e>,
     rotation: &Rotation,
     stop: &CancellationToken,
-) -> Result<(), EngineError> {
-    let engine = session.engine;
-    // Under the lease: nobody starts a run or ends one now.
-    let open = engine.parts.store.open_run(&rotation.name).await?;
-    let current = keys::current(engine, &rotation.name).await?;
-    let mine = current.filter(|key| key.account.as_deref() == Some(&session.identity));
-    let Some(key) = mine.filter(|_| !open.as_ref().is_some_and(|row| is_publishing(&row.run.state))) else {
-        return Ok(());
-    };
-    let frozen = engine.parts.store.freeze_of(&session.identity).await?.is_some();
+) -> Result<Session<'e>, EngineError> {
     for target in &rotation.policy.targets {
         if stop.is_cancelled() {
             break;
         }
-        let place = engine.destination(&target.name)?.clone();
-        match look_between(session, rotation, &place, &key, open.is_none() && !frozen).await {
-            Err(error) if !error.concerns_one() => return Err(error),
+        session = session::make_room(session, stop).await?;
+        match look_at(&mut session, rotation, target).await {
+            Err(error) if !error.concerns_one() => {
+                session.close().await?;
+                return Err(error);
+            }
             Err(error) => tracing::warn!(destination = %target.name, %error, "not written again"),
             Ok(()) => {}
         }
     }
-    Ok(())
+    Ok(session)
+}
+
+async fn look_at(session: &mut Session<'_>, rotation: &Rotation, target: &Target) -> Result<(), EngineError> {
+    let store = &session.engine.parts.store;
+    // Under the lease: nobody starts a run or ends one now.
+    let open = store.open_run(&rotation.name).await?;
+    let current = keys::current(session.engine, &rotation.name).await?;
+    let mine = current.filter(|key| key.account.as_deref() == Some(&session.identity));
+    let Some(key) = mine.filter(|_| !open.as_ref().is_some_and(|row| is_publishing(&row.run.state))) else {
+        return Ok(());
+    };
+    let frozen = store.freeze_of(&session.identity).await?.is_some();
+    let place = session.engine.destination(&target.name)?.clone();
+    look_between(session, rotation, &place, &key, open.is_none() && !frozen).await
 }
 
 async fn look_between(

@@ -23,7 +23,8 @@ use crate::domain::key::RemoteKey;
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::{ASKED, Run, Trigger};
 use crate::domain::secret::Secret;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Timestamp;
+use crate::domain::turn::Class;
 use crate::engine::run::start;
 use crate::engine::session::{Session, keys};
 use crate::engine::testing::alerts;
@@ -37,9 +38,6 @@ const QUEUE: &str = "queue:leaks";
 
 /// What looks remember.
 const MEMORY: &str = "leaks";
-
-/// An emergency waits this long for another process to let go of the account, then for the next look.
-const PATIENCE: Span = Span::seconds(60);
 
 /// A scanner that fails for another reason than a refusal may do so this often before people are told.
 const FAILURES: u32 = 3;
@@ -96,7 +94,7 @@ pub async fn look_for_leaks(engine: &Engine, stop: &CancellationToken) -> Result
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
     let Some(lease) = lease else { return Ok(()) };
     let pass = Box::pin(leak_pass(engine, watch, &lease, stop));
-    budget::urgently(true, lease::while_held(engine, &lease, pass)).await
+    budget::working_for(Class::Leak, lease::while_held(engine, &lease, pass)).await
 }
 
 /// Never looked, a time of the schedule came since, or the clock went back.
@@ -217,7 +215,9 @@ async fn replace(
     if is_being_killed(engine, name, key).await? {
         return Ok(None);
     }
-    let started = match session_for_leak(engine, &rotation.account, stop).await {
+    let (account, class) = (&rotation.account, Class::Leak);
+    let waited = session::wait_for_session_or_stop(engine, account, class, class.patience(), stop).await;
+    let started = match waited {
         Ok(mut session) => {
             let started = start_for_leak(&mut session, name, &key.id, place).await;
             session.close().await?;
@@ -229,22 +229,6 @@ async fn replace(
         Ok(()) => Ok(None),
         Err(error) if !error.concerns_one() => Err(error),
         Err(error) => Ok(Some(waiting_alert(key, place, &error))),
-    }
-}
-
-async fn session_for_leak<'e>(
-    engine: &'e Engine,
-    account: &str,
-    stop: &CancellationToken,
-) -> Result<Session<'e>, EngineError> {
-    let until = engine.clock().monotonic().0 + PATIENCE.0;
-    loop {
-        let opened = session::wait_for_session(engine, account, Span::seconds(1)).await;
-        let patient = !stop.is_cancelled() && engine.clock().monotonic().0 < until;
-        match opened {
-            Err(EngineError::Busy(_)) if patient => {}
-            opened => return opened,
-        }
     }
 }
 

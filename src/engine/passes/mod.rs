@@ -13,11 +13,10 @@
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
 //! stalled    waits that nobody tells of · budgets   calls that nothing came of
-//! announce   that this process lives, and which encryption keys it has
+//! presence   a daemon says that it lives, by which configuration, and which encryption keys it has
 //! ```
 
 pub(crate) mod accounts;
-mod announce;
 pub(crate) mod beside;
 pub(crate) mod budgets;
 pub(crate) mod drift;
@@ -28,6 +27,7 @@ pub(crate) mod leaks;
 pub(crate) mod mirror;
 pub(crate) mod notices;
 pub(crate) mod pass;
+pub(crate) mod presence;
 pub(crate) mod runs;
 pub(crate) mod share;
 pub(crate) mod stalled;
@@ -35,13 +35,13 @@ pub(crate) mod tests;
 pub(crate) mod unreadable;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
-pub use announce::{announce, withdraw};
 pub use budgets::tell_budgets;
 pub use drift::drift_tick;
 pub use due::{look_at_schedules, start_due};
 pub use leaks::look_for_leaks;
 pub use mirror::mirror;
 pub use notices::{NoticeReport, deliver_notices};
+pub use presence::{EVERY as PRESENCE, announce, take_leave};
 pub use runs::{accounts_awake, runs_awake};
 pub use stalled::{note_visit, tell_stalled};
 pub use tests::{CheckReport, KeyReport, check_keys, check_tick};

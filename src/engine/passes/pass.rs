@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::turn::Class;
 use crate::domain::verdict::Verdict;
 use crate::engine::passes::beside::Beside;
 use crate::engine::passes::share::Share;
@@ -24,8 +25,6 @@ use crate::store::{Change, KeyRow, Lease, ProviderRow, Role, StoreError};
 const LOOK: Span = Span::seconds(1);
 /// An account is watched when the keys of its provider have been looked at, but after this long in any case.
 const WATCH_AFTER: Span = Span::seconds(10);
-/// A person waits for a healing to begin no longer than this.
-const PATIENCE_OF_A_PERSON: Span = Span::seconds(2);
 
 /// What a pass looked at.
 pub(crate) struct Seen {
@@ -292,7 +291,7 @@ impl Pass<'_> {
         if stop.is_cancelled() || !self.asking.insert(rotation.name.clone()) {
             return;
         }
-        let patience = if self.scope.why == Why::Person { PATIENCE_OF_A_PERSON } else { heal::PATIENCE };
+        let patience = self.scope.why.patience(Class::Healing);
         self.beside.add(async move { Done::Asked(heal::heal_one(engine, rotation, patience, stop).await) });
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{Event, State, apply};
 use crate::domain::time::Until;
+use crate::domain::turn::Class;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, RunRow};
 
@@ -23,14 +24,18 @@ pub async fn accounts_awake(engine: &Engine) -> Result<BTreeSet<String>, EngineE
     Ok(accounts)
 }
 
-/// Runs of an account that are awake, the one that woke first at the front.
-pub async fn runs_awake(engine: &Engine, account: &str) -> Result<Vec<String>, EngineError> {
+/// Runs of an account that are awake, with what their next step is for: the most urgent at the front, and of equals the
+/// one that woke first.
+pub async fn runs_awake(engine: &Engine, account: &str) -> Result<Vec<(String, Class)>, EngineError> {
+    let asked = engine.store().asked_runs().await?;
     let mut mine = Vec::new();
     for row in &awake(engine).await? {
         if account_of(engine, row).await?.as_deref() == Some(account) {
-            mine.push(row.run.id.clone());
+            let class = Class::of_run(row.run.trigger, asked.contains(&row.run.id));
+            mine.push((row.run.id.clone(), class));
         }
     }
+    mine.sort_by_key(|(_, class)| std::cmp::Reverse(*class));
     Ok(mine)
 }
 

@@ -19,7 +19,7 @@ pub enum Start {
 /// Starts an ordinary run.
 ///
 /// # Errors
-/// Refused while the account is frozen, the rotation paused or in want of an adopt; usage when a run is open.
+/// Refused while the account is frozen, the rotation paused or in want of an adopt; not done when a run is open.
 pub async fn start_run(session: &mut Session<'_>, name: &str, start: Start) -> Result<Run, EngineError> {
     let rotation = session.rotation_of_this_account(name)?.clone();
     let row = session.rotation_row(name).await?;
@@ -66,7 +66,7 @@ fn spread_of(session: &Session<'_>) -> Span {
 async fn run_is_open(session: &Session<'_>, name: &str) -> Result<EngineError, EngineError> {
     let open = session.engine.parts.store.open_run(name).await?;
     let id = open.map(|row| row.run.id).unwrap_or_default();
-    Ok(EngineError::Usage {
+    Ok(EngineError::Absent {
         text: format!("a run of rotation {name} is open: {id}"),
         hint: Some(format!("follow it with `rekeyd runs watch {id}`")),
     })

@@ -3,6 +3,7 @@
 use crate::domain::rotation::facts::{Facts, Holding, KeyFacts, proved_now};
 use crate::domain::rotation::{Blocker, Directive, Event, KeyRef, Run, State, next};
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::turn::Class;
 use crate::engine::run::perform;
 use crate::engine::session::commit::Performed;
 use crate::engine::session::standing::{Outdated, Standing};
@@ -19,6 +20,8 @@ pub struct Report {
     pub did: Option<String>,
     /// What comes now.
     pub progress: Progress,
+    /// It only looked: what it saw is for the step that comes now.
+    pub looked: bool,
 }
 
 /// What comes after a step.
@@ -45,7 +48,8 @@ pub async fn step(session: &mut Session<'_>, run_id: &str) -> Result<Report, Eng
         hint: Some("`rekeyd runs list` shows them".to_owned()),
     })?;
     session.engine.open_runs.saw(run_id);
-    budget::urgently(row.run.trigger.is_emergency(), Box::pin(step_of(session, row))).await
+    let class = Class::of_run(row.run.trigger, false);
+    budget::working_for(class, Box::pin(step_of(session, row))).await
 }
 
 async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, EngineError> {
@@ -59,13 +63,17 @@ async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, Engin
     tracing::debug!(run = row.run.id, state = row.run.state.word(), directive = ?commit::kind_of(&directive), "step");
     match directive {
         Directive::Finished => {
-            Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished })
+            Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Finished, looked: false })
         }
         Directive::Wait { span, blockers } => wait(session, &row, span, blockers).await,
         acting => {
-            let done = performed(session, &row.run, acting).await?;
+            let looked = acting.is_look();
+            let done = match performed(session, &row.run, acting).await? {
+                Ok(done) => done,
+                Err(outdated) => return left(session, &row, outdated).await,
+            };
             let progress = if done.run.state.is_terminal() { Progress::Finished } else { Progress::Again };
-            Ok(Report { state: done.run.state.word(), did: Some(done.did), progress })
+            Ok(Report { state: done.run.state.word(), did: Some(done.did), progress, looked })
         }
     }
 }
@@ -75,7 +83,7 @@ async fn step_of(session: &mut Session<'_>, row: RunRow) -> Result<Report, Engin
 async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Result<Report, EngineError> {
     let Outdated { why, alone } = outdated;
     if session.engine.open_runs.leave(&row.run.id, session.engine.clock().monotonic()) {
-        tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, "left to a process with a newer configuration");
+        tracing::warn!(run = %row.run.id, rotation = %row.run.rotation, why, "left to another process");
     }
     let mut state = row.run.state.word();
     if alone && !matches!(row.run.state, State::Parked { .. }) {
@@ -86,25 +94,35 @@ async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Re
         let parked = commit::record(session, &row.run, &Event::Parked { reason }, Vec::new()).await?;
         state = parked.state.word();
     }
-    Ok(Report { state, did: None, progress: Progress::Left(why) })
+    Ok(Report { state, did: None, progress: Progress::Left(why), looked: false })
 }
 
-/// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21).
+/// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21);
+/// unless somebody is there who can open it: then it is that one's.
 async fn performed(
     session: &mut Session<'_>,
     run: &Run,
     acting: Directive,
-) -> Result<Performed, EngineError> {
-    let call = acting.clone();
+) -> Result<Result<Performed, Outdated>, EngineError> {
+    let (call, seals) = (acting.clone(), matches!(acting, Directive::Preflight | Directive::Create));
+    if seals && let Some(outdated) = standing::without_the_key(session.engine, run).await? {
+        return Ok(Err(outdated));
+    }
     match perform::perform(session, run, acting).await {
         Err(error @ EngineError::Store(_)) => Err(error),
         Err(error) => {
+            if let (EngineError::Crypto(_), Some(outdated)) =
+                (&error, standing::without_the_key(session.engine, run).await?)
+            {
+                return Ok(Err(outdated));
+            }
             tracing::warn!(run = %run.id, call = call.call(), %error, "step");
             let run =
                 session.engine.parts.store.run(&run.id).await?.map_or_else(|| run.clone(), |row| row.run);
-            commit::postpone(session, &run, &call, error.to_string(), None, Vec::new()).await
+            let error = error.to_string();
+            commit::postpone(session, &run, &call, error, None, Vec::new()).await.map(Ok)
         }
-        done => done,
+        done => done.map(Ok),
     }
 }
 
@@ -123,7 +141,8 @@ async fn wait(
         error: row.error.clone(),
     };
     session.commit(&[change]).await?;
-    Ok(Report { state: row.run.state.word(), did: None, progress: Progress::Wait(until, texts) })
+    let progress = Progress::Wait(until, texts);
+    Ok(Report { state: row.run.state.word(), did: None, progress, looked: false })
 }
 
 /// Everything that the decision may look at, as this session knows it.

@@ -27,14 +27,16 @@ use crate::domain::outcome::{Called, Failure, FailureKind};
 use crate::domain::rotation::facts::{Remote, RemoteFacts};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
+use crate::domain::turn::Class;
 use crate::engine::budget::News;
 use crate::engine::testing::endpoint;
-use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation};
+use crate::engine::worker::Place;
+use crate::engine::{Account, ConfiguredDestination, Engine, EngineError, Rotation, budget};
 use crate::net::Deadline;
 use crate::store::{Change, EffectKind, EffectRow, EffectStatus, Lease, RotationRow};
 
-pub use waiting::wait_for_session;
-pub(crate) use waiting::wait_for_session_or_stop;
+pub(crate) use waiting::make_room;
+pub use waiting::{wait_for_session, wait_for_session_or_stop};
 
 /// So many toggles that cannot be seen end the look at them: the provider does not answer.
 const UNSEEN: usize = 3;
@@ -67,6 +69,10 @@ pub struct Session<'e> {
     pub(crate) lacking: Option<Lacking>,
     /// Runs that this session has claimed.
     pub(crate) claimed: Vec<String>,
+    /// In this process.
+    place: Place,
+    class: Class,
+    begun: Span,
 }
 
 /// What a comparison of both keys of a run showed (R23).
@@ -124,15 +130,42 @@ impl Listing {
     }
 }
 
-/// Asks the provider who the account is, then takes its lease.
+/// A session for a person, if nobody works on the account or goes first.
 ///
 /// # Errors
 /// [`EngineError::Outside`] when the provisioning key is refused or the provider does not answer,
 /// [`EngineError::Refused`] when the key is a regular one.
 pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opened<'e>, EngineError> {
-    let account = engine.account(account)?;
-    if is_taken(engine, &account.name).await? {
+    let place = engine.workers.of(account).enter(Class::Person);
+    if !place.is_first() {
         return Ok(Opened::Busy);
+    }
+    Ok(match open(engine, account, place).await? {
+        Opening::Ready(session) => Opened::Ready(session),
+        Opening::Busy { .. } => Opened::Busy,
+    })
+}
+
+/// What came of opening a session at one's turn.
+enum Opening<'e> {
+    Ready(Box<Session<'e>>),
+    /// Another process has this lease; the place in line is kept.
+    Busy {
+        place: Place,
+        resource: String,
+    },
+}
+
+/// Opens a session at one's turn; its calls are of the class that it is opened for.
+async fn open<'e>(engine: &'e Engine, account: &str, place: Place) -> Result<Opening<'e>, EngineError> {
+    budget::working_for(place.class(), Box::pin(come_in(engine, account, place))).await
+}
+
+/// Asks the provider who the account is, then takes its lease.
+async fn come_in<'e>(engine: &'e Engine, account: &str, place: Place) -> Result<Opening<'e>, EngineError> {
+    let account = engine.account(account)?;
+    if let Some(resource) = taken(engine, &account.name).await? {
+        return Ok(Opening::Busy { place, resource });
     }
     let reply = match account.issuer.whoami_provisioning(engine.deadline()).await {
         Ok(reply) => reply,
@@ -146,8 +179,10 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
     let identity = provisioning::identity_of(account, &reply.value)?;
     let resource = format!("account:{identity}");
     let asked_at = engine.clock().monotonic();
-    let lease = engine.parts.store.acquire(&resource, &engine.parts.owner, engine.parts.lease).await?;
-    let Some(lease) = lease else { return Ok(Opened::Busy) };
+    let (rank, span) = (place.standing().rank(), engine.parts.lease);
+    let lease = engine.parts.store.acquire_as(&resource, &engine.parts.owner, span, rank).await?;
+    let Some(lease) = lease else { return Ok(Opening::Busy { place, resource }) };
+    place.settle();
     engine.parts.store.note_entry(&account.name, &identity).await?;
     let mut session = Session {
         engine,
@@ -160,21 +195,25 @@ pub async fn open_session<'e>(engine: &'e Engine, account: &str) -> Result<Opene
         remote: Vec::new(),
         lacking: None,
         claimed: Vec::new(),
+        class: place.class(),
+        begun: engine.clock().monotonic(),
+        place,
     };
     session.note_date(reply.date);
     session.remember_place().await?;
     session.watch_clocks().await?;
     session.settle_toggles().await?;
     in_doubt::give_up(&session).await?;
-    Ok(Opened::Ready(Box::new(session)))
+    Ok(Opening::Ready(Box::new(session)))
 }
 
-/// Somebody holds the lease that the entry last stood for: the provider need not be asked who it is, which everybody who
+/// The lease that the entry last stood for, when somebody holds it: the provider need not be asked who it is, which everybody who
 /// comes in vain would do again every second (R16).
-async fn is_taken(engine: &Engine, account: &str) -> Result<bool, EngineError> {
+async fn taken(engine: &Engine, account: &str) -> Result<Option<String>, EngineError> {
     let store = &engine.parts.store;
-    let Some(identity) = store.entry_identity(account).await? else { return Ok(false) };
-    Ok(store.is_held(&format!("account:{identity}")).await?)
+    let Some(identity) = store.entry_identity(account).await? else { return Ok(None) };
+    let resource = format!("account:{identity}");
+    Ok(store.is_held(&resource).await?.then_some(resource))
 }
 
 impl Session<'_> {

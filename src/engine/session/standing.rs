@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::crypto::CryptoError;
 use crate::domain::rotation::{Run, Target};
 use crate::domain::time::{Span, Timestamp, Until};
 use crate::engine::session::Session;
 use crate::engine::{Engine, EngineError};
-use crate::store::{Change, KeyRow, Role, StoreError};
+use crate::store::{Change, Daemon, KeyRow, Role, StoreError};
 
 /// How a run stands to what this process was told.
 pub(crate) struct Standing {
@@ -147,6 +148,24 @@ pub(crate) async fn outdated(session: &Session<'_>, run: &Run) -> Result<Option<
     Ok(None)
 }
 
+/// R24: why a run is left to a living daemon that says the same of its rotation, and has the encryption key that seals now.
+/// `None` when this process has that key, or nobody else would work the run.
+pub(crate) async fn without_the_key(engine: &Engine, run: &Run) -> Result<Option<Outdated>, EngineError> {
+    let Err(EngineError::Crypto(CryptoError::Stale(key))) = engine.sealing_key().await else {
+        return Ok(None);
+    };
+    let mine = fingerprint(engine, &run.rotation);
+    let daemons = engine.parts.store.daemons(Daemon::SILENT).await?;
+    let other = daemons.iter().find(|one| one.works(&run.rotation, &mine) && one.keys.contains(&key));
+    let why = |other: &Daemon| {
+        format!(
+            "this process lacks the encryption key that seals now, and leaves the run to {}, which has it",
+            other.owner
+        )
+    };
+    Ok(other.map(|other| Outdated { why: why(other), alone: false }))
+}
+
 fn newer(known: &Worker, run: &Run) -> String {
     format!(
         "another rekeyd process works this run by a configuration that was loaded later ({}) and says something else of \
@@ -157,7 +176,7 @@ fn newer(known: &Worker, run: &Run) -> String {
 }
 
 /// What the configuration says of a rotation and its addresses; of one that it does not have, nothing.
-fn fingerprint(engine: &Engine, rotation: &str) -> String {
+pub(crate) fn fingerprint(engine: &Engine, rotation: &str) -> String {
     let said = engine.parts.rotations.get(rotation).map(|one| json!([one.account, one.policy]));
     hex::encode(Sha256::digest(json!(said).to_string().as_bytes()))
 }

@@ -4,6 +4,7 @@ use url::{Host, Url};
 
 use crate::crypto::{Purpose, Use};
 use crate::domain::time::{Span, Timestamp};
+use crate::domain::turn::Class;
 use crate::engine::{Engine, EngineError};
 use crate::store::{KeyRow, ProviderRow, Role};
 
@@ -30,6 +31,17 @@ pub enum Why {
     Again,
     /// A person: all of them, now.
     Person,
+}
+
+impl Why {
+    /// How long work of this class waits for its account. A person who looks at everything does not wait: the daemon
+    /// comes to it.
+    pub(crate) fn patience(self, class: Class) -> Span {
+        match self {
+            Self::Person => Span::seconds(2),
+            Self::Schedule | Self::Again => class.patience(),
+        }
+    }
 }
 
 /// What a pass is about.

@@ -1,10 +1,15 @@
 //! Faults 40 and 58: another encryption key, while daemons and creates go on (R24).
 
+use std::sync::Arc;
+
 use nix::sys::signal::Signal;
+use rekeyd::clock::SystemClock;
 use rekeyd::crypto::fernet::generate_key;
+use rekeyd::engine::{self, Progress, Session, Start, passes};
 use rekeyd::sim::fault::When;
 
 use super::invariants::invariants;
+use super::weather::session;
 use super::{alerts, fault, freeze, ledger, rotate, runs_in, serve, signal, stop, until};
 use crate::support::{Db, World};
 
@@ -17,7 +22,17 @@ async fn world_and_key(db: Db) -> (World, String) {
 }
 
 async fn processes(world: &World) -> usize {
-    ledger::rows(world, "SELECT owner FROM processes").await.len()
+    ledger::rows(world, "SELECT owner FROM daemons").await.len()
+}
+
+/// Steps of a run, until it does not go on at once.
+async fn works(session: &mut Session<'_>, run: &str) -> Progress {
+    loop {
+        let progress = engine::step(session, run).await.unwrap().progress;
+        if progress != Progress::Again {
+            return progress;
+        }
+    }
 }
 
 fault! {
@@ -61,7 +76,7 @@ fault! {
         let old = world.encryption_key.clone();
         let daemon = serve(&world).await;
         freeze(&world, &daemon).await;
-        ledger::rows(&world, "DELETE FROM processes").await;
+        ledger::rows(&world, "DELETE FROM daemons").await;
         world.encryption_keys(&[&new, &old]);
         world.rekeyd(&["encryption", "reencrypt"]).await.ok();
         let keys = world.openrouter.keys().len();
@@ -78,6 +93,34 @@ fault! {
         assert_eq!(rotate(&world).await["outcome"], "done");
         stop(daemon).await;
         invariants(&world, "a daemon that slept").await
+    }
+}
+
+fault! {
+    async fn fault_40_who_lacks_the_key_leaves_the_run_to_a_daemon_that_has_it(db: Db) {
+        let (world, new) = world_and_key(db).await;
+        let old = world.encryption_key.clone();
+        let stale = world.engine(Arc::new(SystemClock::default())).await;
+        world.encryption_keys(&[&new, &old]);
+        world.rekeyd(&["encryption", "reencrypt"]).await.ok();
+        let fresh = world.engine(Arc::new(SystemClock::default())).await;
+        passes::announce(&fresh).await.unwrap();
+        let keys = world.openrouter.keys().len();
+        let mut visit = session(&stale).await;
+        engine::start_run(&mut visit, "production", Start::Manual).await.unwrap();
+        let (run, _) = passes::runs_awake(&stale, "main").await.unwrap().remove(0);
+        let left = works(&mut visit, &run).await;
+        visit.close().await.unwrap();
+        assert!(matches!(&left, Progress::Left(why) if why.contains("lacks the encryption key")), "{left:?}");
+        assert_eq!(world.openrouter.keys().len(), keys, "it asks for nothing that it could not store");
+        let mut visit = session(&fresh).await;
+        works(&mut visit, &run).await;
+        visit.close().await.unwrap();
+        assert_eq!(world.openrouter.keys().len(), keys + 1, "the run waits for nothing");
+        passes::take_leave(&fresh).await.unwrap();
+        world.rekeyd(&["runs", "watch", &run]).await.ok();
+        assert_eq!(runs_in(&world, &["done"]).await, 1);
+        invariants(&world, "a process with an old list").await
     }
 }
 

@@ -218,7 +218,7 @@ impl Hours<'_> {
             else {
                 return self.shut.store(now + MINUTE, Ordering::SeqCst);
             };
-            for run in awake {
+            for (run, _) in awake {
                 for _ in 0..100 {
                     let report = engine::step(&mut session, &run).await.unwrap();
                     if report.progress != Progress::Again {

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rekeyd::crypto::{Purpose, Use};
 use rekeyd::domain::time::Span;
+use rekeyd::engine::passes;
+use rekeyd::sim::fault::{Act, When};
 use rekeyd::store::Store;
 use sqlx::Row;
 use tokio::net::TcpListener;
 
 use super::invariants::invariants;
 use super::{alerts, fault, ledger, reconfigure, runs_in, serve, stop, until};
-use crate::support::{Db, World};
+use crate::support::{Ahead, Db, World};
 
 const HANGING: usize = 100;
 
@@ -105,4 +108,62 @@ fault! {
         stop(daemon).await;
         invariants(&world, "the account was busy").await
     }
+}
+
+/// Ordinary runs that are due while the key dies.
+const ORDINARY: usize = 24;
+
+/// A dead production key of an account that works two dozen other runs with slow calls, looks at its destinations and does
+/// what a person says. Between the decision to heal and the create of its successor nobody else's run is worked; that the
+/// decision itself does not wait for them, `safety::turns` shows.
+async fn dead_beside_many(db: Db, daemons: usize) -> super::invariants::Proof {
+    let mut world = World::new(db).await;
+    (world.waits.confirm_after, world.waits.tests) = ("3s", "*/2 * * * * *");
+    super::crowd::due_every_night(&world, ORDINARY);
+    world.adopt().await;
+    let engine = world.engine(Ahead::by(Span::hours(-72))).await;
+    passes::look_at_schedules(&engine).await.unwrap();
+    drop(engine);
+    world.script.always("create_key", When::After, Act::Delay(Duration::from_secs(1)));
+    let mut serving = Vec::new();
+    for _ in 0..daemons {
+        serving.push(serve(&world).await);
+    }
+    let created =
+        || world.openrouter.requests().iter().filter(|request| request.label == "create_key").count();
+    until("the account is busy", async || created() > 1).await;
+    assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = true));
+    let (person, ()) = tokio::join!(
+        world.rekeyd(&["rotations", "plan", "due-0"]),
+        until("healed", async || {
+            let healed = "SELECT id FROM runs WHERE cause = 'heal' AND state = 'done'";
+            !ledger::rows(&world, healed).await.is_empty()
+        })
+    );
+    person.ok();
+    let steps = "SELECT count(*) FROM effects e JOIN runs r ON r.id = e.run WHERE r.cause = 'schedule'
+         AND e.started_at > (SELECT min(started_at) FROM runs WHERE cause = 'heal')
+         AND e.started_at < (SELECT min(h.started_at) FROM effects h JOIN runs o ON o.id = h.run
+                             WHERE o.cause = 'heal' AND h.kind = 'create')";
+    let between: i64 = ledger::rows(&world, steps).await[0].get(0);
+    world.script.clear();
+    let many = super::runs_in(&world, &["done"]);
+    assert!(between <= 1, "{between} of the others went before; {many} runs are done", many = many.await);
+    until("all are done", async || runs_in(&world, &["done"]).await == ORDINARY + 1).await;
+    for daemon in serving {
+        stop(daemon).await;
+    }
+    invariants(&world, "many others were worked").await
+}
+
+fault! {
+    async fn fault_41_a_dead_key_beside_many_runs_of_its_account(db: Db) {
+        dead_beside_many(db, 1).await
+    }
+}
+
+/// The one that sees the key die is not always the one that works the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_key_beside_many_runs_that_a_replica_works() {
+    dead_beside_many(Db::Postgres, 2).await.write("replicas_a_dead_key", Db::Postgres);
 }

@@ -26,7 +26,8 @@ const SIM: &str = "sim";
 
 /// The steps of the engine. Every file imports from its own folder and from earlier lines only; what stands in the
 /// root (an engine, what it is made from, what can go wrong) is below all of them.
-const STEPS: &[&str] = &["lease", "testing", "session", "publish", "retire", "run", "passes", "commands"];
+const STEPS: &[&str] =
+    &["lease", "worker", "testing", "session", "publish", "retire", "run", "passes", "commands"];
 
 /// What `engine/mod.rs` shows of the files beside it: everything else is imported from its folder.
 const ROOT: &[&str] = &[

@@ -1,6 +1,6 @@
 //! Many at once, in two processes: nothing twice, nothing lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rekeyd::store::{Change, EffectKind, Role, StoreError};
 
@@ -114,11 +114,11 @@ on_both_databases! {
         for round in 0..6 {
             let store = shelf.another().await;
             speaking.spawn(async move {
-                store.announce(&format!("process {round}"), &[sealing()]).await.unwrap();
+                store.announce(&format!("daemon {round}"), &BTreeMap::new(), &[sealing()]).await.unwrap();
             });
         }
         speaking.join_all().await;
-        assert_eq!(shelf.count("processes").await, 6);
+        assert_eq!(shelf.count("daemons").await, 6);
     }
 }
 

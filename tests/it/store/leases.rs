@@ -139,3 +139,42 @@ on_both_databases! {
         }
     }
 }
+
+on_both_databases! {
+    async fn who_waits_in_a_higher_rank_goes_first(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let other = shelf.another().await;
+        let resource = "account:a";
+        assert!(shelf.store.stand_in_line(resource, 3).await.unwrap(), "nobody ever held it");
+        let mine = acquire(&shelf.store, "me", MINUTE).await.unwrap();
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 0);
+        assert!(!other.stand_in_line(resource, 4).await.unwrap());
+        assert!(!other.stand_in_line(resource, 2).await.unwrap());
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 4, "the highest counts");
+        shelf.store.release(&mine).await.unwrap();
+        assert_eq!(shelf.store.acquire_as(resource, "me", MINUTE, 3).await.unwrap(), None);
+        assert!(!other.stand_in_line(resource, 3).await.unwrap(), "it is not asked for in vain");
+        assert!(other.stand_in_line(resource, 4).await.unwrap());
+        assert!(other.acquire_as(resource, "other", MINUTE, 4).await.unwrap().is_some());
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 0, "who takes it waits no more");
+    }
+}
+
+on_both_databases! {
+    async fn who_has_fallen_silent_waits_no_more(db: Db) {
+        let shelf = Shelf::new(db).await;
+        let resource = "account:a";
+        let mine = acquire(&shelf.store, "me", MINUTE).await.unwrap();
+        assert!(!shelf.store.stand_in_line(resource, 6).await.unwrap());
+        let mut raw = shelf.raw().await;
+        raw.execute("UPDATE leases SET waiting_at = waiting_at - 5000").await.unwrap();
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 0);
+        assert!(!shelf.store.stand_in_line(resource, 1).await.unwrap());
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 1, "anybody may say so again");
+        // One that was said in the future was said before the clock went back (R18).
+        raw.execute("UPDATE leases SET waiting = 6, waiting_at = waiting_at + 3600000").await.unwrap();
+        assert_eq!(shelf.store.waited_for(resource).await.unwrap(), 0);
+        shelf.store.release(&mine).await.unwrap();
+        assert!(shelf.store.acquire_as(resource, "me", MINUTE, 1).await.unwrap().is_some());
+    }
+}

@@ -1,5 +1,6 @@
 //! Changing the encryption key while others go on, and taking over what was sealed before texts were bound (R24).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rekeyd::crypto::{CryptoError, EncryptionKeyId, Purpose, Sealed};
@@ -150,16 +151,17 @@ on_both_databases! {
     async fn a_process_that_lacks_the_key_holds_it_back(db: Db) {
         let shelf = furnished(db).await;
         let (old, both) = ([sealing()], [second(), sealing()]);
-        shelf.store.announce("a", &old).await.unwrap();
-        shelf.store.announce("b", &both).await.unwrap();
+        let policies = BTreeMap::new();
+        shelf.store.announce("a", &policies, &old).await.unwrap();
+        shelf.store.announce("b", &policies, &both).await.unwrap();
         let done = shelf.store.begin_epoch(&second(), &entry("encryption.epoch")).await.unwrap();
         assert!(matches!(&done, Begun::Lacking(lacking) if lacking.len() == 1 && lacking[0].owner == "a"), "{done:?}");
         assert_eq!(shelf.store.sealing_key().await.unwrap(), Some(sealing()), "nothing was changed");
-        shelf.execute("UPDATE processes SET seen_at = seen_at - 61000 WHERE owner = 'a'").await.unwrap();
-        assert_eq!(shelf.store.processes().await.unwrap().len(), 1, "one that is not heard of is dead");
+        shelf.execute("UPDATE daemons SET seen_at = seen_at - 61000 WHERE owner = 'a'").await.unwrap();
+        assert_eq!(shelf.store.daemons(Span::minutes(1)).await.unwrap().len(), 1, "one that is not heard of is dead");
         begun(&shelf).await;
-        shelf.store.withdraw("b").await.unwrap();
-        assert!(shelf.store.processes().await.unwrap().is_empty());
+        shelf.store.take_leave("b").await.unwrap();
+        assert!(shelf.store.daemons(Span::minutes(1)).await.unwrap().is_empty());
     }
 }
 

@@ -17,14 +17,13 @@ use crate::domain::alert::{Kind, NewAlert, Severity, Subject};
 use crate::domain::key::RemoteKey;
 use crate::domain::rotation::{Trigger, gives_way_to_healing};
 use crate::domain::time::{Span, Timestamp, Until};
+use crate::domain::turn::Class;
 use crate::domain::verdict::Verdict;
 use crate::engine::run::start;
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation, budget, session};
 use crate::store::{Change, KeyRow, Lease, Role};
 
-/// So long a rotation waits for its account before the wish is kept for another tick.
-pub(crate) const PATIENCE: Span = Span::seconds(30);
 /// Time between two looks at what a person or another rotation must end.
 const LOOK: Span = Span::seconds(5);
 const MEMORY: &str = "healing";
@@ -146,7 +145,7 @@ pub(crate) async fn heal_one(
     patience: Span,
     stop: &CancellationToken,
 ) -> Answer {
-    let healed = budget::urgently(true, ask(engine, rotation, patience, stop)).await;
+    let healed = budget::working_for(Class::Healing, ask(engine, rotation, patience, stop)).await;
     Answer { rotation: rotation.name.clone(), healed }
 }
 
@@ -162,7 +161,8 @@ async fn ask(
     {
         return Ok(later);
     }
-    let mut session = session::wait_for_session_or_stop(engine, &rotation.account, patience, stop).await?;
+    let (account, class) = (&rotation.account, Class::Healing);
+    let mut session = session::wait_for_session_or_stop(engine, account, class, patience, stop).await?;
     let healed = treat(&mut session, rotation).await;
     session.close().await?;
     healed
