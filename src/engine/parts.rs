@@ -135,6 +135,8 @@ pub struct Parts {
     pub notifier: Notifier,
     /// `[leaks]`.
     pub leaks: Option<LeakWatch>,
+    /// `[[preferences]]`: orders of providers for hand-outs, by name.
+    pub preferences: BTreeMap<String, Vec<String>>,
 }
 
 /// Who of this process waits for which account.
