@@ -85,6 +85,25 @@ pub async fn kind_of(settings: &Settings, key: &Secret) -> anyhow::Result<Result
     Ok(issuer.whoami_provisioning(deadline).await.map(|reply| reply.value.kind))
 }
 
+/// The keys in the tables of an application's database, whose URL is behind this reference, as JSON.
+pub async fn application_keys(settings: &Settings, url: &SecretRef) -> anyhow::Result<Secret> {
+    let address = resolve(url, "the database to import from")?;
+    let deadline = Deadline::after(settings.engine.call_timeout.to_std());
+    let ca_file = settings.network.ca_file.as_deref();
+    let read = crate::destination::postgres::stored_keys(&address, ca_file, deadline).await;
+    Ok(read.map_err(|failure| Misconfigured { text: format!("{url}: {failure}"), hint: failure.hint })?)
+}
+
+/// The keys of another program that encrypted with Fernet.
+pub fn foreign_ring(keys: &SecretRef) -> anyhow::Result<Ring> {
+    let text = resolve(keys, "--fernet-key")?;
+    let wrong = |error: crate::crypto::CryptoError| Misconfigured {
+        text: format!("--fernet-key: {error}"),
+        hint: error.hint().map(str::to_owned),
+    };
+    Ok(Ring::parse(&text).map_err(wrong)?)
+}
+
 /// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the
 /// configuration names. `actor` is who acts, for the audit trail.
 pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> {
@@ -151,7 +170,7 @@ impl Adapters {
     fn new(settings: &Settings) -> anyhow::Result<Self> {
         let ring = ring(settings)?;
         let http = http(settings)?;
-        let tester = Arc::new(CatalogTester::new(http.clone()));
+        let tester = Arc::new(CatalogTester::new(http.clone(), given_endpoints(settings, &http)?));
         let accounts = accounts(settings, &http)?;
         let destinations = destinations(settings, &http)?;
         one_place_each(accounts.values(), destinations.values())?;
@@ -198,18 +217,30 @@ impl Adapters {
             destinations: self.destinations,
             notifier: self.notifier,
             leaks: self.leaks,
+            preferences: settings.preferences.iter().map(preference).collect(),
         }))
     }
 }
 
 /// The one HTTP client.
 fn http(settings: &Settings) -> anyhow::Result<Http> {
-    let options = HttpOptions {
+    Http::new(&http_options(settings)).map_err(|error| anyhow!(error)).context("[network]")
+}
+
+fn http_options(settings: &Settings) -> HttpOptions {
+    HttpOptions {
         ca_file: settings.network.ca_file.clone(),
         proxy: settings.network.proxy.as_ref().map(ToString::to_string),
         ..HttpOptions::default()
-    };
-    Http::new(&options).map_err(|error| anyhow!(error)).context("[network]")
+    }
+}
+
+/// The client for endpoints that persons name: whatever they name, it is no way into a private network.
+fn given_endpoints(settings: &Settings, http: &Http) -> anyhow::Result<Http> {
+    if settings.tests.allow_private_endpoints {
+        return Ok(http.clone());
+    }
+    Http::public_only(&http_options(settings)).map_err(|error| anyhow!(error)).context("[network]")
 }
 
 fn resolve(reference: &SecretRef, field: &str) -> Result<Secret, Misconfigured> {
@@ -271,6 +302,10 @@ fn provisioning_destinations(
         place(settings, destination, http).map(|(_, place)| place)
     });
     destinations.collect()
+}
+
+fn preference(entry: &settings::Preference) -> (String, Vec<String>) {
+    (entry.name.to_string(), entry.order.iter().map(ToString::to_string).collect())
 }
 
 fn test_policy(tests: &settings::Tests) -> TestPolicy {

@@ -147,6 +147,11 @@ impl Http {
         Ok(Self { client, public_only: true })
     }
 
+    /// False for a URL that spells out an address, or a name of this machine, that this client refuses to reach.
+    pub fn may_reach(&self, url: &Url) -> bool {
+        !self.public_only || public::literal_allowed(url) && !public::is_this_machine(url)
+    }
+
     /// The client underneath, for octocrab. Calls made with it bypass the deadline, the body cap and the
     /// check of literal addresses.
     pub fn client(&self) -> &Client {

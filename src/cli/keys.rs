@@ -1,194 +1,138 @@
-//! `keys list | add | show | test | delete`.
+//! `keys list | show | add | add-bulk | import | update | activate | deactivate | set-priority | get | test | delete`.
 
-use serde_json::Value;
+mod bulk;
+mod command;
+mod flags;
+mod history;
+mod tables;
+
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::command::Command;
+use self::flags::Flags;
+use self::tables::{KEYS, ONE, TESTED};
 use super::Context;
-use super::output::{Column, card, column, or_dash, secret, yes_or_no};
+use super::output::{card, or_dash};
 use crate::cli::output::say;
-use crate::domain::secret::Secret;
+use crate::engine::Engine;
 use crate::engine::commands;
-use crate::engine::commands::{AddKey, DeletedKeyView, KeyView, Scope, TestedKeyView, Which, Why};
-
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
-    /// List stored keys, masked
-    List {
-        /// Only of this provider
-        #[arg(long)]
-        provider: Option<String>,
-    },
-    /// Store a key; prompts for it, or reads it from a pipe
-    Add {
-        /// Name of the provider
-        provider: String,
-        /// Name for people
-        #[arg(long)]
-        name: Option<String>,
-        /// 100 production, 50-90 backup, below 50 testing
-        #[arg(long, default_value_t = 100)]
-        priority: i64,
-        /// Free JSON: endpoint, model, version
-        #[arg(long, value_name = "JSON")]
-        settings: Option<String>,
-        /// File with the provider's second secret
-        #[arg(long, value_name = "PATH")]
-        api_secret_file: Option<std::path::PathBuf>,
-        /// Read the key from stdin even on a terminal
-        #[arg(long)]
-        secret_stdin: bool,
-        /// Store it inactive: neither tested nor handed out
-        #[arg(long)]
-        inactive: bool,
-        /// Do not ask the provider first
-        #[arg(long)]
-        no_test: bool,
-        /// Test this key with a completion of a few tokens of this model; costs money each time
-        #[arg(long, value_name = "MODEL")]
-        billed_probe: Option<String>,
-    },
-    /// Test stored keys now, with the cheapest honest request of their provider
-    Test {
-        /// Name of the provider; without it every active key
-        #[arg(conflicts_with = "all")]
-        provider: Option<String>,
-        /// Number of the key
-        number: Option<i64>,
-        /// Every active key of every provider
-        #[arg(long)]
-        all: bool,
-    },
-    /// Show one key, masked
-    Show {
-        /// Name of the provider
-        provider: String,
-        /// Number of the key
-        number: i64,
-    },
-    /// Remove a key from the store; the provider still honours it, unless --at-provider
-    Delete {
-        /// Name of the provider
-        provider: String,
-        /// Number of the key
-        number: i64,
-        /// Disable and delete it at the provider too, through the guard
-        #[arg(long)]
-        at_provider: bool,
-    },
-}
-
-const KEYS: &[Column<KeyView>] = &[
-    column("provider", |key| key.provider_type.clone()),
-    column("no", |key| or_dash(key.number.as_ref())),
-    column("name", |key| key.name.clone()),
-    column("key", |key| key.masked_key.clone()),
-    column("priority", |key| key.priority.to_string()),
-    column("active", |key| yes_or_no(key.is_active)),
-    column("status", |key| key.status.clone()),
-    column("rotation", |key| or_dash(key.rotation.as_ref().map(|name| place_in(name, key)).as_ref())),
-    column("last tested", |key| or_dash(key.last_tested_at.as_ref())),
-];
-
-const ONE: &[Column<KeyView>] = &[
-    column("provider", |key| key.provider_type.clone()),
-    column("number", |key| or_dash(key.number.as_ref())),
-    column("name", |key| key.name.clone()),
-    column("key", |key| key.masked_key.clone()),
-    column("priority", |key| key.priority.to_string()),
-    column("active", |key| key.is_active.to_string()),
-    column("status", |key| key.status.clone()),
-    column("detail", |key| or_dash(key.status_detail.as_ref())),
-    column("rotation", |key| or_dash(key.rotation.as_ref())),
-    column("generation", |key| or_dash(key.generation.as_ref())),
-    column("role", |key| key.role.to_owned()),
-    column("last tested", |key| or_dash(key.last_tested_at.as_ref())),
-    column("created", |key| key.created_at.clone()),
-];
-
-const TESTED: &[Column<TestedKeyView>] = &[
-    column("provider", |key| key.provider_type.clone()),
-    column("no", |key| or_dash(key.number.as_ref())),
-    column("name", |key| key.name.clone()),
-    column("key", |key| key.masked_key.clone()),
-    column("outcome", |key| key.outcome.clone()),
-    column("reason", |key| or_dash(key.reason.as_ref())),
-    column("latency", |key| format!("{} ms", key.latency_ms)),
-    column("status", |key| key.status.clone()),
-    column("detail", |key| key.detail.clone()),
-];
-
-fn place_in(rotation: &str, key: &KeyView) -> String {
-    format!("{rotation} generation {} ({})", or_dash(key.generation.as_ref()), key.role)
-}
+use crate::engine::commands::{
+    Ask, DeletedKeyView, KeyQuery, KeyView, Scope, Strategy, TestedKeyView, UpdateKey, Which, Why,
+};
 
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     match command {
-        Command::List { provider } => {
+        Command::List(asked) => list(context, asked.into()).await?,
+        Command::Update { provider, number, flags } => {
             let engine = context.engine().await?;
-            context.out.rows(&commands::key_views(&engine, provider.as_deref()).await?, KEYS)?;
+            let key = commands::numbered(&engine, &provider, number).await?;
+            let changes = flags.update(&format!("new key of {provider} number {number}"), &key.settings)?;
+            update(context, &engine, &provider, number, changes).await?;
+        }
+        Command::AddBulk { provider, how } => return bulk::add(context, provider.as_deref(), &how).await,
+        Command::Import { from, fernet_key, how } => {
+            return bulk::import(context, &from, fernet_key.as_deref(), &how).await;
+        }
+        Command::Get { provider, number, random, name, fallback, preference } => {
+            let strategy = match (number, name) {
+                (Some(number), _) => Strategy::Number(number),
+                (None, Some(name)) => Strategy::Name(name),
+                (None, None) if random => Strategy::Random,
+                (None, None) => Strategy::Best,
+            };
+            let ask = Ask { provider, strategy, fallback, preference };
+            let given = commands::hand_out(&context.engine().await?, &ask).await?;
+            context.out.value(&commands::credential_view(&given), |view| view.key.expose().to_owned())?;
+        }
+        Command::Activate { provider, number } => {
+            let changes = UpdateKey { is_active: Some(true), ..UpdateKey::default() };
+            update(context, &context.engine().await?, &provider, number, changes).await?;
+        }
+        Command::Deactivate { provider, number } => {
+            let changes = UpdateKey { is_active: Some(false), ..UpdateKey::default() };
+            update(context, &context.engine().await?, &provider, number, changes).await?;
+        }
+        Command::SetPriority { provider, number, priority } => {
+            let changes = UpdateKey { priority: Some(priority), ..UpdateKey::default() };
+            update(context, &context.engine().await?, &provider, number, changes).await?;
         }
         Command::Show { provider, number } => {
             let engine = context.engine().await?;
             let key = commands::numbered(&engine, &provider, number).await?;
-            context.out.value(&commands::key_view(&key), |key| card(ONE, key))?;
+            let shown = commands::shown_key_view(&engine, &key).await?;
+            context.out.value(&shown, |shown| {
+                format!("{}\n\n{}", card(ONE, &shown.key), history::drawn(&shown.history))
+            })?;
         }
         Command::Test { provider, number, all: _ } => return test(context, provider, number).await,
         Command::Delete { provider, number, at_provider } => {
             delete(context, &provider, number, at_provider).await?;
         }
-        Command::Add {
-            provider,
-            name,
-            priority,
-            settings,
-            api_secret_file,
-            secret_stdin,
-            inactive,
-            no_test,
-            billed_probe,
-        } => {
-            let mut settings = settings
-                .map_or_else(|| Ok(Value::Object(serde_json::Map::new())), |text| parse_settings(&text))?;
-            if let Some(model) = billed_probe {
-                settings["billed_probe"] = Value::String(model);
-            }
-            let api_secret = api_secret_file.map(|path| std::fs::read_to_string(&path)).transpose()?;
-            let secret = if secret_stdin {
-                Secret::new(super::output::piped()?.trim_end_matches(['\n', '\r']).to_owned())
-            } else {
-                secret(&format!("{provider} key"))?
-            };
-            let add = AddKey {
-                provider,
-                name,
-                priority,
-                secret,
-                api_secret: api_secret.map(|text| Secret::new(text.trim_end().to_owned())),
-                settings,
-                is_active: !inactive,
-                test: !no_test,
-            };
-            let added = commands::add_key(&context.engine().await?, add).await?;
-            if let Some(warning) = &added.warning {
-                say!("warning: {warning}");
-            }
-            context.out.value(&commands::key_view(&added.key), |key| {
-                let number = or_dash(key.number.as_ref());
-                format!("stored {} as {} number {number}: {}", key.masked_key, key.provider_type, key.status)
-            })?;
-        }
+        Command::Add { provider, flags } => add(context, provider, flags).await?,
     }
     Ok(0)
 }
 
-fn parse_settings(text: &str) -> anyhow::Result<Value> {
-    let wrong = |text: String| crate::app::Misconfigured { text, hint: None };
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| wrong(format!("--settings is not JSON: {error}")))?;
-    if !value.is_object() {
-        return Err(wrong("--settings is not a JSON object".to_owned()).into());
+async fn list(context: &Context, query: KeyQuery) -> anyhow::Result<()> {
+    let page = commands::key_page(&context.engine().await?, query).await?;
+    context.out.rows(&page.keys, KEYS)?;
+    let shown = i64::try_from(page.keys.len()).unwrap_or(i64::MAX);
+    if shown < page.total {
+        say!("{shown} of {}; --limit {} shows all", page.total, page.total);
     }
-    Ok(value)
+    Ok(())
+}
+
+async fn add(context: &Context, provider: Option<String>, flags: Flags) -> anyhow::Result<()> {
+    let (engine, add) = match provider {
+        Some(provider) => {
+            let add = flags.add(provider)?;
+            (context.engine().await?, add)
+        }
+        None => {
+            let engine = context.engine().await?;
+            let providers = commands::provider_names(&engine).await?;
+            (engine, flags::asked(flags, &providers)?)
+        }
+    };
+    let added = commands::add_key(&engine, add).await?;
+    if let Some(warning) = &added.warning {
+        say!("warning: {warning}");
+    }
+    context.out.value(&commands::key_view(&added.key), |key| {
+        let number = or_dash(key.number.as_ref());
+        format!("stored {} as {} number {number}: {}", key.masked_key, key.provider_type, key.status)
+    })
+}
+
+async fn update(
+    context: &Context,
+    engine: &Engine,
+    provider: &str,
+    number: i64,
+    changes: UpdateKey,
+) -> anyhow::Result<()> {
+    let updated = commands::update_key(engine, provider, number, changes).await?;
+    if let Some(warning) = &updated.warning {
+        say!("warning: {warning}");
+    }
+    if let Some(mask) = &updated.replaced {
+        say!("the provider still honours the key that it replaces, {mask}");
+    }
+    context.out.value(&commands::key_view(&updated.key), standing)
+}
+
+/// One key in one line.
+fn standing(key: &KeyView) -> String {
+    format!(
+        "{} number {} ({}): {}, priority {}, {}",
+        key.provider_type,
+        or_dash(key.number.as_ref()),
+        key.masked_key,
+        if key.is_active { "active" } else { "inactive" },
+        key.priority,
+        key.status
+    )
 }
 
 /// Tests now. Exit status 1 when the provider does not accept one of the keys.
@@ -196,7 +140,7 @@ async fn test(context: &Context, provider: Option<String>, number: Option<i64>) 
     let engine = context.engine().await?;
     let which = match (provider, number) {
         (Some(provider), Some(number)) => {
-            Which::Key(commands::numbered(&engine, &provider, number).await?.id)
+            Which::Key(commands::testable(&engine, &provider, number).await?.id)
         }
         (Some(provider), None) => Which::Provider(provider),
         (None, _) => Which::All,

@@ -14,6 +14,7 @@ mod init;
 mod keys;
 mod man_pages;
 mod output;
+mod providers;
 mod rotations;
 mod run_to_end;
 mod runs;
@@ -58,6 +59,9 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Whose keys there can be: the catalog, and names of your own
+    #[command(subcommand)]
+    Providers(providers::Command),
     /// Stored keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -185,6 +189,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(&context, &command),
         Command::Init(flags) => init::run(&context, flags).await,
+        Command::Providers(command) => providers::run(&context, command).await,
         Command::Keys(command) => keys::run(&context, command).await,
         Command::Accounts(command) => accounts::run(&context, command).await,
         Command::Rotations(command) => rotations::run(&context, command).await,

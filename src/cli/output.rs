@@ -170,6 +170,43 @@ pub(super) fn piped() -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Many secrets, a line each: from a pipe or, without echo, from the keyboard until an empty line.
+pub(super) fn secret_lines(prompt: &str, at_most: u64) -> anyhow::Result<Secret> {
+    if !std::io::stdin().is_terminal() {
+        return whole(std::io::stdin(), "stdin", at_most);
+    }
+    let mut lines = String::new();
+    loop {
+        let line = dialoguer::Password::new().with_prompt(prompt).allow_empty_password(true).interact()?;
+        if line.is_empty() {
+            return Ok(Secret::new(lines));
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+}
+
+/// All of a file, unless it is larger.
+pub(super) fn whole(from: impl Read, name: &str, at_most: u64) -> anyhow::Result<Secret> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    from.take(at_most + 1).read_to_string(&mut text).with_context(|| name.to_owned())?;
+    if text.len() as u64 > at_most {
+        bail!("{name} is larger than {} MiB", at_most >> 20);
+    }
+    Ok(Secret::new(text.as_str()))
+}
+
+/// How far long work is, on a terminal; nothing anywhere else.
+pub(super) fn progress(of: usize) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left");
+    let bar = if std::io::stderr().is_terminal() {
+        indicatif::ProgressBar::new(of as u64)
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
+    bar.with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+}
+
 /// Yes or no.
 pub(super) fn yes_or_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()

@@ -259,6 +259,7 @@ mod tests {
                 | ".leaks"
                 | ".rotations"
                 | ".accounts"
+                | ".preferences"
                 | ".rotations.window"
                 | ".rotations.probe"
                 | ".destinations"

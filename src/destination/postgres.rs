@@ -3,7 +3,7 @@
 //!
 //! Map: this file says what a publish and a look are; `link` is one transaction with the deadline on both sides;
 //! `rows` reads and writes rows; `rights` asks what we may and what others must not; `install` runs the
-//! migrations; `refusal` turns errors into what to do about them.
+//! migrations; `tables` reads all keys, to take them over; `refusal` turns errors into what to do about them.
 //!
 //! Choices:
 //! - A connection a call, no pool: calls are rare, and an idle connection of ours would use up one of the few
@@ -21,6 +21,7 @@ mod link;
 mod refusal;
 mod rights;
 mod rows;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 
 use self::link::Server;
 use self::rows::Row;
+pub use self::tables::stored_keys;
 use super::{
     Delivery, Destination, Extent, Ledger, LedgerEntry, Look, PlannedCall, Remark, Standing, Survey,
 };

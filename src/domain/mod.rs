@@ -3,16 +3,19 @@
 //! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
-//! happen), [`budget`] (how often the outside is called), [`turn`] (who works on an account next), [`alert`] (what admins
-//! are told), [`stall`] (which waits they are told of).
+//! happen), [`budget`] (how often the outside is called), [`turn`] (who works on an account next), [`paste`] (keys as
+//! people have them), [`hand_out`] (which key an application is given), [`alert`] (what admins are told), [`stall`]
+//! (which waits they are told of).
 
 pub mod alert;
 pub mod budget;
 pub mod guard;
+pub mod hand_out;
 pub mod inherit;
 pub mod key;
 pub mod name;
 pub mod outcome;
+pub mod paste;
 pub mod plain;
 pub mod postgres_url;
 pub mod rotation;

@@ -32,6 +32,11 @@ impl Secret {
         is_placeholder(self.expose())
     }
 
+    /// Why it cannot be a key, see [`malformation`].
+    pub fn malformation(&self) -> Option<&'static str> {
+        malformation(self.expose())
+    }
+
     /// Lowercase hex SHA-256 of the whole text: OpenRouter's `hash` of a key (wire-facts.md).
     pub fn sha256_hex(&self) -> String {
         hex::encode(Sha256::digest(self.expose().as_bytes()))
@@ -73,6 +78,30 @@ fn is_placeholder(text: &str) -> bool {
         || text.contains('…')
         || WHOLE.contains(&letters.as_str())
         || WORDS.iter().any(|word| letters.contains(word))
+}
+
+/// Why a text cannot be a key: it is empty, longer than 8 KiB, has spaces or control characters in it, or is the mask of one
+/// (interface.md §3). A placeholder is well-formed.
+fn malformation(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("it is empty")
+    } else if text.len() > 8 * 1024 {
+        Some("it is longer than 8 KiB")
+    } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        Some("it has spaces or control characters in it")
+    } else if is_masked(text) {
+        Some("it is the mask of one, as lists show it; the key itself is needed")
+    } else {
+        None
+    }
+}
+
+/// `sk-or-v...1234`, `...1234`, `sk-****1234`, `sk-••••1234`: dots with the end of a key behind them. `sk-...` alone is what
+/// stands for a key in an example.
+fn is_masked(text: &str) -> bool {
+    let hidden =
+        ["...", "…", "***", "•••"].iter().filter_map(|dots| text.rfind(dots).map(|at| at + dots.len()));
+    hidden.max().is_some_and(|end| text[end..].chars().any(char::is_alphanumeric))
 }
 
 /// First 7 and last 4 characters (`sk-or-v...1234`); only the last 4 of a secret shorter than 24
@@ -135,6 +164,20 @@ mod tests {
         assert_eq!(mask("short"), "...");
         assert_eq!(mask("abcdefghijklmnop"), "...mnop");
         assert_eq!(mask(&format!("sk-or-v1-{}1234", "a".repeat(60))), "sk-or-v...1234");
+    }
+
+    #[test]
+    fn the_mask_of_a_key_is_no_key() {
+        let key = format!("sk-or-v1-{}1234", "a".repeat(60));
+        for text in [&mask(&key), "...1234", "sk-****1234", "sk-••••9876", "sk-proj…ab12"] {
+            assert!(malformation(text).is_some_and(|why| why.contains("mask")), "{text}");
+        }
+        for text in ["sk-...", "...", "***", "sk-or-v1-…", &key] {
+            assert_eq!(malformation(text), None, "{text}");
+        }
+        for text in ["", "two words", "tab\there", &"x".repeat(8193)] {
+            assert!(malformation(text).is_some(), "{text:?}");
+        }
     }
 
     #[test]

@@ -93,6 +93,12 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| Self(at.timestamp_millis()))
     }
+
+    /// The same, or a day, `2027-01-31`, which begins at midnight UTC: what people type.
+    pub fn parse_day_or_time(text: &str) -> Option<Self> {
+        let midnight = || chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+        Self::parse_rfc3339(text).or_else(|| midnight().map(|at| Self(at.and_utc().timestamp_millis())))
+    }
 }
 
 /// One moment on two clocks: ours, and the provider's as its `Date` header told it (whole seconds).
@@ -200,6 +206,14 @@ impl Default for Until {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_type_a_day_or_a_time() {
+        let read = |text| Timestamp::parse_day_or_time(text).map(Timestamp::rfc3339);
+        assert_eq!(read("2030-01-31").as_deref(), Some("2030-01-31T00:00:00.000Z"));
+        assert_eq!(read("2030-01-31T10:00:00+02:00").as_deref(), Some("2030-01-31T08:00:00.000Z"));
+        assert_eq!(["soon", "2030-02-30", "31.1.2030", ""].map(read), [None, None, None, None]);
+    }
 
     #[test]
     fn a_wait_is_over_at_its_end_and_before_it_was_set() {

@@ -10,6 +10,7 @@
 //!    rate limits that last, outages, recoveries.
 
 pub mod health;
+pub mod history;
 pub mod observation;
 pub mod pass;
 pub mod rule;

@@ -119,10 +119,10 @@ impl Engine {
             .ok_or_else(|| EngineError::unknown("destination", name, self.parts.destinations.keys()))
     }
 
-    /// What accounts of this provider call a key; where none is configured, the hash that the only issuer of this
+    /// What accounts of this kind of provider call a key; where none is configured, the hash that the only issuer of this
     /// version goes by.
-    pub(crate) fn identity_at(&self, provider: &str, key: &Secret) -> Option<String> {
-        let mut issuers = self.accounts().filter(|account| account.provider == provider).peekable();
+    pub(crate) fn identity_at(&self, kind: &str, key: &Secret) -> Option<String> {
+        let mut issuers = self.accounts().filter(|account| account.provider == kind).peekable();
         match issuers.peek() {
             Some(_) => issuers.find_map(|account| account.issuer.identity_of(key)),
             None => Some(key.sha256_hex()),

@@ -134,6 +134,8 @@ pub struct Parts {
     pub notifier: Notifier,
     /// `[leaks]`.
     pub leaks: Option<LeakWatch>,
+    /// `[[preferences]]`: orders of providers for hand-outs, by name.
+    pub preferences: BTreeMap<String, Vec<String>>,
 }
 
 /// What one configuration knows of open runs (R14): those that it has not looked at yet, and those that it has left to

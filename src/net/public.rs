@@ -40,6 +40,12 @@ pub(super) fn literal_allowed(url: &Url) -> bool {
     }
 }
 
+/// True for `localhost` and what is below it: no resolver need be asked to know better.
+pub(super) fn is_this_machine(url: &Url) -> bool {
+    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
+}
+
 /// True for addresses of the public Internet (IANA special-purpose registries, as of 2026).
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {

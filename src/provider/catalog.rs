@@ -9,6 +9,7 @@ mod rules;
 
 pub use rows::CATALOG;
 
+use super::{Capability, Profile};
 use crate::domain::time::Span;
 use crate::domain::verdict::rule::{Rule, Sign};
 
@@ -43,8 +44,10 @@ pub struct CatalogRow {
     pub min_interval: Option<Span>,
     /// Path of the OpenAI-compatible chat call, for a billed probe; `None` when there is none.
     pub chat: Option<&'static str>,
-    /// What rekeyd can do with its keys.
-    pub capabilities: &'static [&'static str],
+    /// Keys come in two kinds that look alike.
+    pub two_kinds: bool,
+    /// What its keys are good for.
+    pub capabilities: &'static [Capability],
 }
 
 /// The request of a test.
@@ -117,10 +120,33 @@ impl KeyForm {
 }
 
 impl CatalogRow {
+    /// What people are told of it.
+    pub fn profile(&self) -> Profile {
+        Profile {
+            kind: self.name,
+            title: self.title,
+            description: self.description,
+            key_format: self.key_format,
+            docs_url: self.docs_url,
+            base_url: self.base_url,
+            capabilities: self.capabilities,
+        }
+    }
+
     /// False when a key looks unlike this provider's keys: worth a warning, never a refusal.
     pub fn looks_right(&self, key: &str) -> bool {
         self.forms.is_empty() || self.forms.iter().any(|form| form.fits(key))
     }
+}
+
+/// The providers whose keys alone look like this one: those with the longest beginning that fits. A form without a
+/// beginning of its own says nothing.
+pub fn kinds_of_form(key: &str) -> Vec<&'static str> {
+    let fits = |row: &CatalogRow| {
+        row.forms.iter().filter(|form| form.fits(key)).map(|form| form.prefix.len()).max().unwrap_or(0)
+    };
+    let longest = CATALOG.iter().map(fits).max().unwrap_or(0);
+    CATALOG.iter().filter(|row| longest > 0 && fits(row) == longest).map(|row| row.name).collect()
 }
 
 /// The row of this name.

@@ -172,15 +172,85 @@ pub trait Issuer: Send + Sync {
     async fn chat(&self, key: &Secret, model: &str, deadline: Deadline) -> Called<()>;
 }
 
+/// Where a provider is asked, when not where its row of the catalog says.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// Its API.
+    pub url: &'a Url,
+    /// A person named it by a command, not the configuration: it is reached at public addresses only.
+    pub is_given: bool,
+}
+
+impl<'a> Base<'a> {
+    /// One that the configuration names.
+    pub fn configured(url: &'a Url) -> Self {
+        Self { url, is_given: false }
+    }
+}
+
+/// What can be done with the keys of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Text for text.
+    Chat,
+    /// Vectors for text.
+    Embeddings,
+    /// Pictures.
+    Image,
+    /// Films.
+    Video,
+    /// Speech, music, transcripts.
+    Audio,
+    /// Answers from the web.
+    Search,
+    /// rekeyd issues, disables and deletes its keys with a provisioning key.
+    RotatesByApi,
+}
+
+impl Capability {
+    /// The word in JSON and in tables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::Search => "search",
+            Self::RotatesByApi => "rotates_by_api",
+        }
+    }
+}
+
+/// What people are told of a kind of provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    /// Its name in the catalog.
+    pub kind: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What it is, in one sentence.
+    pub description: &'static str,
+    /// What its keys look like.
+    pub key_format: &'static str,
+    /// Where they are documented.
+    pub docs_url: &'static str,
+    /// Where its API begins; empty for one that brings its own.
+    pub base_url: &'static str,
+    /// What its keys are good for.
+    pub capabilities: &'static [Capability],
+}
+
 /// Tests keys of any provider with the cheapest honest request that it offers.
 #[async_trait]
 pub trait Tester: Send + Sync {
-    /// One test. `kind` is the provider's row in the catalog, `base_url` where its API is when not where the row
+    /// One test. `kind` is the provider's row in the catalog, `base` where its API is when not where the row
     /// says, `settings` the key's free settings. No retries but one after a failed connect.
     async fn test(
         &self,
         kind: &str,
-        base_url: Option<&Url>,
+        base: Option<Base<'_>>,
         secret: &Secret,
         settings: &Value,
         deadline: Deadline,
@@ -188,6 +258,16 @@ pub trait Tester: Send + Sync {
 
     /// Every kind of provider, by name.
     fn kinds(&self) -> Vec<&'static str>;
+
+    /// What people are told of one of them.
+    fn profile(&self, kind: &str) -> Option<Profile>;
+
+    /// Whether an endpoint that a person names can be asked: false for one that spells out a private address, or this
+    /// machine, unless the configuration allows that. A name is looked at again when it is resolved.
+    fn may_ask(&self, url: &Url) -> bool;
+
+    /// The providers whose keys alone look like this one; several where it is not clear.
+    fn kinds_of_form(&self, key: &str) -> Vec<&'static str>;
 
     /// True when keys of this provider come in two kinds that look alike, so that the kind must be proved before
     /// one is stored (product.md).

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-use super::Tester;
 use super::catalog::{self, CATALOG};
 use super::probe::{Subject, probe};
+use super::{Base, Profile, Tester};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::domain::verdict::{Judgement, Observation};
@@ -16,12 +16,13 @@ use crate::net::{Deadline, Http};
 #[derive(Debug, Clone)]
 pub struct CatalogTester {
     http: Http,
+    given: Http,
 }
 
 impl CatalogTester {
-    /// All tests go through this client.
-    pub fn new(http: Http) -> Self {
-        Self { http }
+    /// `http` asks the vendors and what the configuration names, `given` the endpoints that a person named.
+    pub fn new(http: Http, given: Http) -> Self {
+        Self { http, given }
     }
 }
 
@@ -30,7 +31,7 @@ impl Tester for CatalogTester {
     async fn test(
         &self,
         kind: &str,
-        base_url: Option<&Url>,
+        base: Option<Base<'_>>,
         secret: &Secret,
         settings: &Value,
         deadline: Deadline,
@@ -39,15 +40,29 @@ impl Tester for CatalogTester {
             let detail = format!("this version knows no provider of kind {kind}");
             return Observation::new(Judgement::UNEXPECTED, detail);
         };
-        probe(&self.http, &Subject { entry, base_url, secret, settings }, deadline).await
+        let http = if base.is_some_and(|base| base.is_given) { &self.given } else { &self.http };
+        let subject = Subject { entry, base_url: base.map(|base| base.url), secret, settings };
+        probe(http, &subject, deadline).await
     }
 
     fn kinds(&self) -> Vec<&'static str> {
         CATALOG.iter().map(|entry| entry.name).collect()
     }
 
+    fn profile(&self, kind: &str) -> Option<Profile> {
+        catalog::find(kind).map(catalog::CatalogRow::profile)
+    }
+
+    fn may_ask(&self, url: &Url) -> bool {
+        self.given.may_reach(url)
+    }
+
+    fn kinds_of_form(&self, key: &str) -> Vec<&'static str> {
+        catalog::kinds_of_form(key)
+    }
+
     fn has_two_kinds(&self, kind: &str) -> bool {
-        catalog::find(kind).is_some_and(|entry| entry.capabilities.contains(&"create"))
+        catalog::find(kind).is_some_and(|entry| entry.two_kinds)
     }
 
     fn odd_form(&self, kind: &str, secret: &Secret) -> Option<&'static str> {

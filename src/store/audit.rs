@@ -37,8 +37,13 @@ pub struct AuditRow {
 }
 
 pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), StoreError> {
+    write_as(tx, &new_id(), entry).await
+}
+
+/// The same under an id that the caller keeps.
+pub(super) async fn write_as(tx: &mut Tx, id: &str, entry: &AuditEntry) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO audit (id, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(new_id())
+        .bind(id)
         .bind(tx.now.0)
         .bind(&entry.actor)
         .bind(&entry.action)

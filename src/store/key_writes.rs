@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::audit::{self, AuditEntry};
-use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, TestColumn};
+use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, PLACEHOLDER, TestColumn};
 use super::pool::Tx;
 use super::{Store, StoreError, epochs, to_json};
 use crate::domain::rotation::facts::KeyFacts;
@@ -23,6 +23,34 @@ impl Store {
         audit::write(&mut tx, entry).await?;
         tx.commit().await?;
         self.key(&key.id).await?.ok_or(StoreError::Corrupt("keys"))
+    }
+
+    /// Stores many keys that belong to no rotation, all or none. Answers their numbers.
+    pub async fn add_keys(&self, rows: &[(NewProvider, NewKey, AuditEntry)]) -> Result<Vec<i64>, StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let mut next = std::collections::BTreeMap::new();
+        for (provider, _, _) in rows {
+            *next.entry(&provider.name).or_insert(0) += 1;
+        }
+        for (name, first) in &mut next {
+            if let Some((provider, _, _)) = rows.iter().find(|(provider, _, _)| provider.name == **name) {
+                ensure_provider(&mut tx, provider).await?;
+            }
+            *first = take_numbers(&mut tx, name, *first).await?;
+        }
+        if let Some(sealed) = rows.iter().find_map(|(_, key, _)| key.secret.as_ref()) {
+            epochs::in_force(&mut tx, &sealed.by).await?;
+        }
+        let mut numbers = Vec::new();
+        for (provider, key, entry) in rows {
+            let number = next.get_mut(&provider.name).expect("every provider took its numbers");
+            insert_row(&mut tx, key, Some(*number)).await?;
+            audit::write(&mut tx, entry).await?;
+            numbers.push(*number);
+            *number += 1;
+        }
+        tx.commit().await?;
+        Ok(numbers)
     }
 
     /// Removes a key that belongs to no rotation. False when it is not there, or belongs to one.
@@ -60,20 +88,24 @@ pub(super) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<KeyRow>, StoreE
     keys::read(tx, id).await
 }
 
-/// Makes the provider when it is not there.
+/// Makes the provider when it is not there. One that was removed comes back, and its numbers go on where they were.
 pub(super) async fn ensure_provider(tx: &mut Tx, provider: &NewProvider) -> Result<(), StoreError> {
     if let Some((_, sealed)) = &provider.endpoint {
         epochs::in_force(tx, &sealed.by).await?;
     }
     sqlx::query(
-        "INSERT INTO providers (name, kind, base_url, base_url_seal, next_number, created_at)
-         VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO providers (name, kind, base_url, base_url_seal, next_number, created_at, title)
+         VALUES ($1, $2, $3, $4, 1, $5, $6)
+         ON CONFLICT (name) DO UPDATE SET kind = EXCLUDED.kind, base_url = EXCLUDED.base_url,
+           base_url_seal = EXCLUDED.base_url_seal, title = EXCLUDED.title, removed_at = NULL
+         WHERE providers.removed_at IS NOT NULL",
     )
     .bind(&provider.name)
     .bind(&provider.kind)
     .bind(provider.endpoint.as_ref().map(|(url, _)| url))
     .bind(provider.endpoint.as_ref().map(|(_, sealed)| &sealed.token))
     .bind(tx.now.0)
+    .bind(&provider.title)
     .execute(&mut *tx.inner)
     .await?;
     Ok(())
@@ -81,13 +113,19 @@ pub(super) async fn ensure_provider(tx: &mut Tx, provider: &NewProvider) -> Resu
 
 /// The next number of the provider: highest ever used plus one, never reused.
 async fn next_number(tx: &mut Tx, provider: &str) -> Result<i64, StoreError> {
+    take_numbers(tx, provider, 1).await
+}
+
+/// The first of so many numbers in a row.
+async fn take_numbers(tx: &mut Tx, provider: &str, count: i64) -> Result<i64, StoreError> {
     let row = sqlx::query(
-        "UPDATE providers SET next_number = next_number + 1 WHERE name = $1 RETURNING next_number",
+        "UPDATE providers SET next_number = next_number + $2 WHERE name = $1 RETURNING next_number",
     )
     .bind(provider)
+    .bind(count)
     .fetch_one(&mut *tx.inner)
     .await?;
-    Ok(row.try_get::<i64, _>("next_number")? - 1)
+    Ok(row.try_get::<i64, _>("next_number")? - count)
 }
 
 pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> {
@@ -95,11 +133,16 @@ pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> 
         epochs::in_force(tx, &sealed.by).await?;
     }
     let number = if key.numbered { Some(next_number(tx, &key.provider).await?) } else { None };
+    insert_row(tx, key, number).await
+}
+
+async fn insert_row(tx: &mut Tx, key: &NewKey, number: Option<i64>) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO keys (id, provider, number, name, priority, is_active, settings, secret, api_secret,
            fingerprint, mask, hash, account, rotation, generation, role, origin, issued_name, verdict,
-           created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'untested', $19, $19)",
+           created_at, updated_at, owner, note, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $20, $19, $19,
+           $21, $22, $23)",
     )
     .bind(&key.id)
     .bind(&key.provider)
@@ -120,6 +163,10 @@ pub(super) async fn insert(tx: &mut Tx, key: &NewKey) -> Result<(), StoreError> 
     .bind(key.origin.word())
     .bind(&key.issued_name)
     .bind(tx.now.0)
+    .bind(if key.is_placeholder { PLACEHOLDER } else { "untested" })
+    .bind(&key.about.owner)
+    .bind(&key.about.note)
+    .bind(key.about.expires_at.map(|at| at.0))
     .execute(&mut *tx.inner)
     .await?;
     stands_still(tx, &key.id, key.fingerprint.as_ref()).await
@@ -222,8 +269,8 @@ pub(super) async fn tested(
 ) -> Result<(), StoreError> {
     let column = TestColumn { last: facts.tested.clone(), refused_since: facts.refused_since };
     sqlx::query(
-        "UPDATE keys SET test = $1, health = $2, verdict = $3, detail = $4, latency_ms = $5, updated_at = $6
-         WHERE id = $7",
+        "UPDATE keys SET test = $1, health = $2, verdict = $3, detail = $4, latency_ms = $5, updated_at = $6,
+           expires_at = COALESCE($8, expires_at) WHERE id = $7",
     )
     .bind(to_json(&column))
     .bind(to_json(health))
@@ -232,6 +279,7 @@ pub(super) async fn tested(
     .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
     .bind(tx.now.0)
     .bind(id)
+    .bind(health.expires_at.map(|at| at.0))
     .execute(&mut *tx.inner)
     .await?;
     super::observations::insert(tx, id, health.looked_at.unwrap_or(tx.now), seen).await

@@ -71,6 +71,20 @@ impl Origin {
     }
 }
 
+/// The verdict of what stands where a key belongs: never tested, never handed out.
+pub const PLACEHOLDER: &str = "placeholder";
+
+/// What people say of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// E-mail address of whoever answers for it.
+    pub owner: Option<String>,
+    /// What it is for.
+    pub note: Option<String>,
+    /// Until when it is good; what the provider says of it counts more.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// A key to insert.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the fields are those of KeyRow")]
@@ -94,6 +108,9 @@ pub struct NewKey {
     pub issued_name: Option<String>,
     /// Give it a number of its provider now. Generations get the rotation's number when they become current.
     pub numbered: bool,
+    /// It only stands where a key belongs.
+    pub is_placeholder: bool,
+    pub about: About,
 }
 
 impl NewKey {
@@ -189,9 +206,20 @@ pub struct KeyRow {
     pub created_at: Timestamp,
     /// When the row last changed.
     pub updated_at: Timestamp,
+    /// What people say of it.
+    pub about: About,
+    /// When its secret was changed last.
+    pub replaced_at: Option<Timestamp>,
+    /// When somebody was given it last.
+    pub handed_out_at: Option<Timestamp>,
 }
 
 impl KeyRow {
+    /// True for what only stands where a key belongs.
+    pub fn is_placeholder(&self) -> bool {
+        self.verdict == PLACEHOLDER
+    }
+
     /// What its secrets must have been sealed for.
     pub fn purpose(&self, r#use: Use) -> Purpose<'_> {
         Purpose {
@@ -211,8 +239,17 @@ pub struct NewProvider {
     pub name: String,
     /// Row of the catalog, or `custom`.
     pub kind: String,
+    /// Name for people, where it is not the catalog's.
+    pub title: Option<String>,
     /// Endpoint, where it is not the catalog's, and the same sealed.
     pub endpoint: Option<(String, Sealed)>,
+}
+
+impl NewProvider {
+    /// One that is there already, or needs no more than its row of the catalog.
+    pub fn known(row: &ProviderRow) -> Self {
+        Self { name: row.name.clone(), kind: row.kind.clone(), title: None, endpoint: None }
+    }
 }
 
 /// A stored provider.
@@ -222,10 +259,25 @@ pub struct ProviderRow {
     pub name: String,
     /// Row of the catalog, or `custom`.
     pub kind: String,
+    /// Name for people, where it is not the catalog's.
+    pub title: Option<String>,
     /// Endpoint, where it is not the catalog's.
     pub base_url: Option<String>,
     /// The same sealed: without it, or with another one in it, somebody else wrote the endpoint.
     pub base_url_seal: Option<String>,
+}
+
+impl ProviderRow {
+    /// The row of the catalog of this name, while nothing is stored of it.
+    pub fn of_catalog(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: name.to_owned(),
+            title: None,
+            base_url: None,
+            base_url_seal: None,
+        }
+    }
 }
 
 /// What decisions use of a key's tests, as JSON.
@@ -252,6 +304,7 @@ pub(super) fn lenient(row: &AnyRow) -> Result<(KeyRow, Option<&'static str>), St
     let health: Option<String> = row.try_get("health")?;
     let health = health.and_then(|text| sound(&text, "keys.health", &mut damaged));
     let settings = sound(&row.try_get::<String, _>("settings")?, "keys.settings", &mut damaged);
+    let moment = |column| row.try_get::<Option<i64>, _>(column).map(|at| at.map(Timestamp));
     let key = KeyRow {
         id: row.try_get("id")?,
         provider: row.try_get("provider")?,
@@ -279,6 +332,13 @@ pub(super) fn lenient(row: &AnyRow) -> Result<(KeyRow, Option<&'static str>), St
         latency_ms: row.try_get("latency_ms")?,
         created_at: Timestamp(row.try_get("created_at")?),
         updated_at: Timestamp(row.try_get("updated_at")?),
+        about: About {
+            owner: row.try_get("owner")?,
+            note: row.try_get("note")?,
+            expires_at: moment("expires_at")?,
+        },
+        replaced_at: moment("replaced_at")?,
+        handed_out_at: moment("handed_out_at")?,
     };
     Ok((key, damaged))
 }
@@ -374,23 +434,6 @@ impl Store {
             read => Some(read),
         });
         read.collect()
-    }
-
-    /// The providers.
-    pub async fn providers(&self) -> Result<Vec<ProviderRow>, StoreError> {
-        let rows = sqlx::query("SELECT name, kind, base_url, base_url_seal FROM providers ORDER BY name")
-            .fetch_all(self.pools.reader())
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ProviderRow {
-                    name: row.try_get("name")?,
-                    kind: row.try_get("kind")?,
-                    base_url: row.try_get("base_url")?,
-                    base_url_seal: row.try_get("base_url_seal")?,
-                })
-            })
-            .collect()
     }
 }
 

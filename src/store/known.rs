@@ -72,6 +72,20 @@ impl Store {
         rows.iter().map(by_name).collect()
     }
 
+    /// Living keys with these fingerprints: fingerprint, provider and number of each.
+    pub async fn numbers_of(
+        &self,
+        fingerprints: &[String],
+    ) -> Result<Vec<(String, String, Option<i64>)>, StoreError> {
+        let select =
+            "SELECT fingerprint, provider, number FROM keys WHERE role <> 'dead' AND fingerprint IN (MARKS)";
+        let rows = self.rows_of(select, fingerprints).await?;
+        let known = |row: &AnyRow| {
+            Ok((row.try_get("fingerprint")?, row.try_get("provider")?, row.try_get("number")?))
+        };
+        rows.iter().map(known).collect()
+    }
+
     async fn those_of(&self, select: &str, values: &[String]) -> Result<BTreeSet<String>, StoreError> {
         let rows = self.rows_of(select, values).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()

@@ -207,7 +207,7 @@ async fn a_placeholder_is_stored_inactive_and_never_tested() {
     let out = world.rekeyd_with(&["keys", "add", "openai", "--json"], "your-api-key-here").await.ok();
     assert!(out.stderr.contains("placeholder"), "{}", out.stderr);
     let key = out.json();
-    assert_eq!((&key["is_active"], &key["status"]), (&json!(false), &json!("untested")), "{key}");
+    assert_eq!((&key["is_active"], &key["status"]), (&json!(false), &json!("placeholder")), "{key}");
     let tested = world.rekeyd(&["keys", "test", "--all", "--json"]).await.ok().json();
     assert_eq!(tested, json!([]));
 }

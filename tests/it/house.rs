@@ -1,5 +1,6 @@
 //! The walls of the house, checked by reading the sources.
 //!
+//! - `catalog_page`: docs/providers.md, made of the rows of the catalog
 //! - `commands`: commands that are written down, and the synopsis
 //! - `defences`: the list of `tests/defences.toml`, and its table in docs/safety.md
 //! - `law`: what sources cite, and what docs/design marks as not built
@@ -10,6 +11,7 @@
 //!
 //! The checks are themselves checked: each one on planted text that breaks its rule.
 
+mod catalog_page;
 mod commands;
 mod defences;
 mod law;
@@ -475,6 +477,18 @@ fn the_page_on_safety_shows_every_defence_that_was_removed() {
     }
     let same = page == whole;
     assert!(same, "docs/safety.md shows another table: REKEYD_WRITE_DOCS=1 with this test writes it");
+}
+
+/// `REKEYD_WRITE_DOCS=1` writes it.
+#[test]
+fn the_page_on_providers_shows_the_catalog() {
+    let path = root().join("docs/providers.md");
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    if std::env::var_os("REKEYD_WRITE_DOCS").is_some() {
+        std::fs::write(&path, catalog_page::page()).unwrap();
+    }
+    let same = page == catalog_page::page();
+    assert!(same, "docs/providers.md is stale: REKEYD_WRITE_DOCS=1 with this test writes it");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
+//! - `keys`: what people do with the keys that they keep: change, find, paste, hand out
 //! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `secrets`: nothing secret is said anywhere, and names of others do nothing where they are shown
@@ -26,6 +27,7 @@ mod everyday;
 mod faults;
 mod house;
 mod init;
+mod keys;
 mod leaks;
 mod mail_tls;
 mod model;

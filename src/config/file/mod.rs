@@ -25,7 +25,7 @@ pub use destination::{
 };
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};
-pub use service::{Database, Encryption, Engine, Log, LogFormat, Network, Server, Tests};
+pub use service::{Database, Encryption, Engine, Log, LogFormat, Network, Preference, Server, Tests};
 pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 
 /// The configuration of rekeyd.
@@ -61,6 +61,8 @@ pub struct ConfigFile {
     /// GitHub secret scanning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaks: Option<Leaks>,
+    /// Orders of providers for hand-outs.
+    pub preferences: Vec<Preference>,
     /// Outgoing connections.
     pub network: Network,
     /// Logging.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{CronText, DatabaseText, DurationText, ReferenceText};
+use super::text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 
 /// Where the daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -104,7 +104,7 @@ pub struct Tests {
     pub confirm_after: DurationText,
     /// How long observations are kept.
     pub history: DurationText,
-    /// Must be false: not built yet. Let custom endpoints given through the API be private, loopback or link-local.
+    /// Let endpoints that persons name (`providers add NAME --base-url URL`) be private, loopback or link-local.
     pub allow_private_endpoints: bool,
 }
 
@@ -162,4 +162,15 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// An order of providers for hand-outs, under a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Preference {
+    /// What `keys get PROVIDER --preference NAME` calls it.
+    pub name: NameText,
+    /// Where a key is looked for, in this order.
+    #[schemars(length(min = 1))]
+    pub order: Vec<NameText>,
 }

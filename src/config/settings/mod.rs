@@ -24,7 +24,9 @@ pub use github::{Github, GithubApp, GithubAuth, GithubScope, GithubStore, Visibi
 pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, Webhook};
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
-pub use service::{Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
+pub use service::{
+    Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Preference, Server, Tests,
+};
 pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 
 use super::problem::Problem;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub destinations: Vec<Destination>,
     /// `[leaks]`, when there is one.
     pub leaks: Option<Leaks>,
+    /// `[[preferences]]`; names are unique.
+    pub preferences: Vec<Preference>,
     /// `[network]`
     pub network: Network,
     /// `[log]`

@@ -12,6 +12,7 @@ use super::origin::Purpose;
 use super::values::{BadValue, BaseUrl, CronExpr, span_text};
 use crate::config::file;
 use crate::crypto::SecretRef;
+use crate::domain::name::Name;
 use crate::domain::time::Span;
 
 /// `[server]`
@@ -67,6 +68,17 @@ pub struct Tests {
     pub confirm_after: Span,
     /// How long observations are kept.
     pub history: Span,
+    /// Whether endpoints that persons name may be private, loopback or link-local.
+    pub allow_private_endpoints: bool,
+}
+
+/// `[[preferences]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preference {
+    /// Its name, unique among preferences.
+    pub name: Name,
+    /// Providers, the first choice first; they may be in the store only.
+    pub order: Vec<Name>,
 }
 
 /// `[network]`
@@ -180,7 +192,6 @@ impl Tests {
         let timeout = at.field("timeout").positive_span(&file.timeout);
         let confirm_after = at.field("confirm_after").span(&file.confirm_after);
         let history = at.field("history").positive_span(&file.history);
-        no_endpoints_yet(file.allow_private_endpoints, &at.field("allow_private_endpoints"))?;
         Ok(Self {
             schedule: schedule?,
             timezone: timezone?,
@@ -190,18 +201,17 @@ impl Tests {
             timeout: timeout?,
             confirm_after: confirm_after?,
             history: history?,
+            allow_private_endpoints: file.allow_private_endpoints,
         })
     }
 }
 
-/// No endpoint comes through an API yet, so there is nothing to allow.
-fn no_endpoints_yet(allowed: bool, at: &At<'_>) -> Read<()> {
-    if !allowed {
-        return Ok(());
+impl Preference {
+    pub(super) fn read(file: &file::Preference, at: &At<'_>) -> Read<Self> {
+        let name = at.field("name").name(&file.name);
+        let order = at.field("order").each(&file.order, |name, at| at.name(name));
+        Ok(Self { name: name?, order: order? })
     }
-    let hint =
-        "take it out, or leave it false: it is for endpoints given through an API, which there is not yet";
-    Err(at.problem("not built yet: it changes nothing", hint))
 }
 
 impl Network {
@@ -295,11 +305,22 @@ mod tests {
             "[server]\npublic_url = \"https://user:hunter2@rekeyd.example.com\"",
             "[server]\npublic_url = \"https://rekeyd.example.com/?a=b\"",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-            "[tests]\nallow_private_endpoints = true",
             "[encryption]\nkeys = \"bm90LWEta2V5\"",
             "[encryption]\nkeys = \"file:keys\"",
             "[network]\nca_file = \"ca.pem\"\nproxy = \"proxy:3128\"",
             "[network]\nproxy = \"http://user:hunter2@proxy.example.com:3128\"",
+        ]);
+    }
+
+    #[test]
+    fn a_preference_is_an_order_of_names() {
+        let fast =
+            settings("[[preferences]]\nname = \"fast\"\norder = [\"groq\", \"vision-nova\"]").preferences;
+        assert_eq!((fast[0].name.as_str(), fast[0].order[1].as_str()), ("fast", "vision-nova"));
+        assert_table!(&[
+            "[[preferences]]\nname = \"fast\"\norder = []",
+            "[[preferences]]\nname = \"Fast\"\norder = [\"Open AI\"]",
+            "[[preferences]]\nname = \"fast\"\norder = [\"groq\"]\n[[preferences]]\nname = \"fast\"\norder = [\"groq\"]",
         ]);
     }
 

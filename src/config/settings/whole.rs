@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::at::{At, Read, Reading};
 use super::{
-    Account, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network, Rotation,
-    Server, Settings, Tests, Webhook,
+    Account, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network, Preference,
+    Rotation, Server, Settings, Tests, Webhook,
 };
 use crate::config::document::Document;
 use crate::config::file::{ConfigFile, Holds, NameText};
@@ -69,6 +69,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let rotations = at.field("rotations").each(&file.rotations, |one, at| Rotation::read(one, &known, at));
     let destinations = at.field("destinations").each(&file.destinations, Destination::read);
     let leaks = optional(file.leaks.as_ref(), |leaks| Leaks::read(leaks, &at.field("leaks")));
+    let preferences = at.field("preferences").each(&file.preferences, Preference::read);
     let network = Network::read(&file.network, &at.field("network"));
     let log = Log::read(&file.log, &at.field("log"));
     Ok(Settings {
@@ -84,6 +85,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
         rotations: rotations?,
         destinations: destinations?,
         leaks: leaks?,
+        preferences: preferences?,
         network: network?,
         log: log?,
         origins: super::Origins::default(),
@@ -99,6 +101,7 @@ fn unique_names(file: &ConfigFile, at: &At<'_>) {
     unique("account", file.accounts.iter().map(|one| &one.name), &at.field("accounts"));
     unique("rotation", file.rotations.iter().map(|one| &one.name), &at.field("rotations"));
     unique("destination", file.destinations.iter().map(|one| &one.name), &at.field("destinations"));
+    unique("preference", file.preferences.iter().map(|one| &one.name), &at.field("preferences"));
 }
 
 fn unique<'f>(what: &str, names: impl Iterator<Item = &'f NameText>, at: &At<'_>) {

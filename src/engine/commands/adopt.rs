@@ -7,12 +7,12 @@ use crate::destination::{Delivery, Ledger, Standing};
 use crate::domain::key::{KeyKind, RemoteKey};
 use crate::domain::rotation::{KeyRef, Level};
 use crate::domain::secret::Secret;
-use crate::engine::commands::add_key;
+use crate::engine::commands::given;
 use crate::engine::passes::mirror;
 use crate::engine::publish::address;
 use crate::engine::session::{Session, keys, listing, test_key};
 use crate::engine::{ConfiguredDestination, EngineError, Rotation};
-use crate::store::{AdoptedKey, Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
+use crate::store::{About, AdoptedKey, Change, HoldingRow, KeyRow, NewKey, Origin, Role, new_id};
 
 /// Which key is meant.
 #[derive(Debug)]
@@ -164,8 +164,8 @@ async fn unknown_key(session: &mut Session<'_>, secret: &Secret) -> Result<Engin
     let kind = session.noting(called).map(|key| key.kind);
     let own = *secret == session.account.provisioning_key;
     Ok(match kind {
-        Ok(KeyKind::Provisioning) => add_key::wrong_kind(),
-        _ if own => add_key::wrong_kind(),
+        Ok(KeyKind::Provisioning) => given::wrong_kind(),
+        _ if own => given::wrong_kind(),
         _ => not_listed(&session.account.name),
     })
 }
@@ -235,7 +235,7 @@ async fn may_adopt(
     secret: Option<&Secret>,
 ) -> Result<(), EngineError> {
     if remote.hash == session.account.issuer.provisioning_hash() {
-        return Err(add_key::wrong_kind());
+        return Err(given::wrong_kind());
     }
     if remote.disabled {
         return Err(EngineError::Refused(format!("refused: {} is disabled at the provider", remote.label)));
@@ -247,7 +247,7 @@ async fn may_adopt(
         .noting(called)
         .map_err(|failure| EngineError::outside("the key could not be tested", failure))?;
     if key.kind == KeyKind::Provisioning {
-        return Err(add_key::wrong_kind());
+        return Err(given::wrong_kind());
     }
     Ok(())
 }
@@ -300,6 +300,8 @@ fn new_row(
         origin: Origin::Adopted,
         issued_name: None,
         numbered: false,
+        is_placeholder: false,
+        about: About::default(),
     };
     let row = session.engine.with_secrets(sealing, row, secret, None)?;
     Ok(Change::NewKey { provider: keys::provider_row(session), key: Box::new(row) })

@@ -7,8 +7,9 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
-use crate::domain::turn::Class;
-use crate::engine::commands::mirror::mirror_by_hand;
+use crate::domain::time::Span;
+use crate::engine::commands::given::provider_of;
+use crate::engine::commands::kept::{belongs_to_no_rotation, numbered, tables_follow};
 use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
@@ -28,12 +29,7 @@ pub async fn delete_key(
     at_provider: bool,
 ) -> Result<KeyRow, EngineError> {
     let key = numbered(engine, provider, number).await?;
-    if let Some(rotation) = &key.rotation {
-        return Err(EngineError::Refused(format!(
-            "refused: this key is generation {} of rotation {rotation}: it changes only through its rotation",
-            key.generation.unwrap_or_default()
-        )));
-    }
+    belongs_to_no_rotation(&key)?;
     let taken_back = at_provider && hand_out_no_longer(engine, &key).await?;
     let let_go = let_go_everywhere(engine, &key, at_provider).await;
     if taken_back && !matches!(let_go, Ok(true)) {
@@ -66,20 +62,11 @@ pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<(), Engi
     Ok(engine.parts.store.set_paused(name, pause, &entry).await?)
 }
 
-/// The stored key with this number, or an error that says how to find it.
-pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
-    engine.parts.store.key_numbered(provider, number).await?.ok_or_else(|| {
-        EngineError::usage(
-            format!("provider {provider} has no key number {number}"),
-            "`rekeyd keys list` shows them",
-        )
-    })
-}
-
 /// Lets go of a key at every account of its provider. False when none of them lists it.
 async fn let_go_everywhere(engine: &Engine, key: &KeyRow, at_provider: bool) -> Result<bool, EngineError> {
     let mut listed = false;
-    for account in engine.parts.accounts.values().filter(|account| account.provider == key.provider) {
+    let kind = provider_of(engine, &key.provider).await?.kind;
+    for account in engine.parts.accounts.values().filter(|account| account.provider == kind) {
         listed |= not_the_last(engine, account.name.as_str(), key, at_provider).await?;
     }
     Ok(listed)
@@ -106,7 +93,7 @@ async fn let_go(session: &mut Session<'_>, hash: &str, at_provider: bool) -> Res
     let Some(target) = session.listing.as_ref().and_then(|listing| listing.key(hash).cloned()) else {
         return Ok(false);
     };
-    let others = count_usable_but(session, hash);
+    let others = count_usable_but(session, &[hash.to_owned()]);
     if target.is_live(session.now().ours) && others == 0 {
         return Err(crate::domain::guard::Refusal::LastRegularKey {
             label: target.label,
@@ -139,16 +126,10 @@ async fn set_active(engine: &Engine, key: &KeyRow, is_active: bool) -> Result<()
     let number = key.number.unwrap_or_default();
     let entry = engine.entry(what, format!("provider {} number {number}", key.provider), key.mask.clone());
     engine.parts.store.set_active(&key.id, is_active, &entry).await?;
-    for (place, _) in mirror::mirrored_at(engine, &key.id).await? {
-        let done = mirror_by_hand(engine, &place.target.name, Class::Person.patience()).await;
-        if let Err(error) = done {
-            tracing::warn!(destination = %place.target.name, %error, "its table does not follow the store yet");
-        }
-    }
-    Ok(())
+    tables_follow(engine, std::slice::from_ref(&key.id)).await
 }
 
-async fn listed(session: &mut Session<'_>) -> Result<(), EngineError> {
+pub(super) async fn listed(session: &mut Session<'_>) -> Result<(), EngineError> {
     let listed = listing::list(session).await?;
     listed.map_err(|failure| EngineError::outside("the account could not be listed", failure))
 }
@@ -176,12 +157,14 @@ async fn is_there(session: &mut Session<'_>, hash: &str, kill: Option<Kill>) -> 
     })
 }
 
-fn count_usable_but(session: &Session<'_>, hash: &str) -> usize {
+/// How many keys of the account somebody may work with, but for these.
+pub(super) fn count_usable_but(session: &Session<'_>, let_go: &[String]) -> usize {
     let now = session.now();
     let now = now.theirs.unwrap_or(now.ours);
     let provisioning = session.account.issuer.provisioning_hash();
-    let keys = session.listing.iter().flat_map(|listing| listing.but_strays(hash));
-    keys.filter(|key| key.hash != hash && key.hash != provisioning && key.is_live(now)).count()
+    let keys = session.listing.iter().flat_map(|listing| listing.but_strays(""));
+    let others = keys.filter(|key| !let_go.contains(&key.hash));
+    others.filter(|key| key.hash != provisioning && key.is_live(now)).count()
 }
 
 /// Disables or deletes a key at the provider because a person says so: the same guard as everybody.

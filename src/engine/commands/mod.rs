@@ -1,7 +1,9 @@
 //! What a person asks for, and what is shown: the service layer of the command line.
 //!
 //! ```text
-//! add_key · by_hand      keys in the store, keys at the provider
+//! add_key · update_key    a key that a person gives us to keep, and what changes of it · given · kept  what both ask first
+//! import · hand_out      many keys at once; one for whoever needs it
+//! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
@@ -19,11 +21,17 @@ mod by_hand;
 mod database;
 mod destinations;
 mod encryption;
+mod given;
+mod hand_out;
+mod import;
+mod kept;
 mod mirror;
 mod plan;
+mod providers;
 mod runs;
 mod status;
 mod thaw;
+mod update_key;
 mod view;
 
 pub use super::passes::{CheckReport, KeyReport, Scope, Which, Why, check_keys};
@@ -32,12 +40,13 @@ pub use super::run::step::{Progress, Report, step};
 pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
-pub use crate::store::Pause;
+pub use crate::domain::hand_out::Strategy;
+pub use crate::store::{About, KeySort, Pause};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
 pub use by_hand::{
-    account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
+    account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, pause,
 };
 pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
@@ -45,9 +54,15 @@ pub use destinations::{
     publish_by_hand, publish_copy_by_hand,
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
+pub use given::provider_names;
+pub use hand_out::{Ask, HandedOut, hand_out};
+pub use import::{Import, decrypted, import, read_pasted};
+pub use kept::{numbered, testable};
 pub use mirror::{mirror_by_hand, mirrors};
 pub use plan::plan;
+pub use providers::{AddProvider, add_provider, delete_provider, removable};
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, is_served, open_run_of, run_status};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
+pub use update_key::{UpdateKey, Updated, update_key};
 pub use view::*;

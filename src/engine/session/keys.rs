@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::engine::session::Session;
 use crate::engine::{Engine, EngineError, Rotation};
 use crate::provider::IssuedKey;
-use crate::store::{KeyRow, NewKey, NewProvider, Origin, Role, RotationRow, new_id};
+use crate::store::{About, KeyRow, NewKey, NewProvider, Origin, Role, RotationRow, new_id};
 
 /// The current key of a rotation.
 pub(crate) async fn current(engine: &Engine, rotation: &str) -> Result<Option<KeyRow>, EngineError> {
@@ -35,6 +35,8 @@ pub(crate) fn issued_row(session: &Session<'_>, name: &str, issued: &IssuedKey) 
         origin: Origin::Created,
         issued_name: Some(name.to_owned()),
         numbered: true,
+        is_placeholder: false,
+        about: About::default(),
     }
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn provider_row(session: &Session<'_>) -> NewProvider {
     NewProvider {
         name: session.account.provider.clone(),
         kind: session.account.provider.clone(),
+        title: None,
         endpoint: None,
     }
 }

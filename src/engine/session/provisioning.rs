@@ -12,6 +12,7 @@ use crate::engine::testing::endpoint::QUEUE;
 use crate::engine::testing::endpoint::Why;
 use crate::engine::{Account, Engine, EngineError};
 use crate::net::Deadline;
+use crate::provider::Base;
 use crate::store::{Change, Lease};
 
 /// Credits of the account.
@@ -90,7 +91,7 @@ pub(crate) async fn watch_provisioning(
 ) -> Result<bool, EngineError> {
     let key = &account.provisioning_key;
     let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
-    let base = Some(&account.base_url);
+    let base = Some(Base::configured(&account.base_url));
     let seen = engine.parts.tester.test(&account.provider, base, key, &json!({}), deadline).await;
     let mut watched: Watched = engine.parts.store.memory_or_anew(&memory(account)).await?;
     let replaced = watched.hash != key.sha256_hex();

@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::testing::record;
 use crate::engine::testing::record::Sighting;
+use crate::provider::Base;
 use crate::store::{Change, KeyRow};
 
 /// One test of a stored key; commits what it showed ([`crate::engine::testing::record`]). `asked`: it must be as it was asked
@@ -46,7 +47,7 @@ async fn probe(
     chat: Option<&str>,
 ) -> Result<Sighting, EngineError> {
     let deadline = session.deadline().await?;
-    let (kind, base) = (&session.account.provider, Some(&session.account.base_url));
+    let (kind, base) = (&session.account.provider, Some(Base::configured(&session.account.base_url)));
     let seen = session.engine.parts.tester.test(kind, base, secret, &row.settings, deadline).await;
     session.note_date(seen.date);
     let valid = seen.outcome() == Outcome::Valid;

@@ -6,6 +6,7 @@ use crate::crypto::{Purpose, Use};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::turn::Class;
 use crate::engine::{Engine, EngineError};
+use crate::provider::Base;
 use crate::store::{KeyRow, ProviderRow, Role};
 
 /// Tests of stored keys.
@@ -69,18 +70,21 @@ impl Scope {
 pub(crate) enum Endpoint {
     /// The catalog's own address.
     Catalog,
-    /// Another one.
+    /// Another one, of the configuration.
     At(Url),
+    /// Another one, which a person named for the provider.
+    Given(Url),
     /// Nowhere, and why: nobody knows the way, or somebody else wrote it.
     Nowhere(&'static str),
 }
 
 impl Endpoint {
     /// The address to test at, `None` for the catalog's own; or why there is none.
-    pub(crate) fn base(&self) -> Result<Option<&Url>, &'static str> {
+    pub(crate) fn base(&self) -> Result<Option<Base<'_>>, &'static str> {
         match self {
             Self::Catalog => Ok(None),
-            Self::At(url) => Ok(Some(url)),
+            Self::At(url) => Ok(Some(Base::configured(url))),
+            Self::Given(url) => Ok(Some(Base { url, is_given: true })),
             Self::Nowhere(why) => Err(why),
         }
     }
@@ -114,13 +118,13 @@ pub(crate) async fn endpoint(
 fn of_row(engine: &Engine, provider: &ProviderRow) -> Endpoint {
     let Some(url) = &provider.base_url else { return Endpoint::Catalog };
     match Url::parse(url) {
-        Ok(url) if !is_forged(engine, provider) && keeps_secrets(&url) => Endpoint::At(url),
+        Ok(url) if !is_forged(engine, provider) && keeps_secrets(&url) => Endpoint::Given(url),
         _ => Endpoint::Nowhere(FORGED),
     }
 }
 
 /// Unencrypted, a secret does not leave this machine.
-fn keeps_secrets(url: &Url) -> bool {
+pub(crate) fn keeps_secrets(url: &Url) -> bool {
     let here = match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),

@@ -175,7 +175,7 @@ impl Probes {
     /// Begins a look.
     pub(crate) fn send(&mut self, subject: Subject, lane: Lane) {
         let host = match &subject.endpoint {
-            Endpoint::At(url) => {
+            Endpoint::At(url) | Endpoint::Given(url) => {
                 format!("{}:{:?}", url.host_str().unwrap_or_default(), url.port_or_known_default())
             }
             Endpoint::Catalog | Endpoint::Nowhere(_) => subject.kind.clone(),

@@ -1,5 +1,6 @@
 //! The rows of the catalog, in the order of providers.md.
 
+use super::Capability::{Audio, Chat, Embeddings, Image, RotatesByApi, Search, Video};
 use super::{Auth, CatalogRow, KeyForm, Probe, Rest, Verb, rules};
 use crate::domain::time::Span;
 use crate::domain::verdict::rule::Sign;
@@ -23,7 +24,7 @@ const fn form(prefix: &'static str, rest: Rest) -> KeyForm {
     KeyForm { prefix, rest }
 }
 
-/// What a row is unless it says otherwise: tested, and rotated with an admin's help.
+/// What a row is unless it says otherwise: a model that talks.
 const ROW: CatalogRow = CatalogRow {
     name: "",
     title: "",
@@ -39,7 +40,8 @@ const ROW: CatalogRow = CatalogRow {
     negative_control: false,
     min_interval: None,
     chat: None,
-    capabilities: &["test", "guided_rotation"],
+    two_kinds: false,
+    capabilities: &[Chat],
 };
 
 /// A body that is JSON and no error.
@@ -60,7 +62,8 @@ pub const CATALOG: &[CatalogRow] = &[
         forms: &[form("sk-or-v1-", Rest::Hex(64))],
         expires: Some("/data/expires_at"),
         chat: Some("chat/completions"),
-        capabilities: &["test", "rotate", "create", "list", "disable", "delete", "limit"],
+        two_kinds: true,
+        capabilities: &[Chat, Embeddings, Image, RotatesByApi],
         ..ROW
     },
     CatalogRow {
@@ -76,8 +79,14 @@ pub const CATALOG: &[CatalogRow] = &[
         },
         proof: Sign::Text("/object", "list"),
         rules: rules::OPENAI,
-        forms: &[form("sk-", Rest::Any)],
+        forms: &[
+            form("sk-proj-", Rest::Any),
+            form("sk-svcacct-", Rest::Any),
+            form("sk-admin-", Rest::Any),
+            form("sk-", Rest::Any),
+        ],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Embeddings, Image, Audio],
         ..ROW
     },
     CatalogRow {
@@ -106,6 +115,7 @@ pub const CATALOG: &[CatalogRow] = &[
         proof: Sign::Array("/models"),
         rules: rules::GOOGLE,
         forms: &[form("AIza", Rest::Long(35)), form("AQ.", Rest::Any)],
+        capabilities: &[Chat, Embeddings, Image, Video, Audio],
         ..ROW
     },
     CatalogRow {
@@ -120,6 +130,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::COHERE,
         forms: &[form("", Rest::Alphanumeric(40))],
         min_interval: Some(Span::hours(6)),
+        capabilities: &[Chat, Embeddings, Search],
         ..ROW
     },
     CatalogRow {
@@ -132,6 +143,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::GROQ,
         forms: &[form("gsk_", Rest::Long(52))],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Audio],
         ..ROW
     },
     CatalogRow {
@@ -146,6 +158,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::TOGETHER,
         forms: &[form("tgp_v1_", Rest::Any), form("", Rest::Hex(64))],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Embeddings, Image, Audio],
         ..ROW
     },
     CatalogRow {
@@ -158,6 +171,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::MISTRAL,
         forms: &[form("", Rest::Alphanumeric(32))],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Embeddings, Audio],
         ..ROW
     },
     CatalogRow {
@@ -172,6 +186,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::DEEPINFRA,
         forms: &[form("", Rest::Alphanumeric(32)), form("jwt:", Rest::Any)],
         chat: Some("openai/chat/completions"),
+        capabilities: &[Chat, Embeddings, Image, Audio],
         ..ROW
     },
     CatalogRow {
@@ -187,6 +202,7 @@ pub const CATALOG: &[CatalogRow] = &[
         forms: &[form("pplx-", Rest::Long(48))],
         negative_control: true,
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Search],
         ..ROW
     },
     CatalogRow {
@@ -200,6 +216,7 @@ pub const CATALOG: &[CatalogRow] = &[
         proof: Sign::Number("/creditBalance"),
         rules: rules::RUNWAY,
         forms: &[form("key_", Rest::Any)],
+        capabilities: &[Image, Video, Audio],
         ..ROW
     },
     CatalogRow {
@@ -230,6 +247,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::XAI,
         forms: &[form("xai-", Rest::Any)],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Image],
         ..ROW
     },
     CatalogRow {
@@ -256,6 +274,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::FIREWORKS,
         forms: &[form("fw_", Rest::Any)],
         chat: Some("chat/completions"),
+        capabilities: &[Chat, Embeddings, Image, Audio],
         ..ROW
     },
     CatalogRow {
@@ -270,6 +289,7 @@ pub const CATALOG: &[CatalogRow] = &[
         rules: rules::HUGGINGFACE,
         forms: &[form("hf_", Rest::Long(34))],
         expires: Some("/auth/expiresAt"),
+        capabilities: &[Chat, Embeddings, Image, Audio],
         ..ROW
     },
     CatalogRow {
@@ -283,6 +303,7 @@ pub const CATALOG: &[CatalogRow] = &[
         proof: Sign::AnyText("/username"),
         rules: rules::REPLICATE,
         forms: &[form("r8_", Rest::Long(37))],
+        capabilities: &[Chat, Image, Video, Audio],
         ..ROW
     },
     CatalogRow {
@@ -296,6 +317,7 @@ pub const CATALOG: &[CatalogRow] = &[
         proof: Sign::Array("/voices"),
         rules: rules::ELEVENLABS,
         forms: &[form("sk_", Rest::Hex(48))],
+        capabilities: &[Audio],
         ..ROW
     },
     CatalogRow {
@@ -309,6 +331,7 @@ pub const CATALOG: &[CatalogRow] = &[
         proof: Sign::Number("/credits"),
         rules: rules::STABILITY,
         forms: &[form("sk-", Rest::Long(48))],
+        capabilities: &[Image, Video, Audio],
         ..ROW
     },
     CatalogRow {

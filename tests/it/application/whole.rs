@@ -152,6 +152,7 @@ async fn a_key_is_tested_again_before_it_is_mirrored() {
         settings: serde_json::json!({}),
         is_active: true,
         test: true,
+        about: commands::About::default(),
     };
     assert_eq!(commands::add_key(&office.engine, add).await.unwrap().key.verdict, "valid");
     // It was valid six minutes ago (R13), and is not any more.

@@ -21,7 +21,7 @@ fn program() -> clap::Command {
 
 /// The groups and commands below the program, and those that are only planned.
 fn groups() -> Vec<String> {
-    let planned = ["providers", "audit", "users", "tokens"].map(str::to_owned);
+    let planned = ["audit", "users", "tokens"].map(str::to_owned);
     program().get_subcommands().map(|command| command.get_name().to_owned()).chain(planned).collect()
 }
 
@@ -145,8 +145,8 @@ fn planted_commands_that_are_not_there_are_seen() {
     assert_eq!(unknown(fine, &groups), Vec::<String>::new());
     for planted in [
         "  rekeyd runz list   shows\n",
-        "`rekeyd providers list`",
-        "`keys list --owner me`",
+        "`rekeyd audit list`",
+        "`keys list --due`",
         "    rekeyd runs stop ID   stops\n",
         "`rekeyd why A B`",
     ] {
@@ -319,10 +319,10 @@ fn planted_marks_at_commands_are_seen() {
         0
     );
     assert_eq!(told("rekeyd keys test [PROVIDER [NUMBER]] [--all]"), 0);
-    assert_eq!(told("rekeyd keys list [--owner EMAIL]"), 1);
-    assert_eq!(told("rekeyd keys list [--owner EMAIL]    # not built yet"), 0);
-    assert_eq!(told("rekeyd keys list [--provider NAME] [--owner EMAIL]    # not built yet"), 1);
-    assert_eq!(told("rekeyd keys list | get PROVIDER    # not built yet"), 1);
+    assert_eq!(told("rekeyd keys list [--due]"), 1);
+    assert_eq!(told("rekeyd keys list [--due]    # not built yet"), 0);
+    assert_eq!(told("rekeyd keys list [--provider NAME] [--due]    # not built yet"), 1);
+    assert_eq!(told("rekeyd keys list | suggest    # not built yet"), 1);
     let usage = alternatives("run NAME [--leaked [--generation N]] [A | B]");
     assert_eq!(usage.base, ["run", "NAME"]);
     assert_eq!(

@@ -31,7 +31,6 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("app", "one of the two ways to a repository"),
     ("rotation", "the scope of a route"),
     ("trusted_proxies", "refused unless it is empty: nobody asks who calls"),
-    ("allow_private_endpoints", "refused unless it is false: no endpoint comes through an API"),
 ];
 
 /// Fields of the file that do not get into the settings.

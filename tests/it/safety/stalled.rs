@@ -5,7 +5,7 @@ use rekeyd::domain::alert::{Kind, NewAlert, Subject};
 use rekeyd::domain::rotation::{Blocker, Cause, Issuing, Rollback, Run, State, Trigger};
 use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
 use rekeyd::engine::{self, Engine, Opened, Progress, passes};
-use rekeyd::store::{AlertRow, AuditEntry, Change, NewKey, NewProvider, NewRun, Origin, Role};
+use rekeyd::store::{About, AlertRow, AuditEntry, Change, NewKey, NewProvider, NewRun, Origin, Role};
 use serde_json::{Value, json};
 use sqlx::{Connection, Row};
 
@@ -218,6 +218,8 @@ fn generation(rotation: &str, role: Role) -> NewKey {
         origin: Origin::Created,
         issued_name: None,
         numbered: false,
+        is_placeholder: false,
+        about: About::default(),
     }
 }
 
@@ -227,7 +229,7 @@ on_both_databases! {
         for (rotation, role) in [("dead", Role::Current), ("left", Role::Retiring), ("tended", Role::Retiring)] {
             engine.store().ensure_rotation(rotation, None).await.unwrap();
             let provider =
-                NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), endpoint: None };
+                NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), title: None, endpoint: None };
             let key = Box::new(generation(rotation, role));
             commit(&engine, None, &[Change::NewKey { provider, key }]).await;
         }

@@ -5,8 +5,8 @@ use rekeyd::domain::rotation::facts::Holding;
 use rekeyd::domain::rotation::{KeyRef, Level, Policy, Run, SpecPolicy, State, Trigger};
 use rekeyd::domain::time::{Span, Timestamp, Until};
 use rekeyd::store::{
-    AdoptedKey, AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey, NewProvider,
-    NewRun, Origin, Role, Store,
+    About, AdoptedKey, AuditEntry, Change, EffectKind, HoldingRow, KeyRow, Lease, NewEffect, NewKey,
+    NewProvider, NewRun, Origin, Role, Store,
 };
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -199,7 +199,7 @@ pub fn adopt(id: &str, rotation: &str, generation: i64, hash: &str) -> Change {
 }
 
 pub fn provider() -> NewProvider {
-    NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), endpoint: None }
+    NewProvider { name: "openrouter".to_owned(), kind: "openrouter".to_owned(), title: None, endpoint: None }
 }
 
 /// A key that belongs to no rotation.
@@ -223,6 +223,8 @@ pub fn manual(id: &str) -> NewKey {
         origin: Origin::Given,
         issued_name: None,
         numbered: true,
+        is_placeholder: false,
+        about: About::default(),
     }
 }
 

@@ -1,12 +1,17 @@
-//! `keys list | show | add | test | delete`.
+//! `keys list | show | add | update | test | delete`.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::commands::add_key::provider_of;
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::verdict::Verdict;
+use crate::engine::commands::given::provider_of;
 use crate::engine::passes::KeyReport;
-use crate::engine::{Engine, EngineError};
-use crate::store::{KeyRow, Role};
+use crate::engine::{Engine, EngineError, error};
+use crate::store::{KeyFilter, KeyRow, KeySort, PLACEHOLDER};
+
+/// So many keys are a page, where nobody says how many.
+pub const PAGE: i64 = 1000;
 
 /// A stored key, masked: a row of `keys list`, `keys show` and `keys add`. The fields of the REST list
 /// (interface.md §3).
@@ -30,6 +35,48 @@ pub struct KeyView {
     pub rotation: Option<String>,
     pub generation: Option<i64>,
     pub role: &'static str,
+    pub owner: Option<String>,
+    pub note: Option<String>,
+    pub expires_at: Option<String>,
+    pub handed_out_at: Option<String>,
+}
+
+/// Which stored keys are asked for; what is `None` is not asked. Spans count from now.
+#[derive(Debug, Clone, Default)]
+pub struct KeyQuery {
+    /// Of this provider.
+    pub provider: Option<String>,
+    /// With this status.
+    pub status: Option<String>,
+    /// Active or not.
+    pub active: Option<bool>,
+    /// With these words in what their last test said.
+    pub reason: Option<String>,
+    /// Of this person.
+    pub owner: Option<String>,
+    /// With these letters in name, note, owner or the shown end of the key.
+    pub search: Option<String>,
+    /// Given to nobody for so long, and stored before.
+    pub unused: Option<Span>,
+    /// Whose secret is older.
+    pub older: Option<Span>,
+    /// That expire sooner.
+    pub expiring: Option<Span>,
+    /// In which order.
+    pub sort: KeySort,
+    /// At most so many; [`PAGE`] when nobody says.
+    pub limit: Option<i64>,
+    /// After so many.
+    pub offset: i64,
+}
+
+/// A page of stored keys.
+#[derive(Debug, Serialize)]
+pub struct KeyPage {
+    /// Its rows.
+    pub keys: Vec<KeyView>,
+    /// How many there are on all pages.
+    pub total: i64,
 }
 
 /// A row of `keys test`.
@@ -57,14 +104,48 @@ pub struct DeletedKeyView {
     pub deleted: i64,
 }
 
-/// The stored keys, of one provider or of all, without those that are gone at the provider.
-pub async fn key_views(engine: &Engine, provider: Option<&str>) -> Result<Vec<KeyView>, EngineError> {
-    if let Some(name) = provider {
+/// The stored keys that are asked for, without those that are gone at the provider.
+pub async fn key_page(engine: &Engine, query: KeyQuery) -> Result<KeyPage, EngineError> {
+    if let Some(name) = &query.provider {
         provider_of(engine, name).await?;
     }
-    let keys = engine.store().keys().await?;
-    let shown = keys.iter().filter(|key| key.role != Role::Dead);
-    Ok(shown.filter(|key| provider.is_none_or(|name| key.provider == name)).map(key_view).collect())
+    if let Some(status) = &query.status {
+        is_status(status)?;
+    }
+    let filter = filter(query, engine.store().now().await?);
+    let keys = engine.store().list_keys(&filter).await?.iter().map(key_view).collect();
+    Ok(KeyPage { keys, total: engine.store().count_keys(&filter).await? })
+}
+
+fn is_status(word: &str) -> Result<(), EngineError> {
+    let words = Verdict::ALL.into_iter().map(Verdict::as_str).chain([PLACEHOLDER]);
+    if words.clone().any(|one| one == word) {
+        return Ok(());
+    }
+    let nearest = error::nearest(word, words.clone()).unwrap_or_default();
+    let all = words.collect::<Vec<_>>().join(", ");
+    Err(EngineError::usage(
+        format!("no key has the status {word:?}"),
+        format!("the nearest is {nearest}; there are {all}"),
+    ))
+}
+
+fn filter(query: KeyQuery, now: Timestamp) -> KeyFilter {
+    let ago = |span: Option<Span>| span.map(|span| now.plus(Span(-span.0)));
+    KeyFilter {
+        provider: query.provider,
+        status: query.status,
+        active: query.active,
+        reason: query.reason,
+        owner: query.owner,
+        search: query.search,
+        stored_before: ago(query.older),
+        expires_before: query.expiring.map(|span| now.plus(span)),
+        unused_since: ago(query.unused),
+        sort: query.sort,
+        limit: query.limit.unwrap_or(PAGE).max(0),
+        offset: query.offset.max(0),
+    }
 }
 
 /// One stored key.
@@ -87,6 +168,10 @@ pub fn key_view(key: &KeyRow) -> KeyView {
         rotation: key.rotation.clone(),
         generation: key.generation,
         role: key.role.word(),
+        owner: key.about.owner.clone(),
+        note: key.about.note.clone(),
+        expires_at: key.about.expires_at.or(key.health.expires_at).map(Timestamp::rfc3339),
+        handed_out_at: key.handed_out_at.map(Timestamp::rfc3339),
     }
 }
 

@@ -4,17 +4,22 @@
 //!
 //! ```text
 //! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
-//! key · account                 stored keys; accounts and their keys at the provider
+//! key · provider · account      stored keys, whose they are; accounts and their keys at the provider
+//! import · credential           what was pasted; what is handed out
 //! destination · alert           where keys go; what people are told
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
 mod account;
 mod alert;
+mod credential;
 mod database;
 mod destination;
+mod history;
+mod import;
 mod key;
 mod plan;
+mod provider;
 mod rotation;
 mod run;
 mod waits;
@@ -25,11 +30,17 @@ pub use account::{
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use credential::{CredentialView, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
-pub use key::{DeletedKeyView, KeyView, TestedKeyView, key_view, key_views, tested_key_view};
+pub use history::{HistoryView, LookView, ShownKeyView, history_view, shown_key_view};
+pub use import::{ImportedView, imported_views};
+pub use key::{
+    DeletedKeyView, KeyPage, KeyQuery, KeyView, TestedKeyView, key_page, key_view, tested_key_view,
+};
 pub use plan::{PlanView, PlannedStep};
+pub use provider::{DeletedProviderView, ProviderView, deleted_provider_view, provider_view, provider_views};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,
     adopted_view, rotation_view, rotation_views,

@@ -1,0 +1,76 @@
+//! JSON: a list of keys or of rows, an object by provider or by variable, what lists of ours print.
+
+use serde_json::Value;
+
+use super::{Fields, KEY, Offered, PROVIDER, Pasted, Refused, Vocabulary, bare};
+
+/// Lists of rows stand under one of these names.
+const LISTS: &[&str] = &["providers", "keys", "api_keys", "credentials", "data"];
+
+pub(super) fn parse(text: &str, of: Option<&str>, vocabulary: &Vocabulary) -> Vec<Pasted> {
+    let mut found = Vec::new();
+    match serde_json::from_str(text) {
+        Ok(value) => read(value, of, vocabulary, &mut found),
+        Err(error) => {
+            let why = format!(
+                "this is no whole JSON: it breaks off in line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            return vec![Pasted { line: error.line(), key: Err(Refused::new("", why)) }];
+        }
+    }
+    let numbered = found.into_iter().enumerate();
+    numbered.map(|(index, key)| Pasted { line: index + 1, key }).collect()
+}
+
+type Found = Vec<Result<Offered, Refused>>;
+
+fn read(value: Value, of: Option<&str>, vocabulary: &Vocabulary, found: &mut Found) {
+    match value {
+        Value::Array(all) => all.into_iter().for_each(|one| read(one, of, vocabulary, found)),
+        Value::String(key) => found.push(match of {
+            Some(of) => Ok(bare(of.to_owned(), key.trim(), None)),
+            None => {
+                let whose = vocabulary.by_form(key.trim());
+                whose.map(|of| bare(of, key.trim(), None)).map_err(|why| Refused::new(&key, why))
+            }
+        }),
+        Value::Object(mut fields) => {
+            if let Some(list) = LISTS.iter().find(|name| fields.get(**name).is_some_and(Value::is_array)) {
+                return read(fields.remove(*list).unwrap_or_default(), of, vocabulary, found);
+            }
+            if KEY.iter().any(|name| fields.get(*name).is_some_and(Value::is_string)) {
+                return found.push(Fields(fields).offered(of, vocabulary));
+            }
+            for (name, value) in fields {
+                named(&name, value, of, vocabulary, found);
+            }
+        }
+        other => found.push(Err(Refused::new(&other.to_string(), "no key, no row and no list"))),
+    }
+}
+
+/// What stands under the name of a provider, or of a variable.
+fn named(name: &str, value: Value, of: Option<&str>, vocabulary: &Vocabulary, found: &mut Found) {
+    let called = vocabulary.known(name).or_else(|| vocabulary.by_variable(name));
+    match (of.map(str::to_owned).or(called), value) {
+        (Some(provider), Value::Object(mut fields)) => {
+            let said = PROVIDER.iter().any(|field| fields.contains_key(*field));
+            if !said {
+                fields.insert(PROVIDER[0].to_owned(), Value::String(provider));
+            }
+            read(Value::Object(fields), of, vocabulary, found);
+        }
+        (Some(provider), value) => read(value, Some(&provider), vocabulary, found),
+        (None, value @ Value::String(_)) => {
+            let before = found.len();
+            read(value, of, vocabulary, found);
+            if found.last().is_some_and(Result::is_err) {
+                found.truncate(before);
+                found.push(Err(Refused::new(name, "the field is called after no provider")));
+            }
+        }
+        (None, _) => found.push(Err(Refused::new(name, "the field is called after no provider"))),
+    }
+}

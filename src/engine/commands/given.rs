@@ -1,0 +1,197 @@
+//! What a person gives to rekeyd to keep, before it is stored: is it a key, of which kind, is it here already, and does its
+//! provider accept it.
+
+use serde_json::Value;
+
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::secret::{Secret, looks_like_key};
+use crate::domain::time::Stamp;
+use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
+use crate::engine::testing::record::Sighting;
+use crate::engine::testing::{endpoint, record};
+use crate::engine::{Engine, EngineError, error};
+use crate::net::Deadline;
+use crate::store::{About, Change, KeyRow, ProviderRow, Role};
+
+/// No note or name is longer, in characters.
+const LONGEST: usize = 1000;
+
+/// A secret that somebody gave for a provider.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) provider: &'a ProviderRow,
+    pub(super) secret: &'a Secret,
+    pub(super) settings: &'a Value,
+    /// Ask the provider first.
+    pub(super) test: bool,
+}
+
+/// A key is malformed when it is empty, longer than 8 KiB, has spaces or control characters, or is a mask
+/// (interface.md §3).
+pub(super) fn well_formed(secret: &Secret) -> Result<(), EngineError> {
+    let Some(why) = secret.malformation() else { return Ok(()) };
+    Err(EngineError::Usage { text: format!("this is not a key: {why}"), hint: None })
+}
+
+/// 100 production, 50 to 90 backup, below 50 testing.
+pub(super) fn in_range(priority: i64) -> Result<(), EngineError> {
+    if (0..=100).contains(&priority) {
+        return Ok(());
+    }
+    Err(EngineError::usage(
+        format!("there is no priority {priority}"),
+        "from 0 to 100: 100 is production, 50 to 90 backup, below 50 testing",
+    ))
+}
+
+/// Names, owners and notes are shown to everybody: no key may stand in them.
+pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<(), EngineError> {
+    let (owner, note) = about.map_or((None, None), |about| (about.owner.as_deref(), about.note.as_deref()));
+    if let Some(text) = [name, owner, note].into_iter().flatten().find(|text| text.chars().count() > LONGEST)
+    {
+        let length = text.chars().count();
+        return Err(EngineError::Usage {
+            text: format!("a name, owner or note has at most {LONGEST} characters, not {length}"),
+            hint: None,
+        });
+    }
+    if [name, owner, note].into_iter().flatten().any(|text| text.split_whitespace().any(looks_like_key)) {
+        return Err(EngineError::usage(
+            "there is a key in the name, the owner or the note, where everybody would read it",
+            "nothing was stored",
+        ));
+    }
+    if owner.is_some_and(|owner| !owner.contains('@')) {
+        return Err(EngineError::usage("the owner is not an e-mail address", "--owner name@example.com"));
+    }
+    Ok(())
+}
+
+/// Settings are one JSON object.
+pub(super) fn is_object(settings: &Value) -> Result<(), EngineError> {
+    if settings.is_object() {
+        return Ok(());
+    }
+    Err(EngineError::usage("the settings of a key are a JSON object", r#"{"model": "…"}"#))
+}
+
+/// Its fingerprint, when neither a stored key nor a provisioning key of the configuration is the same. `but`: the key that
+/// it replaces. A placeholder stands for a key of its provider only.
+pub(super) async fn not_here_yet(
+    engine: &Engine,
+    provider: &str,
+    secret: &Secret,
+    but: Option<&str>,
+) -> Result<String, EngineError> {
+    let fingerprint = engine.parts.fingerprints.of(secret);
+    let known = engine.parts.store.keys_with_fingerprint(&fingerprint).await?;
+    let elsewhere = |key: &KeyRow| secret.is_placeholder() && key.provider != provider;
+    let mut living = known.iter().filter(|key| key.role != Role::Dead && but != Some(key.id.as_str()));
+    if let Some(known) = living.find(|key| !elsewhere(key)) {
+        return Err(EngineError::Usage {
+            text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
+            hint: None,
+        });
+    }
+    if engine.accounts().any(|account| account.provisioning_key == *secret) {
+        return Err(wrong_kind());
+    }
+    Ok(fingerprint)
+}
+
+/// Asks the provider what the key is before it is stored. A provisioning key is refused, always; a key that the
+/// provider refuses is refused unless no test was asked for. Where keys come in two kinds the kind is asked for even then
+/// (product.md).
+pub(super) async fn first_test(
+    engine: &Engine,
+    given: Given<'_>,
+) -> Result<Option<Observation>, EngineError> {
+    let tester = &engine.parts.tester;
+    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&given.provider.kind) {
+        return Ok(None);
+    }
+    let endpoint = endpoint::endpoint(engine, given.provider, None).await?;
+    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
+    let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
+    let seen = tester.test(&given.provider.kind, base, given.secret, given.settings, deadline).await;
+    match (seen.outcome(), seen.reason()) {
+        (Outcome::Restricted, Some(Reason::WrongKind)) => Err(wrong_kind()),
+        (Outcome::Invalid, _) if given.test => Err(EngineError::Outside {
+            what: "the provider does not accept this key".to_owned(),
+            failure: Failure::new(FailureKind::Refused, seen.detail)
+                .hint("check that it was copied whole; --no-test stores it all the same"),
+        }),
+        _ => Ok(Some(seen)),
+    }
+}
+
+/// What the reader should know of a key that is stored all the same.
+pub(super) fn warning(engine: &Engine, given: Given<'_>, seen: Option<&Observation>) -> Option<String> {
+    if given.secret.is_placeholder() {
+        return Some(
+            "this looks like a placeholder: stored inactive, never tested nor handed out".to_owned(),
+        );
+    }
+    let mut said = Vec::new();
+    if let Some(form) = engine.parts.tester.odd_form(&given.provider.kind, given.secret) {
+        said.push(format!("keys of provider {} usually look like this: {form}", given.provider.name));
+    }
+    match seen {
+        None => said.push("not tested".to_owned()),
+        Some(seen) if seen.outcome() == Outcome::Valid => {}
+        Some(seen) if seen.outcome().is_conclusive() => said.push(format!("stored, but {}", seen.detail)),
+        Some(seen) => said.push(format!("stored, but it could not be tested: {}", seen.detail)),
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// Records the test that was made before the key had a row.
+pub(super) async fn record_first(engine: &Engine, id: &str, seen: Observation) -> Result<(), EngineError> {
+    let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
+    let look = Sighting::new(seen, Occasion::Extra);
+    let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
+        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
+        Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
+    };
+    engine.parts.store.commit_tests(None, &[id.to_owned()], decide).await
+}
+
+/// The stored provider, or the row of the catalog with this name.
+pub async fn provider_of(engine: &Engine, name: &str) -> Result<ProviderRow, EngineError> {
+    if let Some(row) = engine.parts.store.provider(name).await? {
+        return Ok(row);
+    }
+    let kinds = engine.parts.tester.kinds();
+    if kinds.contains(&name) {
+        return Ok(ProviderRow::of_catalog(name));
+    }
+    let nearest = error::nearest(name, kinds.iter().copied()).unwrap_or_default();
+    Err(EngineError::usage(
+        format!("there is no provider {name:?}"),
+        format!(
+            "the nearest name is {nearest}; the catalog has {}; `rekeyd providers add NAME --kind KIND` adds one of your own",
+            kinds.join(", ")
+        ),
+    ))
+}
+
+/// The names that a key can be stored under: of the catalog, and those that were added.
+pub async fn provider_names(engine: &Engine) -> Result<Vec<String>, EngineError> {
+    let mut names: Vec<String> = engine.parts.tester.kinds().into_iter().map(str::to_owned).collect();
+    let stored = engine.parts.store.providers().await?.into_iter().map(|row| row.name);
+    names.extend(stored.filter(|name| !engine.parts.tester.kinds().contains(&name.as_str())));
+    Ok(names)
+}
+
+fn number_of(key: &KeyRow) -> String {
+    key.number.map_or_else(|| "none".to_owned(), |number| number.to_string())
+}
+
+/// A provisioning key where a regular one belongs.
+pub(crate) fn wrong_kind() -> EngineError {
+    EngineError::Refused(
+        "refused: this is a provisioning key: it manages keys and cannot call a model, so it is never stored as a \
+         regular one; put it where accounts.provisioning_key points"
+            .to_owned(),
+    )
+}
