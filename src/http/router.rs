@@ -14,6 +14,7 @@ use super::api::Api;
 use super::health::{self, Readiness};
 use super::request_id::identified;
 use super::routes::Routes;
+use super::{login, sessions, tokens, users};
 
 /// Larger bodies are answered with 413.
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -36,7 +37,8 @@ pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
 
 /// Every resource of the API, with who may ask for it.
 pub fn routes() -> Routes {
-    Routes::default()
+    let all = [login::routes(), users::routes(), sessions::routes(), tokens::routes()];
+    all.into_iter().fold(Routes::default(), Routes::and)
 }
 
 /// Refuses what says that it is too large before reading it, and ends what takes too long.

@@ -12,6 +12,7 @@ use super::api::Api;
 use super::auth::{self, Caller};
 use super::problem::Problem;
 use crate::domain::role::Permission;
+use crate::engine::commands::note_refusal;
 
 /// Who may ask for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,20 +84,37 @@ where
     H: Handler<T, Api>,
     T: 'static,
 {
-    if let Err(problem) = admit(&api, &mut request, allow).await {
-        return problem.into_response();
+    if allow == Allow::Anyone {
+        return match auth::believe_stranger(&api, &request) {
+            Ok(()) => handler.call(request, api).await,
+            Err(problem) => problem.into_response(),
+        };
     }
-    handler.call(request, api).await
+    let caller = match Caller::of(&api, &mut request).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let allowed = match allow {
+        Allow::May(permission) => caller.may(permission),
+        Allow::Anyone | Allow::Known => Ok(()),
+    };
+    let response = match allowed {
+        Ok(()) => {
+            request.extensions_mut().insert(caller.clone());
+            handler.call(request, api.clone()).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    audited(&api, &caller, &asked, response).await
 }
 
-async fn admit(api: &Api, request: &mut Request, allow: Allow) -> Result<(), Problem> {
-    if allow == Allow::Anyone {
-        return auth::believe_stranger(api, request);
+/// What a rule or a role refuses to somebody known is a row of the audit trail, committed before the answer (I12).
+async fn audited(api: &Api, caller: &Caller, asked: &str, response: Response) -> Response {
+    let refusal = response.extensions().get::<Problem>().filter(|problem| problem.is_refusal());
+    let Some(problem) = refusal else { return response };
+    match note_refusal(&api.engine_for(caller), "request.refused", asked, problem.detail()).await {
+        Ok(()) => response,
+        Err(error) => Problem::from(error).into_response(),
     }
-    let caller = Caller::of(api, request).await?;
-    if let Allow::May(permission) = allow {
-        caller.may(permission)?;
-    }
-    request.extensions_mut().insert(caller);
-    Ok(())
 }

@@ -79,8 +79,8 @@ impl AuditEntry {
 pub struct AuditRow {
     /// Unique, sorts by time.
     pub id: String,
-    /// When, RFC 3339 UTC.
-    pub at: String,
+    /// When, on the database's clock.
+    pub at: Timestamp,
     /// Who.
     pub actor: String,
     /// By which way: `cli`, `api`, `daemon`.
@@ -101,6 +101,25 @@ pub struct AuditRow {
     pub before: Option<Value>,
     /// What changed, as it is now.
     pub after: Option<Value>,
+}
+
+/// Which rows are wanted; `None` is all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By this one.
+    pub actor: Option<String>,
+    /// Such deeds.
+    pub action: Option<String>,
+    /// On this.
+    pub subject: Option<String>,
+    /// At or after.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Older than this row: when it was written, and its id.
+    pub before: Option<(Timestamp, String)>,
+    /// At most so many.
+    pub limit: i64,
 }
 
 pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), StoreError> {
@@ -134,6 +153,29 @@ impl Store {
         tx.commit().await
     }
 
+    /// The newest rows that the filter lets through.
+    pub async fn audit_page(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let (before_at, before_id) = filter.before.clone().unwrap_or((Timestamp(i64::MAX), String::new()));
+        let rows = sqlx::query(
+            "SELECT * FROM audit
+             WHERE actor = COALESCE($1, actor) AND action = COALESCE($2, action)
+               AND subject = COALESCE($3, subject) AND at >= $4 AND at < $5
+               AND (at < $6 OR (at = $6 AND id < $7))
+             ORDER BY at DESC, id DESC LIMIT $8",
+        )
+        .bind(&filter.actor)
+        .bind(&filter.action)
+        .bind(&filter.subject)
+        .bind(filter.since.map_or(0, |at| at.0))
+        .bind(filter.until.map_or(i64::MAX, |at| at.0))
+        .bind(before_at.0)
+        .bind(before_id)
+        .bind(filter.limit)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(audit_row).collect()
+    }
+
     /// The newest rows first.
     pub async fn audit(&self, limit: i64) -> Result<Vec<AuditRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM audit ORDER BY at DESC, id DESC LIMIT $1")
@@ -151,7 +193,7 @@ fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
     };
     Ok(AuditRow {
         id: row.try_get("id")?,
-        at: Timestamp(row.try_get("at")?).rfc3339(),
+        at: Timestamp(row.try_get("at")?),
         actor: row.try_get("actor")?,
         via: row.try_get("via")?,
         address: row.try_get("address")?,

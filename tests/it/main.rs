@@ -6,6 +6,7 @@
 //! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
+//! - `people`: who may use the API: passwords, sessions, tokens, roles, limits
 //! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `secrets`: nothing secret is said anywhere, and names of others do nothing where they are shown
@@ -30,6 +31,7 @@ mod leaks;
 mod mail_tls;
 mod model;
 mod notices;
+mod people;
 mod places;
 mod safety;
 mod secrets;
