@@ -23,6 +23,8 @@ use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as Githu
 use crate::destination::postgres::{Postgres, PostgresSpec};
 use crate::destination::vercel::{Vercel, VercelSpec};
 use crate::destination::{Destination, Extent, Rollout};
+use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
@@ -106,12 +108,12 @@ pub fn foreign_ring(keys: &SecretRef) -> anyhow::Result<Ring> {
 
 /// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the
 /// configuration names. `actor` is who acts, for the audit trail.
-pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> {
+pub async fn engine(settings: &Settings, actor: Actor) -> anyhow::Result<Engine> {
     engine_with(settings, actor, Arc::new(SystemClock::default())).await
 }
 
 /// The same with a clock of the caller's, for tests.
-pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
+pub async fn engine_with(settings: &Settings, actor: Actor, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
     let adapters = Adapters::new(settings)?;
     let store = open_store(settings).await?;
     store.migrate().await?;
@@ -119,7 +121,7 @@ pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>
 }
 
 /// A new engine for new settings on the database and clock of the old one; nothing is changed when it fails.
-pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::Result<Engine> {
+pub async fn rebuilt(settings: &Settings, actor: Actor, old: &Engine) -> anyhow::Result<Engine> {
     let adapters = Adapters::new(settings)?;
     adapters.engine(settings, actor, Arc::clone(&old.parts.clock), old.store().clone()).await
 }
@@ -187,7 +189,7 @@ impl Adapters {
     async fn engine(
         self,
         settings: &Settings,
-        actor: &str,
+        actor: Actor,
         clock: Arc<dyn Clock>,
         store: Store,
     ) -> anyhow::Result<Engine> {
@@ -198,15 +200,14 @@ impl Adapters {
             }
         }
         let loaded_at = store.now().await?;
-        Ok(Engine::new(Parts {
+        let parts = Parts {
             store,
             loaded_at,
             ring: self.ring,
             fingerprints,
             names,
             clock,
-            actor: actor.to_owned(),
-            owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
+            owner: format!("{}:{}:{}", actor.name, std::process::id(), new_id()),
             lease: settings.engine.lease,
             call_timeout: settings.engine.call_timeout,
             confirm_after: settings.tests.confirm_after,
@@ -216,9 +217,21 @@ impl Adapters {
             rotations: self.rotations,
             destinations: self.destinations,
             notifier: self.notifier,
+            access: access(settings),
             leaks: self.leaks,
             preferences: settings.preferences.iter().map(preference).collect(),
-        }))
+        };
+        Ok(Engine::new(parts, actor))
+    }
+}
+
+/// Who calls, and for how long they are known.
+fn access(settings: &Settings) -> Access {
+    Access {
+        public_url: settings.server.public_url.url().clone(),
+        trusted_proxies: settings.server.trusted_proxies.clone(),
+        session_idle: settings.auth.session_idle,
+        session_max: settings.auth.session_max,
     }
 }
 

@@ -3,21 +3,26 @@
 //! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
-//! happen), [`budget`] (how often the outside is called), [`turn`] (who works on an account next), [`paste`] (keys as
-//! people have them), [`hand_out`] (which key an application is given), [`alert`] (what admins are told), [`stall`]
-//! (which waits they are told of).
+//! happen), [`budget`] and [`limit`] (how often the outside is called, and how often we are), [`turn`] (who works on an
+//! account next), [`paste`] (keys as people have them), [`hand_out`] (which key an application is given), [`actor`],
+//! [`role`] and [`access`] (who acts, who may, and from where), [`alert`] (what admins are told), [`stall`] (which waits
+//! they are told of).
 
+pub mod access;
+pub mod actor;
 pub mod alert;
 pub mod budget;
 pub mod guard;
 pub mod hand_out;
 pub mod inherit;
 pub mod key;
+pub mod limit;
 pub mod name;
 pub mod outcome;
 pub mod paste;
 pub mod plain;
 pub mod postgres_url;
+pub mod role;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;

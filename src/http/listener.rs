@@ -9,6 +9,8 @@ use axum::Router;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use super::peer::Peer;
+
 /// Requests on their way get this long once the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// The owner and the group may connect.
@@ -71,10 +73,12 @@ impl Listener {
         let (answering, file): (std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>, _) =
             match self {
                 Self::Tcp(listener, _) => {
+                    let router = router.into_make_service_with_connect_info::<Peer>();
                     let serve = axum::serve(listener, router).with_graceful_shutdown(told);
                     (Box::pin(serve.into_future()), None)
                 }
                 Self::Unix(listener, path) => {
+                    let router = router.into_make_service_with_connect_info::<Peer>();
                     let serve = axum::serve(listener, router).with_graceful_shutdown(told);
                     (Box::pin(serve.into_future()), Some(path))
                 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::api::Api;
 use super::health::{self, Readiness};
+use super::request_id::identified;
+use super::routes::Routes;
+use super::{login, sessions, tokens, users};
 
 /// Larger bodies are answered with 413.
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -18,14 +22,23 @@ const BODY_LIMIT_BYTES: usize = 64 * 1024;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Everything that is served.
-pub fn router(readiness: Arc<dyn Readiness>) -> Router {
-    Router::new()
+pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
+    let open = Router::new()
         .route("/", get(health::front))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .with_state(readiness)
+        .with_state(readiness);
+    let resources = routes().into_router().with_state(api.clone());
+    open.merge(resources)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(from_fn(limited))
+        .layer(from_fn_with_state(api, identified))
+}
+
+/// Every resource of the API, with who may ask for it.
+pub fn routes() -> Routes {
+    let all = [login::routes(), users::routes(), sessions::routes(), tokens::routes()];
+    all.into_iter().fold(Routes::default(), Routes::and)
 }
 
 /// Refuses what says that it is too large before reading it, and ends what takes too long.

@@ -110,7 +110,7 @@ impl Store {
              RETURNING times, audit_id",
         )
         .bind(key)
-        .bind(&entry.actor)
+        .bind(&entry.actor.name)
         .bind(tx.now.0 / MINUTE)
         .bind(new_id())
         .fetch_one(&mut *tx.inner)

@@ -7,6 +7,7 @@
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
 //! - `keys`: what people do with the keys that they keep: change, find, paste, hand out
+//! - `people`: who may use the API: passwords, sessions, tokens, roles, limits
 //! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `secrets`: nothing secret is said anywhere, and names of others do nothing where they are shown
@@ -32,6 +33,7 @@ mod leaks;
 mod mail_tls;
 mod model;
 mod notices;
+mod people;
 mod places;
 mod safety;
 mod secrets;

@@ -25,7 +25,7 @@ pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, W
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{
-    Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Preference, Server, Tests,
+    Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Preference, Server, Tests,
 };
 pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 
@@ -36,6 +36,8 @@ use super::problem::Problem;
 pub struct Settings {
     /// `[server]`
     pub server: Server,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[database]`
     pub database: Database,
     /// `[encryption]`

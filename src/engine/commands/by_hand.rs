@@ -7,7 +7,7 @@ use crate::domain::guard::Kill;
 use crate::domain::key::{KeySpec, MicroUsd, RemoteKey};
 use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::given::provider_of;
 use crate::engine::commands::kept::{belongs_to_no_rotation, numbered, tables_follow};
 use crate::engine::passes::mirror;

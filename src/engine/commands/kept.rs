@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::mirror::mirror_by_hand;
 use crate::engine::passes::mirror;
 use crate::engine::{Engine, EngineError};
 use crate::store::KeyRow;
-
-/// Nobody waits longer for a table that another process looks at.
-const PATIENCE: Span = Span::seconds(30);
 
 /// The stored key with this number, or an error that says how to find it.
 pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
@@ -53,7 +50,7 @@ pub(super) async fn tables_follow(engine: &Engine, ids: &[String]) -> Result<(),
         tables.extend(places.into_iter().map(|(place, _)| place.target.name.clone()));
     }
     for destination in &tables {
-        if let Err(error) = mirror_by_hand(engine, destination, PATIENCE).await {
+        if let Err(error) = mirror_by_hand(engine, destination, Class::Person.patience()).await {
             tracing::warn!(%destination, %error, "its table does not follow the store yet");
         }
     }

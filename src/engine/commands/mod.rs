@@ -8,6 +8,7 @@
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
+//! people/                who calls and what they may: users, sessions, tokens, limits, the audit trail
 //! database · encryption  the schema, a backup; another key for all that is sealed
 //! status                 what the daemon says of itself
 //! view/                  what is shown: one serialisable type for each `--json`
@@ -26,6 +27,7 @@ mod hand_out;
 mod import;
 mod kept;
 mod mirror;
+mod people;
 mod plan;
 mod providers;
 mod runs;
@@ -41,7 +43,7 @@ pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
 pub use crate::domain::hand_out::Strategy;
-pub use crate::store::{About, KeySort, Pause};
+pub use crate::store::{About, AuditFilter, KeySort, Pause};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
@@ -59,6 +61,11 @@ pub use hand_out::{Ask, HandedOut, hand_out};
 pub use import::{Import, decrypted, import, read_pasted};
 pub use kept::{numbered, testable};
 pub use mirror::{mirror_by_hand, mirrors};
+pub use people::{
+    ChangeUser, Identity, LoggedIn, MakeToken, Way, acceptable_password, add_user, allow, audit_page,
+    by_session, by_token, change_own_password, change_user, create_token, end_session, find_user, has_users,
+    log_in, note_refusal, revoke_token, session_views, token_views, user_view, user_views,
+};
 pub use plan::plan;
 pub use providers::{AddProvider, add_provider, delete_provider, removable};
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, is_served, open_run_of, run_status};

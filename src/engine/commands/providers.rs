@@ -6,7 +6,7 @@ use crate::crypto::{Purpose, Use};
 use crate::domain::guard::Refusal;
 use crate::domain::name::Name;
 use crate::domain::secret::{Secret, looks_like_key};
-use crate::domain::time::Span;
+use crate::domain::turn::Class;
 use crate::engine::commands::by_hand::{count_usable_but, listed};
 use crate::engine::commands::given::provider_of;
 use crate::engine::commands::kept::{belongs_to_no_rotation, tables_follow};
@@ -14,9 +14,6 @@ use crate::engine::session::Session;
 use crate::engine::testing::endpoint::{bare, keeps_secrets};
 use crate::engine::{Engine, EngineError, error, session};
 use crate::store::{KeyRow, NewProvider, ProviderRow};
-
-/// Nobody waits longer for an account that another process works on.
-const PATIENCE: Span = Span::seconds(30);
 
 /// A provider under a name of its own.
 #[derive(Debug, Clone)]
@@ -163,7 +160,7 @@ pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<
         if hashes.is_empty() {
             break;
         }
-        let mut session = session::wait_for_session(engine, &account.name, PATIENCE).await?;
+        let mut session = session::wait_for_session(engine, &account.name, Class::Person).await?;
         let allowed = something_remains(&mut session, &hashes).await;
         session.close().await?;
         allowed?;

@@ -27,11 +27,8 @@ fn unread(modules: &[Module]) -> Vec<String> {
 }
 
 /// Fields of the file that no setting is called like, and what becomes of them.
-const OTHERWISE: &[(&str, &str)] = &[
-    ("app", "one of the two ways to a repository"),
-    ("rotation", "the scope of a route"),
-    ("trusted_proxies", "refused unless it is empty: nobody asks who calls"),
-];
+const OTHERWISE: &[(&str, &str)] =
+    &[("app", "one of the two ways to a repository"), ("rotation", "the scope of a route")];
 
 /// Fields of the file that do not get into the settings.
 fn lost(modules: &[Module]) -> Vec<String> {

@@ -7,17 +7,20 @@
 //! key · provider · account      stored keys, whose they are; accounts and their keys at the provider
 //! import · credential           what was pasted; what is handed out
 //! destination · alert           where keys go; what people are told
+//! people · audit                who may log in, and by which token; who did what
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
 mod account;
 mod alert;
+mod audit;
 mod credential;
 mod database;
 mod destination;
 mod history;
 mod import;
 mod key;
+mod people;
 mod plan;
 mod provider;
 mod rotation;
@@ -30,6 +33,8 @@ pub use account::{
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use audit::AuditView;
+pub(super) use audit::audit_view;
 pub use credential::{CredentialView, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
@@ -39,6 +44,7 @@ pub use import::{ImportedView, imported_views};
 pub use key::{
     DeletedKeyView, KeyPage, KeyQuery, KeyView, TestedKeyView, key_page, key_view, tested_key_view,
 };
+pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
 pub use provider::{DeletedProviderView, ProviderView, deleted_provider_view, provider_view, provider_views};
 pub use rotation::{

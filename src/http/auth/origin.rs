@@ -1,0 +1,55 @@
+//! From which address a request really comes.
+
+use std::convert::Infallible;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+
+use crate::domain::access::{Access, true_address};
+use crate::domain::actor::{Actor, Via};
+use crate::http::api::Api;
+use crate::http::peer::Peer;
+use crate::http::request_id::RequestId;
+
+/// From where a request comes of which nobody says who sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The true address; `unix` for the socket file.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// As the audit trail names who has no name yet.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            name: "nobody known".to_owned(),
+            via: Via::Api,
+            address: self.address.clone(),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        Ok(Self { address: origin(api.engine().access(), parts), request_id })
+    }
+}
+
+/// The true address of who calls: the peer, or whom a trusted proxy names. `unix` for the socket file.
+pub(in crate::http) fn origin(access: &Access, parts: &Parts) -> Option<String> {
+    match parts.extensions.get::<ConnectInfo<Peer>>()?.0 {
+        Peer::Unix => Some("unix".to_owned()),
+        Peer::Tcp(peer) => {
+            let lines = parts.headers.get_all("x-forwarded-for").iter();
+            // A line that is no text says nothing, and ends the chain there.
+            let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap_or_default()).collect();
+            Some(true_address(peer.ip(), lines.into_iter(), &access.trusted_proxies).to_string())
+        }
+    }
+}
