@@ -4,7 +4,7 @@ use super::*;
 use crate::support::ledger::{self, runs_in};
 use crate::support::wait::{ended, log, logged, reconfigure, serve, signal, stop};
 
-const PARTED: &str = "left to a process with a newer configuration";
+const PARTED: &str = "left to another process";
 
 /// A run that waits in grace, and a configuration that says something else of the rotation.
 async fn begun(db: Db) -> World {
