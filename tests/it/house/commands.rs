@@ -19,10 +19,9 @@ fn program() -> clap::Command {
     rekeyd::cli::Cli::command()
 }
 
-/// The groups and commands below the program, and those that are only planned.
+/// The groups and commands below the program.
 fn groups() -> Vec<String> {
-    let planned = ["audit", "users", "tokens"].map(str::to_owned);
-    program().get_subcommands().map(|command| command.get_name().to_owned()).chain(planned).collect()
+    program().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// A word that stands for a value: `NAME`, `{}`, `{name}`, `<NAME>`, `OWNER/NAME`, `"0 0 3 1 * *"`.
