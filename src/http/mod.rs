@@ -4,6 +4,8 @@
 //! [`health`]. The room knows the engine, never the daemon: who composes brings what a resource asks for as a
 //! trait of that resource's file.
 
+mod connections;
+mod crowd;
 mod health;
 mod listener;
 mod router;

@@ -1,10 +1,10 @@
-//! All resources, and what holds for every request: a deadline, a limit of the body.
+//! All resources, and what holds for every request: a deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -12,8 +12,6 @@ use axum::routing::get;
 
 use super::health::{self, Readiness};
 
-/// Larger bodies are answered with 413.
-const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// A request that takes longer is answered with 503.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -24,17 +22,11 @@ pub fn router(readiness: Arc<dyn Readiness>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(readiness)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(from_fn(limited))
 }
 
-/// Refuses what says that it is too large before reading it, and ends what takes too long.
+/// Ends what takes too long.
 async fn limited(request: Request, next: Next) -> Response {
-    let length = request.headers().get(axum::http::header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_LIMIT_BYTES) {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
