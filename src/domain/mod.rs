@@ -4,13 +4,14 @@
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
 //! happen), [`budget`] (how often the outside is called), [`alert`] (what admins are told), [`stall`] (which waits they are
-//! told of).
+//! told of), [`listing`] (lists in pages).
 
 pub mod alert;
 pub mod budget;
 pub mod guard;
 pub mod inherit;
 pub mod key;
+pub mod listing;
 pub mod name;
 pub mod outcome;
 pub mod plain;

@@ -17,6 +17,7 @@ mod key_writes;
 mod keys;
 mod known;
 mod leases;
+mod listing;
 mod memory;
 mod meta;
 mod observations;
