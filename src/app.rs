@@ -23,12 +23,15 @@ use crate::destination::github::{Auth, Github, GithubSpec, Scope, Store as Githu
 use crate::destination::postgres::{Postgres, PostgresSpec};
 use crate::destination::vercel::{Vercel, VercelSpec};
 use crate::destination::{Destination, Extent, Rollout};
+use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
+use crate::domain::time::Span;
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
 };
@@ -87,12 +90,12 @@ pub async fn kind_of(settings: &Settings, key: &Secret) -> anyhow::Result<Result
 
 /// Everything a command needs: the store migrated, the encryption key proved, adapters for all that the
 /// configuration names. `actor` is who acts, for the audit trail.
-pub async fn engine(settings: &Settings, actor: &str) -> anyhow::Result<Engine> {
+pub async fn engine(settings: &Settings, actor: Actor) -> anyhow::Result<Engine> {
     engine_with(settings, actor, Arc::new(SystemClock::default())).await
 }
 
 /// The same with a clock of the caller's, for tests.
-pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
+pub async fn engine_with(settings: &Settings, actor: Actor, clock: Arc<dyn Clock>) -> anyhow::Result<Engine> {
     let adapters = Adapters::new(settings)?;
     let store = open_store(settings).await?;
     store.migrate().await?;
@@ -100,7 +103,7 @@ pub async fn engine_with(settings: &Settings, actor: &str, clock: Arc<dyn Clock>
 }
 
 /// A new engine for new settings on the database and clock of the old one; nothing is changed when it fails.
-pub async fn rebuilt(settings: &Settings, actor: &str, old: &Engine) -> anyhow::Result<Engine> {
+pub async fn rebuilt(settings: &Settings, actor: Actor, old: &Engine) -> anyhow::Result<Engine> {
     let adapters = Adapters::new(settings)?;
     adapters.engine(settings, actor, Arc::clone(&old.parts.clock), old.store().clone()).await
 }
@@ -168,7 +171,7 @@ impl Adapters {
     async fn engine(
         self,
         settings: &Settings,
-        actor: &str,
+        actor: Actor,
         clock: Arc<dyn Clock>,
         store: Store,
     ) -> anyhow::Result<Engine> {
@@ -179,15 +182,14 @@ impl Adapters {
             }
         }
         let loaded_at = store.now().await?;
-        Ok(Engine::new(Parts {
+        let parts = Parts {
             store,
             loaded_at,
             ring: self.ring,
             fingerprints,
             names,
             clock,
-            actor: actor.to_owned(),
-            owner: format!("{actor}:{}:{}", std::process::id(), new_id()),
+            owner: format!("{}:{}:{}", actor.name, std::process::id(), new_id()),
             lease: settings.engine.lease,
             call_timeout: settings.engine.call_timeout,
             confirm_after: settings.tests.confirm_after,
@@ -197,8 +199,20 @@ impl Adapters {
             rotations: self.rotations,
             destinations: self.destinations,
             notifier: self.notifier,
+            access: access(settings),
             leaks: self.leaks,
-        }))
+        };
+        Ok(Engine::new(parts, actor))
+    }
+}
+
+/// Who calls, and for how long they are known.
+fn access(settings: &Settings) -> Access {
+    Access {
+        public_url: settings.server.public_url.url().clone(),
+        trusted_proxies: Vec::new(),
+        session_idle: Span::hours(12),
+        session_max: Span::hours(24 * 30),
     }
 }
 

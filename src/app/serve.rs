@@ -9,11 +9,9 @@ use super::encryption::prove_every_row;
 use super::{engine, http, rebuilt, resolve};
 use crate::config::{self, Settings, settings};
 use crate::daemon::{self, Heartbeat, Live, Reload, Service, Signals};
-use crate::engine::passes;
-use crate::http::{Listener, Readiness, Unready, router};
-
-/// Who the daemon is in the audit trail.
-const ACTOR: &str = "daemon";
+use crate::domain::actor::Actor;
+use crate::engine::{Engine, passes};
+use crate::http::{Api, Engines, Listener, Readiness, Unready, router};
 
 /// Runs the daemon until a signal stops it. Ready only when the store is migrated, the encryption key proved and
 /// the listener bound.
@@ -28,7 +26,8 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let answers = router(Arc::new(Ready(Arc::clone(&service))));
+    let running = Arc::new(Running(Arc::clone(&service)));
+    let answers = router(Arc::clone(&running) as Arc<dyn Readiness>, Api::new(running));
     let answering = tokio::spawn(listener.serve(answers, service.stopping()));
     daemon::run(service, reload(path.map(Path::to_owned), settings), signals).await?;
     answering.await?;
@@ -37,7 +36,7 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
 
 /// All that can refuse: the store, the encryption key, the listener.
 async fn start(settings: &Settings) -> anyhow::Result<(Arc<Service>, Listener)> {
-    let live = Live { engine: engine(settings, ACTOR).await?, heartbeat: heartbeat(settings)? };
+    let live = Live { engine: engine(settings, Actor::daemon()).await?, heartbeat: heartbeat(settings)? };
     prove_every_row(&live.engine, &settings.encryption.keys).await?;
     passes::announce(&live.engine).await?;
     let listener = match &settings.server.listen {
@@ -48,11 +47,17 @@ async fn start(settings: &Settings) -> anyhow::Result<(Arc<Service>, Listener)> 
     Ok((Service::new(live), listener))
 }
 
-/// The daemon's health in the words of the HTTP room.
-struct Ready(Arc<Service>);
+/// The daemon in the words of the HTTP room.
+struct Running(Arc<Service>);
+
+impl Engines for Running {
+    fn engine(&self) -> Engine {
+        self.0.live().engine.clone()
+    }
+}
 
 #[async_trait]
-impl Readiness for Ready {
+impl Readiness for Running {
     async fn unready(&self) -> Vec<Unready> {
         let reasons = self.0.not_ready().await;
         reasons.into_iter().map(|reason| Unready { what: reason.what, why: reason.why }).collect()
@@ -67,7 +72,7 @@ fn reload(path: Option<PathBuf>, started: Settings) -> Reload {
         Box::pin(async move {
             let settings = config::load(path.as_deref()).map_err(|error| error.to_string())?.settings;
             let said = |error: anyhow::Error| format!("{error:#}");
-            let engine = rebuilt(&settings, ACTOR, &live.engine).await.map_err(said)?;
+            let engine = rebuilt(&settings, Actor::daemon(), &live.engine).await.map_err(said)?;
             let told = async {
                 passes::announce(&engine).await?;
                 passes::withdraw(&live.engine).await

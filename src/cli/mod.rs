@@ -18,6 +18,7 @@ mod rotations;
 mod run_to_end;
 mod runs;
 mod serve;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::app::{self, Misconfigured};
 use crate::config::{ConfigError, Settings, load};
+use crate::domain::actor::Actor;
 use crate::domain::secret::looks_like_key;
 use crate::engine::{Engine, EngineError};
 use output::{Output, say};
@@ -81,6 +83,9 @@ enum Command {
     /// What admins are told, and whether it reached them
     #[command(subcommand)]
     Alerts(alerts::Command),
+    /// Tokens of programs that call the API
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Encryption at rest
     #[command(subcommand)]
     Encryption(encryption::Command),
@@ -113,7 +118,7 @@ impl Context {
 
     /// The engine, acting as the person at the keyboard.
     async fn engine(&self) -> anyhow::Result<Engine> {
-        app::engine(&self.settings()?, &format!("cli:{}", person())).await
+        app::engine(&self.settings()?, Actor::cli(&person())).await
     }
 }
 
@@ -192,6 +197,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Why { rotation } => rotations::why(&context, &rotation).await,
         Command::Destinations(command) => destinations::run(&context, command).await,
         Command::Alerts(command) => alerts::run(&context, command).await,
+        Command::Tokens(command) => tokens::run(&context, command).await,
         Command::Encryption(command) => encryption::run(&context, command).await,
         Command::Db(command) => database::run(&context, command).await,
         Command::Completions { shell } => man_pages::completions(shell).map(|()| 0),

@@ -4,12 +4,14 @@
 //! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
 //! - [`purpose`]: [`Purpose`], what a sealed text is and whose
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
+//! - [`bearer`]: the cookie of a session, the token of a program
 //! - [`names`]: [`KeyNames`], what keys are called at the provider, and whether we called one so
 //! - [`mod@reference`]: [`SecretRef`], where the configuration says a secret lies
 //! - [`trusted`]: how a file is read that decides what we do: nobody else may change it
 //!
 //! Nothing here logs but why a secret is used that everybody may read, and no error repeats key material.
 
+pub mod bearer;
 pub mod fernet;
 pub mod fingerprint;
 pub mod names;

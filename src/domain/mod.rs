@@ -3,9 +3,12 @@
 //! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
-//! happen), [`budget`] (how often the outside is called), [`alert`] (what admins are told), [`stall`] (which waits they are
+//! happen), [`budget`] (how often the outside is called), [`actor`], [`role`] and [`access`] (who acts, who may, and from
+//! where), [`alert`] (what admins are told), [`stall`] (which waits they are
 //! told of), [`listing`] (lists in pages).
 
+pub mod access;
+pub mod actor;
 pub mod alert;
 pub mod budget;
 pub mod guard;
@@ -16,6 +19,7 @@ pub mod name;
 pub mod outcome;
 pub mod plain;
 pub mod postgres_url;
+pub mod role;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;

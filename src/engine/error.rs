@@ -39,6 +39,14 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
+    /// It contradicts what is there already.
+    #[error("{text}")]
+    Conflict {
+        /// What is there.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
     /// Another process works on this account.
     #[error("another rekeyd process is working on account {0}")]
     Busy(String),
@@ -95,7 +103,7 @@ impl EngineError {
     /// The reader's next move.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::Absent { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Absent { hint, .. } | Self::Conflict { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),

@@ -33,7 +33,11 @@ mod sealing;
 mod session;
 mod testing;
 
+use std::sync::Arc;
+
 use crate::clock::Clock;
+use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, backoff};
 use crate::net::Deadline;
@@ -47,22 +51,32 @@ pub use run::step::{Progress, Report, step};
 pub use sealing::RingSealer;
 pub use session::{Opened, Session, open_session, wait_for_session};
 
-/// The engine: everything that a flow needs.
+/// The engine: everything that a flow needs. A clone is the same engine.
+#[derive(Clone)]
 pub struct Engine {
-    pub(crate) parts: Parts,
+    pub(crate) parts: Arc<Parts>,
+    /// Who acts, for the audit trail.
+    pub(crate) actor: Actor,
     /// Who of this process waits for an account.
-    pub(crate) waiting: parts::Waiting,
+    pub(crate) waiting: Arc<parts::Waiting>,
     /// What this configuration knows of open runs.
-    pub(crate) open_runs: parts::OpenRuns,
+    pub(crate) open_runs: Arc<parts::OpenRuns>,
     /// How often it calls the outside.
-    pub(crate) budgets: budget::Budgets,
+    pub(crate) budgets: Arc<budget::Budgets>,
 }
 
 impl Engine {
     /// Puts the parts together.
-    pub fn new(mut parts: Parts) -> Self {
-        let budgets = budget::Budgets::over(&mut parts);
-        Self { parts, waiting: parts::Waiting::default(), open_runs: parts::OpenRuns::default(), budgets }
+    pub fn new(mut parts: Parts, actor: Actor) -> Self {
+        let budgets = Arc::new(budget::Budgets::over(&mut parts));
+        let parts = Arc::new(parts);
+        Self { parts, actor, waiting: Arc::default(), open_runs: Arc::default(), budgets }
+    }
+
+    /// The same engine at work for somebody else: what is audited says who.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
     }
 
     /// The store, for reading.
@@ -73,6 +87,11 @@ impl Engine {
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         self.parts.clock.as_ref()
+    }
+
+    /// What the configuration says of those who call.
+    pub fn access(&self) -> &Access {
+        &self.parts.access
     }
 
     /// The accounts of the configuration.
@@ -129,19 +148,14 @@ impl Engine {
         self.waiting.line(account).is_waited_in()
     }
 
-    /// An audit row of this process.
+    /// An audit row of who acts.
     pub(crate) fn entry(
         &self,
         action: impl Into<String>,
         subject: impl Into<String>,
         detail: impl Into<String>,
     ) -> AuditEntry {
-        AuditEntry {
-            actor: self.parts.actor.clone(),
-            action: action.into(),
-            subject: subject.into(),
-            detail: detail.into(),
-        }
+        AuditEntry::new(self.actor.clone(), action, subject, detail)
     }
 
     /// Full-jitter exponential backoff from 5 s to 15 min (rotation.md, Retry).

@@ -9,6 +9,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::crypto::{Fingerprinter, KeyNames, Ring};
 use crate::destination::{Destination, LeakSource};
+use crate::domain::access::Access;
 use crate::domain::inherit::Inherit;
 use crate::domain::key::MicroUsd;
 use crate::domain::rotation::{Policy, Target};
@@ -111,8 +112,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// When the configuration was loaded, on the database's clock (R14).
     pub loaded_at: Timestamp,
-    /// Who acts, for the audit trail: `daemon`, `cli:USER (uid N)`.
-    pub actor: String,
     /// Unique name of this process, for leases.
     pub owner: String,
     /// R4.
@@ -133,6 +132,8 @@ pub struct Parts {
     pub destinations: BTreeMap<String, ConfiguredDestination>,
     /// How people are told.
     pub notifier: Notifier,
+    /// `[server]` and `[auth]`: who calls, and for how long they are known.
+    pub access: Access,
     /// `[leaks]`.
     pub leaks: Option<LeakWatch>,
 }

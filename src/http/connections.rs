@@ -4,12 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,13 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::crowd::{Crowd, Guest};
+use super::peer::Peer;
 
 /// The head of a request comes within this, from the moment the connection waits for one.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
-/// Its body comes whole within this.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
-/// Larger bodies are answered with 413.
-pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// More of a head is answered with 431.
 const HEAD_LIMIT_BYTES: usize = 32 * 1024;
 /// Requests on their way get this long once the daemon stops.
@@ -41,24 +34,24 @@ pub(super) trait Door {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next one.
-    async fn next(&mut self) -> std::io::Result<Self::Stream>;
+    async fn next(&mut self) -> std::io::Result<(Self::Stream, Peer)>;
 }
 
 impl Door for TcpListener {
     type Stream = TcpStream;
 
-    async fn next(&mut self) -> std::io::Result<TcpStream> {
-        let (stream, _) = self.accept().await?;
+    async fn next(&mut self) -> std::io::Result<(TcpStream, Peer)> {
+        let (stream, from) = self.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok((stream, Peer::Tcp(from)))
     }
 }
 
 impl Door for UnixListener {
     type Stream = UnixStream;
 
-    async fn next(&mut self) -> std::io::Result<UnixStream> {
-        Ok(self.accept().await?.0)
+    async fn next(&mut self) -> std::io::Result<(UnixStream, Peer)> {
+        Ok((self.accept().await?.0, Peer::Unix))
     }
 }
 
@@ -91,15 +84,17 @@ where
 }
 
 /// One connection, until it ends or has to make room for another.
-async fn converse<S>(stream: S, guest: Guest, router: Router, watcher: Watcher)
+async fn converse<S>((stream, peer): (S, Peer), guest: Guest, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let sent_away = guest.sent_away();
     let guest = Arc::new(guest);
-    let service = service_fn(move |request| {
-        let (router, guest) = (router.clone(), Arc::clone(&guest));
-        async move { Ok::<_, std::convert::Infallible>(serve(request, router, &guest).await) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request: Request<Body> = Request::map(request, Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arc::clone(&guest));
+        router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -114,46 +109,6 @@ where
         }
         () = sent_away => {}
     }
-}
-
-/// One request. It is read whole before anybody works for it.
-async fn serve(request: Request<Incoming>, router: Router, guest: &Guest) -> Response {
-    let (head, body) = request.into_parts();
-    let shows_credential = shows_credential(&head.headers);
-    let body = match tokio::time::timeout(BODY_DEADLINE, whole(body)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(status)) => return refused(status),
-        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT),
-    };
-    if !guest.begin(shows_credential) {
-        return refused(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    let answered = router.oneshot(Request::from_parts(head, Body::from(body))).await;
-    let answer = answered.unwrap_or_else(|never| match never {});
-    guest.rest(shows_credential && answer.status() != StatusCode::UNAUTHORIZED);
-    answer
-}
-
-async fn whole(body: Incoming) -> Result<Bytes, StatusCode> {
-    match Limited::new(body, BODY_LIMIT_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Err(_) => Err(StatusCode::BAD_REQUEST),
-    }
-}
-
-/// Whether it is good shows when the request is served; until then it is only not one of the many without.
-fn shows_credential(headers: &HeaderMap) -> bool {
-    let session = |value: &axum::http::HeaderValue| {
-        value.to_str().is_ok_and(|cookies| cookies.contains("session_token="))
-    };
-    headers.contains_key(AUTHORIZATION) || headers.get_all(COOKIE).iter().any(session)
-}
-
-/// Not worked for. The rest of what it may still send is not read.
-fn refused(status: StatusCode) -> Response {
-    let again = (status == StatusCode::SERVICE_UNAVAILABLE).then_some([(RETRY_AFTER, "1")]);
-    (status, [(CONNECTION, "close")], again, status.canonical_reason().unwrap_or_default()).into_response()
 }
 
 #[cfg(test)]

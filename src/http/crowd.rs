@@ -124,13 +124,19 @@ impl Guest {
         seat.map(|seat| seat.state = State::Served { shows_credential }).is_some()
     }
 
+    /// It has shown a session or token that is in force.
+    pub(super) fn is_known(&self) {
+        if let Some(seat) = self.crowd.seats().by_turn.get_mut(&self.turn()) {
+            seat.is_known = true;
+        }
+    }
+
     /// Its answer is on its way: it waits again, behind all others who do.
-    pub(super) fn rest(&self, is_known: bool) {
+    pub(super) fn rest(&self) {
         let mut seats = self.crowd.seats();
         let mut turn = self.turn();
         if let Some(mut seat) = seats.by_turn.remove(&turn) {
             seat.state = State::Waiting;
-            seat.is_known |= is_known;
             *turn = seats.sit(seat);
         }
     }
@@ -161,7 +167,8 @@ mod tests {
         let mut guests: Vec<Guest> = (0..16).map(|_| enter(&crowd)).collect();
         assert!(guests[0].begin(false));
         guests[1].begin(true);
-        guests[1].rest(true);
+        guests[1].is_known();
+        guests[1].rest();
         guests.push(enter(&crowd));
         let gone = |guests: &[Guest]| -> Vec<usize> {
             (0..guests.len()).filter(|n| guests[*n].end.is_cancelled()).collect()
@@ -179,7 +186,7 @@ mod tests {
         assert!(guests[..14].iter().all(|guest| guest.begin(false)));
         assert!(!guests[14].begin(false) && guests[14].begin(true) && guests[15].begin(true));
         assert!(crowd.enter().is_none(), "everybody is at work");
-        guests[3].rest(false);
+        guests[3].rest();
         assert!(crowd.enter().is_some() && guests[3].end.is_cancelled());
     }
 

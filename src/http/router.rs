@@ -1,34 +1,31 @@
-//! All resources, and what holds for every request: a deadline.
+//! All resources, and what holds for every request.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 
+use super::admission::admitted;
+use super::api::Api;
 use super::health::{self, Readiness};
-
-/// A request that takes longer is answered with 503.
-const DEADLINE: Duration = Duration::from_secs(30);
+use super::request_id::identified;
+use super::routes::Routes;
 
 /// Everything that is served.
-pub fn router(readiness: Arc<dyn Readiness>) -> Router {
-    Router::new()
+pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
+    let open = Router::new()
         .route("/", get(health::front))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .with_state(readiness)
-        .layer(from_fn(limited))
+        .with_state(readiness);
+    let resources = routes().into_router().with_state(api.clone());
+    open.merge(resources)
+        .layer(from_fn(admitted))
+        .layer(from_fn_with_state(api, identified))
 }
 
-/// Ends what takes too long.
-async fn limited(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(DEADLINE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+/// Every resource of the API, with who may ask for it.
+pub fn routes() -> Routes {
+    Routes::default()
 }

@@ -109,7 +109,7 @@ impl Store {
              WHERE id = $3 AND resolved_at IS NULL AND acked_at IS NULL",
         )
         .bind(tx.now.0)
-        .bind(&entry.actor)
+        .bind(&entry.actor.name)
         .bind(alert)
         .execute(&mut *tx.inner)
         .await?;

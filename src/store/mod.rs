@@ -27,14 +27,17 @@ mod provisioning_copies;
 mod rotations;
 mod runs;
 mod sealed;
+mod sessions;
 mod taken_over;
+mod tokens;
+mod users;
 
 use std::path::PathBuf;
 
 pub use accounts::AccountRow;
 pub use address::trusting;
 pub use alerts::AlertRow;
-pub use audit::{AuditEntry, AuditRow};
+pub use audit::{AuditEntry, AuditRow, Outcome};
 pub use change::{Change, Guarded, KillRows};
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
@@ -51,6 +54,9 @@ pub use provisioning_copies::CopyRow;
 pub use rotations::{Pause, RotationRow};
 pub use runs::{NewRun, RunRow};
 pub use sealed::{Resealed, Retired, SealedText, Sealer};
+pub use sessions::{NewSession, SessionRow};
+pub use tokens::{NewToken, TokenRow};
+pub use users::{NewUser, UserChange, UserRow};
 
 use crate::domain::time::{Span, Timestamp};
 
@@ -77,6 +83,9 @@ pub enum StoreError {
     /// The lease is lost: another process works on this account (I6).
     #[error("another process took over this account")]
     FenceLost,
+    /// Nobody would be left who may everything.
+    #[error("this is the last admin")]
+    LastAdmin,
     /// The encryption key that sealed this is not in force any more (R24).
     #[error("another encryption key seals now")]
     EpochOver,

@@ -6,6 +6,7 @@
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
+//! people/                who calls: tokens of programs, sessions of people
 //! database · encryption  the schema, a backup; another key for all that is sealed
 //! status                 what the daemon says of itself
 //! view/                  what is shown: one serialisable type for each `--json`
@@ -20,6 +21,7 @@ mod database;
 mod destinations;
 mod encryption;
 mod mirror;
+mod people;
 mod plan;
 mod runs;
 mod status;
@@ -46,6 +48,7 @@ pub use destinations::{
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use mirror::{mirror_by_hand, mirrors};
+pub use people::{Identity, MakeToken, Way, by_session, by_token, create_token, revoke_token, token_views};
 pub use plan::plan;
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
 pub use status::{Status, prove_writable, status};

@@ -95,7 +95,7 @@ pub(super) async fn freeze_of(engine: &Engine, name: &str) -> Result<Option<Engi
 pub async fn ask(engine: &Engine, run: &str, request: &Request) -> Result<String, EngineError> {
     let detail = serde_json::to_string(request).unwrap_or_default();
     let entry = engine.entry("run.asked", format!("run {run}"), detail);
-    Ok(engine.parts.store.ask(run, request, &engine.parts.actor, &entry).await?)
+    Ok(engine.parts.store.ask(run, request, &engine.actor.name, &entry).await?)
 }
 
 /// What came of what was asked; `None` until the run was worked.

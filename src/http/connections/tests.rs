@@ -1,11 +1,15 @@
 use std::net::SocketAddr;
 
+use axum::body::Bytes;
+use axum::middleware::{Next, from_fn};
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::http::admission::{BODY_LIMIT_BYTES, admitted};
+use crate::http::problem::finish;
 
 const SEATS: usize = 64;
 
@@ -32,7 +36,9 @@ async fn house(seats: usize) -> House {
     let router = Router::new()
         .route("/", get(async || "at once"))
         .route("/slow", get(wait))
-        .route("/body", post(async |body: Bytes| body.len().to_string()));
+        .route("/body", post(async |body: Bytes| body.len().to_string()))
+        .layer(from_fn(admitted))
+        .layer(from_fn(async |request: Request, next: Next| finish(next.run(request).await, "r-1", "http://x")));
     let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = door.local_addr().unwrap();
     let stop = CancellationToken::new();

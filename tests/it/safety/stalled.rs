@@ -1,6 +1,7 @@
 //! No silence (R17): an open run that stands still has a moment, or an alert that names what it waits for; and so has a
 //! key that no run looks after. Time passes by setting what the store holds back: the database's clock cannot be pushed.
 
+use rekeyd::domain::actor::Actor;
 use rekeyd::domain::alert::{Kind, NewAlert, Subject};
 use rekeyd::domain::rotation::{Blocker, Cause, Issuing, Rollback, Run, State, Trigger};
 use rekeyd::domain::time::{Span, Stamp, Timestamp, Until};
@@ -37,8 +38,7 @@ fn open_states() -> Vec<State> {
 }
 
 fn entry() -> AuditEntry {
-    let text = |text: &str| text.to_owned();
-    AuditEntry { actor: text("tester"), action: text("run.started"), subject: text("x"), detail: text("x") }
+    AuditEntry::new(Actor::cli("tester"), "run.started", "x", "x")
 }
 
 async fn commit(engine: &Engine, run: Option<&str>, changes: &[Change]) {

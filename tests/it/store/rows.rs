@@ -474,6 +474,6 @@ on_both_databases! {
         assert_eq!(shelf.store.audit(2).await.unwrap(), rows[..2]);
         let row = &rows[0];
         let text = (row.actor.as_str(), row.subject.as_str(), row.detail.as_str());
-        assert_eq!(text, ("tester", "rotation production", "because"));
+        assert_eq!(text, ("cli:tester", "rotation production", "because"));
     }
 }

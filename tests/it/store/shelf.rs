@@ -1,6 +1,7 @@
 //! A fresh database, and small constructors of rows.
 
 use rekeyd::crypto::{EncryptionKeyId, Sealed};
+use rekeyd::domain::actor::Actor;
 use rekeyd::domain::rotation::facts::Holding;
 use rekeyd::domain::rotation::{KeyRef, Level, Policy, Run, SpecPolicy, State, Trigger};
 use rekeyd::domain::time::{Span, Timestamp, Until};
@@ -131,12 +132,7 @@ impl Shelf {
 }
 
 pub fn entry(action: &str) -> AuditEntry {
-    AuditEntry {
-        actor: "tester".to_owned(),
-        action: action.to_owned(),
-        subject: "rotation production".to_owned(),
-        detail: "because".to_owned(),
-    }
+    AuditEntry::new(Actor::cli("tester"), action, "rotation production", "because")
 }
 
 pub fn audit(action: &str) -> Change {

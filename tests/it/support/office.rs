@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use rekeyd::clock::{Clock, SystemClock};
+use rekeyd::domain::actor::Actor;
 use rekeyd::domain::alert::{Kind, NewAlert, Subject};
 use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::passes::NoticeReport;
@@ -218,7 +219,7 @@ impl Office {
 
 async fn start(path: &std::path::Path, clock: &Arc<Ahead>) -> Engine {
     let loaded = rekeyd::config::load(Some(path)).unwrap();
-    rekeyd::app::engine_with(&loaded.settings, "test", clock.clone()).await.unwrap()
+    rekeyd::app::engine_with(&loaded.settings, Actor::cli("test"), clock.clone()).await.unwrap()
 }
 
 fn private(folder: &tempfile::TempDir, name: &str, content: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rekeyd::crypto::{KeyNames, Purpose, Ring, Use};
+use rekeyd::domain::actor::Actor;
 use rekeyd::domain::secret::Secret;
 use rekeyd::domain::time::Timestamp;
 use rekeyd::sim::fault::Script;
@@ -214,7 +215,7 @@ variable = "{SECRET}"
         }
         let path = self.private("in-process.toml", &text);
         let loaded = rekeyd::config::load(Some(&path)).unwrap();
-        rekeyd::app::engine_with(&loaded.settings, "test", clock).await.unwrap()
+        rekeyd::app::engine_with(&loaded.settings, Actor::cli("test"), clock).await.unwrap()
     }
 
     /// The real binary with this world's configuration.

@@ -6,6 +6,7 @@
 //! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
 //! key · account                 stored keys; accounts and their keys at the provider
 //! destination · alert           where keys go; what people are told
+//! people                        who may log in, and by which token
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
@@ -14,6 +15,7 @@ mod alert;
 mod database;
 mod destination;
 mod key;
+mod people;
 mod plan;
 mod rotation;
 mod run;
@@ -29,6 +31,7 @@ pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
 pub use key::{DeletedKeyView, KeyView, TestedKeyView, key_view, key_views, tested_key_view};
+pub use people::{CreatedTokenView, TokenView};
 pub use plan::{PlanView, PlannedStep};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,

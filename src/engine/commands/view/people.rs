@@ -1,0 +1,42 @@
+//! `tokens list | create | revoke`.
+
+use serde::Serialize;
+
+/// A token of a program: a row of `tokens list`.
+#[derive(Debug, Clone, Serialize)]
+pub struct TokenView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it may: `admin`, `operator`, `viewer`, `consumer`.
+    pub role: &'static str,
+    /// The providers whose credentials it may fetch; null for all.
+    pub providers: Option<Vec<String>>,
+    /// E-mail address of the person whose it is.
+    pub owner: Option<String>,
+    /// Who made it.
+    pub created_by: String,
+    /// When, RFC 3339 UTC.
+    pub created_at: String,
+    /// When it ends; null for never.
+    pub expires_at: Option<String>,
+    /// When it was used last, to ten minutes.
+    pub last_used_at: Option<String>,
+}
+
+/// A token that was made just now: `tokens create`.
+#[derive(Serialize)]
+pub struct CreatedTokenView {
+    /// The token itself, for the only time.
+    pub token: String,
+    /// Its row.
+    #[serde(flatten)]
+    pub view: TokenView,
+}
+
+impl std::fmt::Debug for CreatedTokenView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedTokenView").field("view", &self.view).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! Who calls, by the token or the cookie of a request.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::request::Parts;
+
+use super::{csrf, origin};
+use crate::domain::actor::{Actor, Via};
+use crate::domain::role::{Permission, Role};
+use crate::domain::secret::Secret;
+use crate::engine::commands::{Identity, Way, by_session, by_token};
+use crate::http::api::Api;
+use crate::http::problem::Problem;
+use crate::http::request_id::RequestId;
+
+/// The cookie of a session.
+const COOKIE_NAME: &str = "session_token";
+
+/// Who calls. As an argument of a handler it is there on every path that was declared with [`super::super::Allow`]; on any
+/// other the answer is 403.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is, and what they may.
+    pub identity: Identity,
+    /// From which true address; `unix` for the socket file.
+    pub address: Option<String>,
+    /// The id of this request.
+    pub request_id: String,
+}
+
+/// What a request shows.
+enum Proof {
+    Token(Secret),
+    Session(Secret),
+}
+
+impl Caller {
+    /// Finds out who sent a request. 401 for nobody, 403 when another site may have sent it with their cookie.
+    pub(in crate::http) async fn of(api: &Api, request: &mut Request) -> Result<Self, Problem> {
+        let proof = proof(request.headers()).ok_or_else(|| {
+            Problem::unauthenticated("log in, or send a token as Authorization: Bearer rk_…")
+        })?;
+        let engine = api.engine();
+        let identity = match &proof {
+            Proof::Token(token) => by_token(&engine, token).await?,
+            Proof::Session(cookie) => by_session(&engine, cookie).await?,
+        };
+        let identity = identity.ok_or_else(|| unknown(&proof))?;
+        if let Proof::Session(cookie) = &proof {
+            csrf::believe(engine.access(), request.method(), request.headers(), cookie)?;
+        }
+        let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let (parts, body) = std::mem::take(request).into_parts();
+        let address = origin::origin(engine.access(), &parts);
+        *request = Request::from_parts(parts, body);
+        Ok(Self { identity, address, request_id })
+    }
+
+    /// Their role.
+    pub fn role(&self) -> Role {
+        self.identity.role
+    }
+
+    /// Refuses with 403 what they may not. One's own matters are a person's: of a program's token only who manages
+    /// everybody's may ask for them.
+    pub fn may(&self, permission: Permission) -> Result<(), Problem> {
+        let role = self.role();
+        let in_person = matches!(self.identity.way, Way::Session(_)) || role.may(Permission::People);
+        if role.may(permission) && (permission != Permission::Own || in_person) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(format!("a {} may not {}", role.word(), permission.deed())))
+    }
+
+    /// Refuses with 403 the credentials of a provider that this token was not made for.
+    pub fn may_fetch(&self, provider: &str) -> Result<(), Problem> {
+        self.may(Permission::Credentials)?;
+        let all = self.identity.providers.as_ref();
+        if all.is_none_or(|all| all.iter().any(|allowed| allowed == provider)) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(format!("this token may not fetch credentials of {provider}")))
+    }
+
+    /// As the audit trail names them.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            name: self.identity.name.clone(),
+            via: Via::Api,
+            address: self.address.clone(),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let declared = parts.extensions.get::<Self>().cloned();
+        declared.ok_or_else(|| {
+            Problem::forbidden("nobody may ask for this path: it says of no one that they may")
+        })
+    }
+}
+
+/// A token goes before a cookie: who sends one wants to be it. Two of one kind are none.
+fn proof(headers: &HeaderMap) -> Option<Proof> {
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    match (shown.next(), shown.next()) {
+        (Some(one), None) => {
+            let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| Proof::Token(Secret::new(token.trim())))
+        }
+        (None, _) => session_cookie(headers).map(Proof::Session),
+        _ => None,
+    }
+}
+
+/// The cookie of a session, when there is exactly one.
+fn session_cookie(headers: &HeaderMap) -> Option<Secret> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
+    match (found.next(), found.next()) {
+        (Some(value), None) => Some(Secret::new(value)),
+        _ => None,
+    }
+}
+
+fn unknown(proof: &Proof) -> Problem {
+    Problem::unauthenticated(match proof {
+        Proof::Token(_) => "this token is unknown, over or revoked: ask an admin for another",
+        Proof::Session(_) => "this session is over: log in again",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(headers: &[(&'static str, &str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        proof(&map).map(|proof| match proof {
+            Proof::Token(token) => format!("token {}", token.expose()),
+            Proof::Session(cookie) => format!("session {}", cookie.expose()),
+        })
+    }
+
+    #[test]
+    fn a_token_goes_before_a_cookie_and_nothing_doubtful_is_read() {
+        let cookie = ("cookie", "a=b; session_token=s; c=d");
+        assert_eq!(shown(&[cookie]).as_deref(), Some("session s"));
+        assert_eq!(shown(&[("authorization", "bearer rk_x"), cookie]).as_deref(), Some("token rk_x"));
+        assert_eq!(shown(&[("authorization", "Basic x"), cookie]), None);
+        assert_eq!(shown(&[("authorization", "Bearer rk_x"), ("authorization", "Bearer rk_y")]), None);
+        assert_eq!(shown(&[("cookie", "session_token=s; session_token=t")]), None);
+        assert_eq!(shown(&[("cookie", "xsession_token=s")]), None);
+        assert_eq!(shown(&[]), None);
+    }
+
+    fn caller(role: Role, way: Way, providers: Option<Vec<String>>) -> Caller {
+        let identity = Identity { name: "x".to_owned(), user: None, role, providers, way };
+        Caller { identity, address: None, request_id: String::new() }
+    }
+
+    #[test]
+    fn one_s_own_matters_are_no_program_s() {
+        let token = || Way::Token("t".to_owned());
+        for role in Role::ALL {
+            assert!(caller(role, Way::Session("s".to_owned()), None).may(Permission::Own).is_ok());
+        }
+        assert!(caller(Role::Operator, token(), None).may(Permission::Own).is_err());
+        assert!(caller(Role::Consumer, token(), None).may(Permission::Own).is_err());
+        assert!(caller(Role::Admin, token(), None).may(Permission::Own).is_ok());
+    }
+
+    #[test]
+    fn a_consumer_fetches_what_its_token_was_made_for() {
+        let only = caller(Role::Consumer, Way::Token("t".to_owned()), Some(vec!["openai".to_owned()]));
+        assert!(only.may_fetch("openai").is_ok() && only.may_fetch("groq").is_err());
+        let all = caller(Role::Consumer, Way::Token("t".to_owned()), None);
+        assert!(all.may_fetch("groq").is_ok());
+        assert!(caller(Role::Operator, Way::Token("t".to_owned()), None).may_fetch("groq").is_err());
+    }
+}
