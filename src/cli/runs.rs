@@ -174,11 +174,7 @@ pub(super) async fn ask(
     request: Request,
 ) -> anyhow::Result<u8> {
     let account = commands::account_of_run(engine, id).await?;
-    if let Some(over) = commands::run_status(engine, id).await?.filter(|run| !run.is_open) {
-        let text = format!("run {id} is over: {}", over.state);
-        return Err(EngineError::Usage { text, hint: None }.into());
-    }
-    let ticket = commands::ask(engine, id, &request).await?;
+    let ticket = commands::ask_of(engine, id, &request).await?;
     let until = engine.clock().monotonic().0 + Span::seconds(60).0;
     let mut session = commands::wait_for_session(engine, &account, Span::seconds(60)).await?;
     let answer = loop {

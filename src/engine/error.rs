@@ -31,6 +31,14 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
+    /// Nothing has that name.
+    #[error("{text}")]
+    Unknown {
+        /// What is not there.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
     /// What was asked for is not there, so that nothing was done.
     #[error("{text}")]
     Absent {
@@ -82,7 +90,12 @@ impl EngineError {
             1 => format!("there is one: {nearest}"),
             n => format!("there are {n}; the nearest name is {nearest}"),
         });
-        Self::Usage { text: format!("there is no {what} {name:?} in the configuration"), hint }
+        Self::Unknown { text: format!("there is no {what} {name:?} in the configuration"), hint }
+    }
+
+    /// Something that is not in the store.
+    pub(crate) fn not_there(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Unknown { text: text.into(), hint: Some(hint.into()) }
     }
 
     /// Something that cannot be done, and what can.
@@ -103,7 +116,10 @@ impl EngineError {
     /// The reader's next move.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::Absent { hint, .. } | Self::Conflict { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::Unknown { hint, .. }
+            | Self::Absent { hint, .. }
+            | Self::Conflict { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),
@@ -130,6 +146,7 @@ impl EngineError {
         match self {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) => 3,
             Self::Usage { .. }
+            | Self::Unknown { .. }
             | Self::Crypto(_)
             | Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,

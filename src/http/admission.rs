@@ -52,7 +52,8 @@ async fn whole(body: Body) -> Result<Bytes, StatusCode> {
 
 /// Whether it is in force shows when the request is served; until then it is only not one of the many without.
 fn shows_credential(headers: &HeaderMap) -> bool {
-    let session = |value: &HeaderValue| value.to_str().is_ok_and(|cookies| cookies.contains("session_token="));
+    let session =
+        |value: &HeaderValue| value.to_str().is_ok_and(|cookies| cookies.contains("session_token="));
     headers.contains_key(AUTHORIZATION) || headers.get_all(COOKIE).iter().any(session)
 }
 

@@ -20,9 +20,7 @@ pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
         .route("/readyz", get(health::readyz))
         .with_state(readiness);
     let resources = routes().into_router().with_state(api.clone());
-    open.merge(resources)
-        .layer(from_fn(admitted))
-        .layer(from_fn_with_state(api, identified))
+    open.merge(resources).layer(from_fn(admitted)).layer(from_fn_with_state(api, identified))
 }
 
 /// Every resource of the API, with who may ask for it.

@@ -9,6 +9,7 @@ use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
 use crate::domain::time::Span;
 use crate::engine::commands::mirror::mirror_by_hand;
+use crate::engine::commands::view::PausedView;
 use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
@@ -60,19 +61,24 @@ pub async fn delete_key(
 }
 
 /// Holds new runs and kill steps of a rotation, its healing too, or lets all of them go.
-pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<(), EngineError> {
+pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<PausedView, EngineError> {
     engine.rotation(name)?;
     engine.parts.store.ensure_rotation(name, None).await?;
     let action = if pause == Pause::Over { "rotation.resumed" } else { "rotation.paused" };
     let detail = if pause == Pause::AndHealing { "healing too" } else { "" };
     let entry = engine.entry(action, format!("rotation {name}"), detail);
-    Ok(engine.parts.store.set_paused(name, pause, &entry).await?)
+    engine.parts.store.set_paused(name, pause, &entry).await?;
+    Ok(PausedView {
+        paused: pause != Pause::Over,
+        healing_paused: pause == Pause::AndHealing,
+        rotation: name.to_owned(),
+    })
 }
 
 /// The stored key with this number, or an error that says how to find it.
 pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
     engine.parts.store.key_numbered(provider, number).await?.ok_or_else(|| {
-        EngineError::usage(
+        EngineError::not_there(
             format!("provider {provider} has no key number {number}"),
             "`rekeyd keys list` shows them",
         )

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! add_key · by_hand      keys in the store, keys at the provider
+//! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
@@ -16,6 +17,7 @@
 mod add_key;
 mod adopt;
 mod alerts;
+mod at_account;
 mod by_hand;
 mod database;
 mod destinations;
@@ -38,6 +40,10 @@ pub use crate::store::Pause;
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
+pub use at_account::{
+    Handling, Leaked, account_now, adopt_into, ask_of, create_at, handle_at, keys_at, plan_of, publish_now,
+    roll_back, rotate, run_to_roll_back, thaw_account,
+};
 pub use by_hand::{
     account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
 };

@@ -66,11 +66,9 @@ pub async fn account_of_run(engine: &Engine, id: &str) -> Result<String, EngineE
 
 /// The run with this id, or an error that says how to find it.
 pub(super) async fn found(engine: &Engine, id: &str) -> Result<RunRow, EngineError> {
-    engine
-        .store()
-        .run(id)
-        .await?
-        .ok_or_else(|| EngineError::usage(format!("there is no run {id}"), "`rekeyd runs list` shows them"))
+    engine.store().run(id).await?.ok_or_else(|| {
+        EngineError::not_there(format!("there is no run {id}"), "`rekeyd runs list` shows them")
+    })
 }
 
 /// Why a run could not go on, where a safety rule refused it because the account froze (R9); not so what a person

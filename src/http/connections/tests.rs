@@ -38,7 +38,9 @@ async fn house(seats: usize) -> House {
         .route("/slow", get(wait))
         .route("/body", post(async |body: Bytes| body.len().to_string()))
         .layer(from_fn(admitted))
-        .layer(from_fn(async |request: Request, next: Next| finish(next.run(request).await, "r-1", "http://x")));
+        .layer(from_fn(async |request: Request, next: Next| {
+            finish(next.run(request).await, "r-1", "http://x")
+        }));
     let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = door.local_addr().unwrap();
     let stop = CancellationToken::new();

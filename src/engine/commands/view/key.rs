@@ -1,5 +1,6 @@
 //! `keys list | show | add | test | delete`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::store::{KeyRow, Role};
 
 /// A stored key, masked: a row of `keys list`, `keys show` and `keys add`. The fields of the REST list
 /// (interface.md §3).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §3")]
 pub struct KeyView {
     pub id: String,
@@ -33,7 +34,7 @@ pub struct KeyView {
 }
 
 /// A row of `keys test`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of the history and of the keys list")]
 pub struct TestedKeyView {
     pub id: String,
@@ -50,7 +51,7 @@ pub struct TestedKeyView {
 }
 
 /// `keys delete`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DeletedKeyView {
     pub at_provider: bool,

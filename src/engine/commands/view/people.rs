@@ -1,9 +1,10 @@
 //! `tokens list | create | revoke`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A token of a program: a row of `tokens list`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TokenView {
     /// Its id.
     pub id: String,

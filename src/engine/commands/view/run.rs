@@ -1,5 +1,6 @@
 //! `runs list | show`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::engine::{Engine, EngineError};
 use crate::store::{EffectRow, RunRow};
 
 /// A row of `runs list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of RunView")]
 pub struct ListedRunView {
     pub id: String,
@@ -24,7 +25,7 @@ pub struct ListedRunView {
 }
 
 /// `runs show --json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct RunView {
     pub id: String,
@@ -44,7 +45,7 @@ pub struct RunView {
 }
 
 /// One journalled call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct EffectView {
     pub kind: &'static str,
