@@ -23,6 +23,8 @@ pub struct Shape {
     pub sorts: &'static [&'static str],
     /// What it can be narrowed by.
     pub filters: &'static [Filter],
+    /// Rows of a page when nobody says; `None` for all there are.
+    pub usual: Option<usize>,
 }
 
 /// One thing that a list can be narrowed by.
@@ -120,7 +122,7 @@ impl Shape {
         &self,
         pairs: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)> + 'p,
     ) -> Result<Wanted, Misasked> {
-        let mut wanted = Wanted { limit: Some(USUAL), ..self.everything() };
+        let mut wanted = Wanted { limit: self.usual, ..self.everything() };
         let mut seen = std::collections::BTreeSet::new();
         for (name, value) in pairs {
             let (name, value) = (name.as_ref(), value.as_ref());
@@ -203,6 +205,14 @@ impl Cursor {
     }
 }
 
+impl Wanted {
+    /// The page after one whose `next_cursor` this is.
+    #[must_use]
+    pub fn following(&self, next_cursor: &str) -> Self {
+        Self { after: Cursor::parse(next_cursor), ..self.clone() }
+    }
+}
+
 impl<V> Page<V> {
     /// The same page of something else.
     pub fn map<W>(self, of: impl FnMut(V) -> W) -> Page<W> {
@@ -266,6 +276,7 @@ mod tests {
     const SHAPE: Shape = Shape {
         sorts: &["name", "-rank"],
         filters: &[by("q", Takes::Words), by("state", Takes::Text), by("since", Takes::Moment)],
+        usual: Some(USUAL),
     };
 
     fn read(query: &str) -> Result<Wanted, Misasked> {

@@ -7,19 +7,26 @@
 
 mod admission;
 mod api;
+mod asked;
 mod auth;
 mod connections;
 mod crowd;
+mod doc;
 mod health;
 mod listener;
+mod metrics;
+mod page;
 mod peer;
 mod problem;
 mod request_id;
+mod resources;
 mod router;
 mod routes;
 
 pub use api::{Api, Engines};
+pub use asked::{Asked, Body};
 pub use auth::Caller;
+pub use doc::{Doc, openapi};
 pub use health::{Readiness, Unready};
 pub use listener::{BindError, Listener};
 pub use peer::Peer;

@@ -9,7 +9,9 @@ use axum::routing::get;
 use super::admission::admitted;
 use super::api::Api;
 use super::health::{self, Readiness};
+use super::metrics::metrics;
 use super::request_id::identified;
+use super::resources;
 use super::routes::Routes;
 
 /// Everything that is served.
@@ -19,11 +21,12 @@ pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(readiness);
+    let open = open.merge(Router::new().route("/metrics", get(metrics)).with_state(api.clone()));
     let resources = routes().into_router().with_state(api.clone());
     open.merge(resources).layer(from_fn(admitted)).layer(from_fn_with_state(api, identified))
 }
 
 /// Every resource of the API, with who may ask for it.
 pub fn routes() -> Routes {
-    Routes::default()
+    resources::routes()
 }

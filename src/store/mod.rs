@@ -12,6 +12,7 @@ pub mod change;
 mod damaged;
 mod effects;
 mod epochs;
+mod gauges;
 mod holdings;
 mod key_writes;
 mod keys;
@@ -42,6 +43,7 @@ pub use change::{Change, Guarded, KillRows};
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use epochs::{Begun, Process};
+pub use gauges::Gauges;
 pub use holdings::{HoldingRow, mirror_of};
 pub use keys::{AdoptedKey, KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role};
 pub use known::{Created, KnownSpec};
@@ -59,6 +61,7 @@ pub use tokens::{NewToken, TokenRow};
 pub use users::{NewUser, UserChange, UserRow};
 
 use crate::domain::time::{Span, Timestamp};
+use crate::meter;
 
 /// How long a write waits for its turn.
 const PATIENCE: Span = Span::seconds(10);
@@ -122,6 +125,12 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Another process took over: counted, since it is rare and tells of stalls.
+    fn fence_lost() -> Self {
+        meter::count(&meter::FENCE_REJECTIONS, &[]);
+        Self::FenceLost
+    }
+
     /// True when this index refused.
     pub fn is_conflict(&self, index: &str) -> bool {
         matches!(self, Self::Conflict(name) if name == index)

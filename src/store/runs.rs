@@ -345,7 +345,7 @@ pub(super) async fn update(
     .execute(&mut *tx.inner)
     .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::FenceLost);
+        return Err(StoreError::fence_lost());
     }
     if finished.is_none() {
         return Ok(());

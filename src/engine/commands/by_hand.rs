@@ -15,7 +15,7 @@ use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
-use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, Role, new_id};
 
 /// Nobody waits longer for a table that another process looks at.
 const PATIENCE: Span = Span::seconds(30);
@@ -58,6 +58,27 @@ pub async fn delete_key(
     let entry = engine.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
     engine.parts.store.remove_key(&key.id, &entry).await?;
     Ok(key)
+}
+
+/// The same by the id of the key. What an account says no to, or cannot say, is in the way of it.
+pub async fn delete_key_by_id(engine: &Engine, id: &str, at_provider: bool) -> Result<(), EngineError> {
+    let key = engine.parts.store.key(id).await?.filter(|key| key.role != Role::Dead);
+    let key = key.ok_or_else(|| {
+        EngineError::not_there(format!("there is no key {id}"), "`rekeyd keys list` shows them")
+    })?;
+    let Some(number) = key.number else {
+        return Err(EngineError::Refused(format!(
+            "refused: {} has no number: its rotation has it in hand",
+            key.mask
+        )));
+    };
+    match delete_key(engine, &key.provider, number, at_provider).await {
+        Ok(_) => Ok(()),
+        Err(error @ (EngineError::Absent { .. } | EngineError::Outside { .. })) => {
+            Err(EngineError::Conflict { text: error.to_string(), hint: error.hint() })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds new runs and kill steps of a rotation, its healing too, or lets all of them go.

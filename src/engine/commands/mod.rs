@@ -4,6 +4,8 @@
 //! add_key · by_hand      keys in the store, keys at the provider
 //! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
+//! gauges                 what the store says for /metrics
+//! lists                  every list in pages, and how it may be asked for
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
@@ -22,6 +24,8 @@ mod by_hand;
 mod database;
 mod destinations;
 mod encryption;
+mod gauges;
+mod lists;
 mod mirror;
 mod people;
 mod plan;
@@ -45,7 +49,8 @@ pub use at_account::{
     roll_back, rotate, run_to_roll_back, thaw_account,
 };
 pub use by_hand::{
-    account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, numbered, pause,
+    account_keys, create_by_hand, delete_key, delete_key_by_id, enable_by_hand, kill_by_hand, limit_by_hand,
+    numbered, pause,
 };
 pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
@@ -53,10 +58,17 @@ pub use destinations::{
     publish_by_hand, publish_copy_by_hand,
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
+pub use gauges::gauges;
+pub use lists::{
+    ACCOUNT_KEYS, ACCOUNTS, ALERTS, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page, alert_page,
+    destination_page, key_history, key_page, rotation_page, run_page,
+};
 pub use mirror::{mirror_by_hand, mirrors};
 pub use people::{Identity, MakeToken, Way, by_session, by_token, create_token, revoke_token, token_views};
 pub use plan::plan;
-pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
+pub use runs::{
+    RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, open_run_of, run_status,
+};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
 pub use view::*;

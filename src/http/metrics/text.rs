@@ -95,7 +95,9 @@ mod tests {
         ];
         let plain = text(&samples, Format::Prometheus);
         assert!(plain.contains("rekeyd_keys{provider=\"open\\\"ai\\\\\",status=\"valid\"} 3\n"), "{plain}");
-        assert!(plain.contains("# TYPE rekeyd_effects_total counter\nrekeyd_effects_total{kind=\"create\",outcome=\"done\"} 2\n"));
+        assert!(plain.contains(
+            "# TYPE rekeyd_effects_total counter\nrekeyd_effects_total{kind=\"create\",outcome=\"done\"} 2\n"
+        ));
         assert!(plain.contains("rekeyd_effects_unknown 0\n") && !plain.contains("EOF"));
         let open = text(&samples, Format::of("application/openmetrics-text;version=1.0.0,text/plain"));
         assert!(open.contains("# TYPE rekeyd_effects counter\nrekeyd_effects_total{"), "{open}");
@@ -109,7 +111,10 @@ mod tests {
         let mut times = Times { count: 2, sum: 0.5, ..Times::default() };
         times.counts[10] = 2;
         histogram(&mut shown, "x", &times);
-        assert!(shown.contains("x_bucket{le=\"10\"} 2\nx_bucket{le=\"+Inf\"} 2\nx_sum 0.5\nx_count 2\n"), "{shown}");
+        assert!(
+            shown.contains("x_bucket{le=\"10\"} 2\nx_bucket{le=\"+Inf\"} 2\nx_sum 0.5\nx_count 2\n"),
+            "{shown}"
+        );
     }
 
     #[test]

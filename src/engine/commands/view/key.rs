@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::domain::listing::Page;
 use crate::engine::commands::add_key::provider_of;
 use crate::engine::passes::KeyReport;
 use crate::engine::{Engine, EngineError};
-use crate::store::{KeyRow, Role};
+use crate::store::{KeyRow, ObservationRow, Role};
 
 /// A stored key, masked: a row of `keys list`, `keys show` and `keys add`. The fields of the REST list
 /// (interface.md §3).
@@ -48,6 +49,49 @@ pub struct TestedKeyView {
     pub latency_ms: i64,
     pub status: String,
     pub rotation: Option<String>,
+}
+
+/// A page of the stored keys: `providers` is what the rows were called before there were pages.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KeyListView {
+    /// The keys.
+    pub providers: Vec<KeyView>,
+    /// Asks for the next page; none on the last.
+    pub next_cursor: Option<String>,
+    /// Keys of the whole list, narrowed by the filters.
+    pub total: usize,
+}
+
+impl From<Page<KeyView>> for KeyListView {
+    fn from(page: Page<KeyView>) -> Self {
+        Self { providers: page.items, next_cursor: page.next_cursor, total: page.total }
+    }
+}
+
+/// One test in the history of a key.
+#[derive(Debug, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the fields are those of ObservationRow")]
+pub struct KeyTestView {
+    pub at: String,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub status: Option<i64>,
+    pub provider_code: Option<String>,
+    pub latency_ms: i64,
+    pub detail: String,
+}
+
+/// One test in the history of a key.
+pub fn key_test_view(row: ObservationRow) -> KeyTestView {
+    KeyTestView {
+        at: row.at,
+        outcome: row.outcome,
+        reason: row.reason,
+        status: row.status,
+        provider_code: row.provider_code,
+        latency_ms: row.latency_ms,
+        detail: row.detail,
+    }
 }
 
 /// `keys delete`.

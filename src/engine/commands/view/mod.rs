@@ -7,6 +7,7 @@
 //! key · account                 stored keys; accounts and their keys at the provider
 //! destination · alert           where keys go; what people are told
 //! people                        who may log in, and by which token
+//! system                        what the program says of itself
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
@@ -19,6 +20,7 @@ mod people;
 mod plan;
 mod rotation;
 mod run;
+mod system;
 mod waits;
 mod why;
 
@@ -30,13 +32,17 @@ pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbo
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
-pub use key::{DeletedKeyView, KeyView, TestedKeyView, key_view, key_views, tested_key_view};
+pub use key::{
+    DeletedKeyView, KeyListView, KeyTestView, KeyView, TestedKeyView, key_test_view, key_view, key_views,
+    tested_key_view,
+};
 pub use people::{CreatedTokenView, TokenView};
 pub use plan::{PlanView, PlannedStep};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,
     adopted_view, rotation_view, rotation_views,
 };
-pub use run::{EffectView, ListedRunView, RunView, run_view, run_views};
+pub use run::{EffectView, ListedRunView, RunView, listed_run_view, run_view, run_views};
+pub use system::{OutboxStateView, ReplicaView, SystemView, system_view};
 pub use waits::{MomentView, WaitView, WaitsView};
 pub use why::{WhyView, why};

@@ -57,7 +57,8 @@ pub struct EffectView {
     pub evidence: Value,
 }
 
-fn listed(row: RunRow) -> ListedRunView {
+/// A row of the list of runs.
+pub fn listed_run_view(row: RunRow) -> ListedRunView {
     ListedRunView {
         trigger: row.run.trigger.word(),
         state: row.run.state.word(),
@@ -84,7 +85,7 @@ fn effect_view(effect: EffectRow) -> EffectView {
 
 /// The newest runs, at most so many.
 pub async fn run_views(engine: &Engine, limit: i64) -> Result<Vec<ListedRunView>, EngineError> {
-    Ok(engine.store().runs(limit).await?.into_iter().map(listed).collect())
+    Ok(engine.store().runs(limit).await?.into_iter().map(listed_run_view).collect())
 }
 
 /// One run with its journal.

@@ -1,0 +1,6 @@
+-- What /metrics counts at each scrape, and what lists are sorted by.
+CREATE INDEX keys_by_verdict ON keys (provider, verdict) WHERE role <> 'dead';
+CREATE INDEX keys_created ON keys (created_at, id) WHERE role <> 'dead';
+CREATE INDEX runs_outcomes ON runs (rotation, state, finished_at) WHERE is_open = 0;
+CREATE INDEX effects_outcomes ON effects (kind, status);
+CREATE INDEX alerts_opened ON alerts (opened_at, id);
