@@ -31,7 +31,6 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Schedule, Window};
 use crate::domain::secret::Secret;
-use crate::domain::time::Span;
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
 };
@@ -210,9 +209,9 @@ impl Adapters {
 fn access(settings: &Settings) -> Access {
     Access {
         public_url: settings.server.public_url.url().clone(),
-        trusted_proxies: Vec::new(),
-        session_idle: Span::hours(12),
-        session_max: Span::hours(24 * 30),
+        trusted_proxies: settings.server.trusted_proxies.clone(),
+        session_idle: settings.auth.session_idle,
+        session_max: settings.auth.session_max,
     }
 }
 

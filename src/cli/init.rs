@@ -14,14 +14,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, person};
 use crate::app::{self, Misconfigured};
 use crate::cli::output::say;
 use crate::config::{Settings, load};
+use crate::domain::actor::Actor;
 use crate::domain::key::KeyKind;
+use crate::domain::role::Role;
 use crate::domain::secret::Secret;
-use crate::engine::EngineError;
-use answers::Answers;
+use crate::engine::{EngineError, commands};
+use answers::{Admin, Answers};
 use files::{Folder, Written};
 
 /// What can be said beforehand. Secrets come from files or the keyboard, never from the command line.
@@ -66,6 +68,12 @@ pub(super) struct Flags {
     /// Who gets alerts; may be repeated
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     to: Vec<String>,
+    /// E-mail address of the first admin, who logs in with it
+    #[arg(long, value_name = "ADDRESS", requires = "admin_password_file")]
+    admin: Option<String>,
+    /// File with the first admin's password, 12 characters or more; "-" is stdin
+    #[arg(long, value_name = "PATH", requires = "admin")]
+    admin_password_file: Option<PathBuf>,
 }
 
 /// What was done, and what is next.
@@ -74,6 +82,7 @@ struct Done {
     config: PathBuf,
     files: Vec<Written>,
     missing: Vec<String>,
+    admin: Option<String>,
     next: Vec<String>,
 }
 
@@ -98,7 +107,9 @@ pub(super) async fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
     let files = write(&answers, &folder, &config, &text)?;
     let loaded = load(Some(&config))?;
     let missing = loaded.settings.check_references().iter().map(ToString::to_string).collect();
-    let done = Done { next: next(&answers, &folder, &config), config, files, missing };
+    let admin = make_admin(&loaded.settings, answers.admin.as_ref()).await;
+    let next = next(&answers, &folder, &config, admin.is_some());
+    let done = Done { next, config, files, missing, admin };
     context.out.value(&done, said)?;
     Ok(0)
 }
@@ -121,6 +132,22 @@ async fn prove_kind(settings: &Settings, key: &Secret) -> anyhow::Result<()> {
     }
 }
 
+/// Makes the first admin. Where that does not work yet, `init` goes on and says so: `users add` does the same later.
+async fn make_admin(settings: &Settings, admin: Option<&Admin>) -> Option<String> {
+    let Admin { email, password } = admin?;
+    let made = async {
+        let engine = app::engine(settings, Actor::cli(&person())).await?;
+        anyhow::Ok(commands::add_user(&engine, email, Role::Admin, Some(password.clone())).await?)
+    };
+    match made.await {
+        Ok(user) => Some(user.email),
+        Err(error) => {
+            say!("the first admin could not be made: {error:#}");
+            None
+        }
+    }
+}
+
 /// Credentials first, so that a configuration that is there never lacks what was answered.
 fn write(answers: &Answers, folder: &Folder, config: &Path, text: &str) -> anyhow::Result<Vec<Written>> {
     let secrets = answers.credentials();
@@ -134,7 +161,7 @@ fn write(answers: &Answers, folder: &Folder, config: &Path, text: &str) -> anyho
 }
 
 /// The commands that lead from here to the first rotation.
-fn next(answers: &Answers, folder: &Folder, config: &Path) -> Vec<String> {
+fn next(answers: &Answers, folder: &Folder, config: &Path, has_admin: bool) -> Vec<String> {
     let program =
         if folder.is_the_systems() && folder.has_group() { "sudo -u rekeyd rekeyd" } else { "rekeyd" };
     let program = if config == Path::new(load::DEFAULT_PATH) {
@@ -153,6 +180,9 @@ fn next(answers: &Answers, folder: &Folder, config: &Path) -> Vec<String> {
     } else {
         next.push(format!("{program} config check"));
     }
+    if !has_admin {
+        next.push(format!("{program} users add EMAIL --role admin    # who may log in"));
+    }
     if folder.is_the_systems() {
         next.push("systemctl enable --now rekeyd".to_owned());
     } else {
@@ -163,6 +193,7 @@ fn next(answers: &Answers, folder: &Folder, config: &Path) -> Vec<String> {
 
 fn said(done: &Done) -> String {
     let mut lines: Vec<String> = done.files.iter().map(ToString::to_string).collect();
+    lines.extend(done.admin.iter().map(|email| format!("{email} may log in as admin")));
     lines.push("keep a copy of the encryption key elsewhere: without it the store cannot be read".to_owned());
     if !done.missing.is_empty() {
         lines.push("\nstill missing:".to_owned());

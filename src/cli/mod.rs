@@ -5,6 +5,7 @@
 
 mod accounts;
 mod alerts;
+mod audit;
 mod config;
 mod database;
 mod demo;
@@ -19,6 +20,7 @@ mod run_to_end;
 mod runs;
 mod serve;
 mod tokens;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ use crate::app::{self, Misconfigured};
 use crate::config::{ConfigError, Settings, load};
 use crate::domain::actor::Actor;
 use crate::domain::secret::looks_like_key;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, commands};
 use output::{Output, say};
 
 /// Keeps every LLM API key a team depends on tested, fresh and delivered.
@@ -83,6 +85,12 @@ enum Command {
     /// What admins are told, and whether it reached them
     #[command(subcommand)]
     Alerts(alerts::Command),
+    /// Who did what, by which way and from where
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// People who may log in
+    #[command(subcommand)]
+    Users(users::Command),
     /// Tokens of programs that call the API
     #[command(subcommand)]
     Tokens(tokens::Command),
@@ -185,21 +193,46 @@ pub fn run() -> ExitCode {
 
 async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     let context = Context { config: cli.config, out: Output::new(cli.json, cli.yes) };
-    match cli.command {
-        Command::Serve => serve::run(&context).await,
+    let done = carry_out(&context, cli.command).await;
+    if let Err(error) = &done {
+        note_refusal(&context, error).await;
+    }
+    done
+}
+
+/// What a safety rule refused is a row of the audit trail, if there is a store to hold it (I12).
+async fn note_refusal(context: &Context, error: &anyhow::Error) {
+    let is_refusal = error.downcast_ref::<EngineError>().is_some_and(|error| error.exit_status() == 3);
+    if !is_refusal {
+        return;
+    }
+    let Ok(engine) = context.engine().await else { return };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let noted =
+        commands::note_refusal(&engine, "command.refused", &words.join(" "), &error.to_string()).await;
+    if let Err(error) = noted {
+        say!("warning: the refusal is not in the audit trail: {error}");
+    }
+}
+
+async fn carry_out(context: &Context, command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve => serve::run(context).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::Config(command) => config::run(&context, &command),
-        Command::Init(flags) => init::run(&context, flags).await,
-        Command::Keys(command) => keys::run(&context, command).await,
-        Command::Accounts(command) => accounts::run(&context, command).await,
-        Command::Rotations(command) => rotations::run(&context, command).await,
-        Command::Runs(command) => runs::run(&context, command).await,
-        Command::Why { rotation } => rotations::why(&context, &rotation).await,
-        Command::Destinations(command) => destinations::run(&context, command).await,
-        Command::Alerts(command) => alerts::run(&context, command).await,
-        Command::Tokens(command) => tokens::run(&context, command).await,
-        Command::Encryption(command) => encryption::run(&context, command).await,
-        Command::Db(command) => database::run(&context, command).await,
+        Command::Config(command) => config::run(context, &command),
+        Command::Init(flags) => init::run(context, flags).await,
+        Command::Keys(command) => keys::run(context, command).await,
+        Command::Accounts(command) => accounts::run(context, command).await,
+        Command::Rotations(command) => rotations::run(context, command).await,
+        Command::Runs(command) => runs::run(context, command).await,
+        Command::Why { rotation } => rotations::why(context, &rotation).await,
+        Command::Destinations(command) => destinations::run(context, command).await,
+        Command::Alerts(command) => alerts::run(context, command).await,
+        Command::Audit(command) => audit::run(context, command).await,
+        Command::Users(command) => users::run(context, command).await,
+        Command::Tokens(command) => tokens::run(context, command).await,
+        Command::Encryption(command) => encryption::run(context, command).await,
+        Command::Db(command) => database::run(context, command).await,
         Command::Completions { shell } => man_pages::completions(shell).map(|()| 0),
         Command::Man { out } => man_pages::man(out).map(|()| 0),
     }

@@ -134,6 +134,11 @@ fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
     out(&plain::json(&serde_json::to_string_pretty(value)?))
 }
 
+/// One value as JSON on one line.
+pub(super) fn json_line<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    out(&plain::json(&serde_json::to_string(value)?))
+}
+
 /// A line on stderr.
 macro_rules! say {
     ($($words:tt)*) => { $crate::cli::output::tell(&format!($($words)*)) };

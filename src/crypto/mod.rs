@@ -2,6 +2,7 @@
 //! lie on a disk or in a configuration file, and back.
 //!
 //! - [`fernet`]: the [`Ring`] of encryption keys and what it makes, [`Sealed`]
+//! - [`password`]: argon2id for people
 //! - [`purpose`]: [`Purpose`], what a sealed text is and whose
 //! - [`fingerprint`]: [`Fingerprinter`], a keyed hash by which a held key is found without opening it
 //! - [`bearer`]: the cookie of a session, the token of a program
@@ -15,6 +16,7 @@ pub mod bearer;
 pub mod fernet;
 pub mod fingerprint;
 pub mod names;
+pub mod password;
 pub mod purpose;
 pub mod reference;
 pub mod trusted;

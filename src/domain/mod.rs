@@ -3,7 +3,7 @@
 //! Reading order: [`time`], [`secret`], [`name`], [`plain`] and [`postgres_url`] (the plain values), [`outcome`] (how a call to the outside
 //! ended), [`key`] (what a provider says about a key), [`verdict`] (what a test of a key showed), [`rotation`]
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
-//! happen), [`budget`] (how often the outside is called), [`actor`], [`role`] and [`access`] (who acts, who may, and from
+//! happen), [`budget`] and [`limit`] (how often the outside is called, and how often we are), [`actor`], [`role`] and [`access`] (who acts, who may, and from
 //! where), [`alert`] (what admins are told), [`stall`] (which waits they are
 //! told of), [`listing`] (lists in pages).
 
@@ -14,6 +14,7 @@ pub mod budget;
 pub mod guard;
 pub mod inherit;
 pub mod key;
+pub mod limit;
 pub mod listing;
 pub mod name;
 pub mod outcome;

@@ -2,6 +2,7 @@
 
 use crate::crypto::CryptoError;
 use crate::domain::guard::Refusal;
+use crate::domain::limit::Allowance;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::IllegalEvent;
 use crate::store::StoreError;
@@ -54,6 +55,15 @@ pub enum EngineError {
         text: String,
         /// The next move.
         hint: Option<String>,
+    },
+    /// Asked for too often.
+    #[error("too often: {} times a minute are allowed", .0.limit.most)]
+    Limited(Allowance),
+    /// Nobody knows who this is: a password that is wrong, an account that is disabled, or none.
+    #[error("the e-mail address or the password is wrong")]
+    Unknown {
+        /// What is left of the limit on guesses.
+        allowance: Allowance,
     },
     /// Another process works on this account.
     #[error("another rekeyd process is working on account {0}")]
@@ -122,6 +132,8 @@ impl EngineError {
             | Self::Conflict { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
+            Self::Limited(allowance) => Some(format!("try again in {} s", allowance.seconds())),
+            Self::Store(StoreError::LastAdmin) => Some("make another admin first: `rekeyd users add`".to_owned()),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),
             Self::Frozen { account, .. } => {
                 Some(format!("read the alert, then `rekeyd accounts thaw {account}`"))
@@ -144,7 +156,7 @@ impl EngineError {
     /// Exit status for people and scripts: 1 failed, 2 usage, 3 refused by a safety rule (interface.md §2).
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) => 3,
+            Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) | Self::Store(StoreError::LastAdmin) => 3,
             Self::Usage { .. }
             | Self::Unknown { .. }
             | Self::Crypto(_)

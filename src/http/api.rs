@@ -53,8 +53,16 @@ impl Api {
         &self,
         work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.detached(work).await?.map_err(Problem::from)
+    }
+
+    /// Runs to its end whether anybody waits for it or not.
+    pub(super) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
         let done = self.begun.spawn(work).await;
-        done.map_err(|_| Problem::from(StatusCode::INTERNAL_SERVER_ERROR))?.map_err(Problem::from)
+        done.map_err(|_| Problem::from(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
     /// Waits until all that was begun is done.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::domain::limit::Allowance;
 use crate::domain::secret::redact;
 use crate::engine::EngineError;
 use crate::store::StoreError;
@@ -111,6 +112,24 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with(RETRY_AFTER, retry_seconds.into())
     }
 
+    /// 429: asked for too often.
+    pub fn limited(allowance: Allowance, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
+        let problem = problem.with(RETRY_AFTER, allowance.seconds().into());
+        rate_limit(&allowance).into_iter().fold(problem, |problem, (name, value)| problem.with(name, value))
+    }
+
+    /// Whether a role or a safety rule said no.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.status == StatusCode::FORBIDDEN
+            || matches!(self.code, "refused_by_rule" | "frozen" | "last_admin")
+    }
+
+    /// In words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -161,6 +180,18 @@ impl From<StatusCode> for Problem {
     }
 }
 
+/// The headers by which a client learns what is left of a limit, as the IETF's draft of RateLimit writes them.
+pub fn rate_limit(allowance: &Allowance) -> [(HeaderName, HeaderValue); 2] {
+    let Allowance { limit, left, .. } = allowance;
+    let policy = format!("{:?};q={};w={}", limit.name, limit.most, limit.window.0 / 1000);
+    let now = format!("{:?};r={left};t={}", limit.name, allowance.seconds());
+    let value = |text: String| HeaderValue::try_from(text).expect("names of limits are plain");
+    [
+        (HeaderName::from_static("ratelimit-policy"), value(policy)),
+        (HeaderName::from_static("ratelimit"), value(now)),
+    ]
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -195,6 +226,14 @@ fn carrying(mut rendered: Response, from: &Response) -> Response {
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let (status, code) = match &error {
+            EngineError::Limited(allowance) => return Self::limited(*allowance, error.to_string()),
+            EngineError::Unknown { allowance } => {
+                let problem = Self::unauthenticated(error.to_string());
+                return rate_limit(allowance)
+                    .into_iter()
+                    .fold(problem, |it, (name, value)| it.with(name, value));
+            }
+            EngineError::Store(StoreError::LastAdmin) => (StatusCode::CONFLICT, "last_admin"),
             EngineError::Refused(_) | EngineError::Guard(_) => (StatusCode::CONFLICT, "refused_by_rule"),
             EngineError::Frozen { .. } => (StatusCode::CONFLICT, "frozen"),
             EngineError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
@@ -265,6 +304,17 @@ mod tests {
         assert_eq!(read(finish(unready, "r-1", "http://x")).await, json!({"status": "unready"}));
         let well = "ready".into_response();
         assert_eq!(finish(well, "r-1", "http://x").status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_limit_is_told() {
+        use crate::domain::limit::Limit;
+        use crate::domain::time::Span;
+        let allowance = Allowance { limit: Limit::TESTS, left: 7, resets_in: Span(40_200) };
+        let told = rate_limit(&allowance).map(|(_, value)| value.to_str().unwrap().to_owned());
+        assert_eq!(told, ["\"tests\";q=10;w=60", "\"tests\";r=7;t=41"]);
+        let problem = Problem::limited(allowance, "too often");
+        assert!(problem.headers.iter().any(|(name, value)| name == RETRY_AFTER && value == "41"));
     }
 
     #[test]

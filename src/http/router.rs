@@ -13,6 +13,7 @@ use super::metrics::metrics;
 use super::request_id::identified;
 use super::resources;
 use super::routes::Routes;
+use super::{login, sessions, tokens, users};
 
 /// Everything that is served.
 pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
@@ -28,5 +29,6 @@ pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
 
 /// Every resource of the API, with who may ask for it.
 pub fn routes() -> Routes {
-    resources::routes()
+    let all = [resources::routes(), login::routes(), users::routes(), sessions::routes(), tokens::routes()];
+    all.into_iter().fold(Routes::default(), Routes::and)
 }

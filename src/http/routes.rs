@@ -17,9 +17,11 @@ use super::asked::Asked;
 use super::auth::{self, Caller};
 use super::crowd::Guest;
 use super::doc::{self, Answer, Doc};
+use super::once::once;
 use super::problem::Problem;
 use crate::domain::listing::{Page, Shape};
 use crate::domain::role::Permission;
+use crate::engine::commands::note_refusal;
 
 /// Who may ask for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,19 @@ impl Routes {
             move |State(api): State<Api>, request: Request| asking(api, request, shape, handler.clone());
         let mut routes = self.at(Method::GET, path, allow, asking).answers::<Page<V>>(200);
         routes.last().list = Some(shape);
+        routes
+    }
+
+    /// Adds something that is done once however often it is asked for under one `Idempotency-Key`.
+    #[must_use]
+    pub fn once<H, T>(self, path: &'static str, allow: Allow, handler: H) -> Self
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        let once = move |State(api): State<Api>, request: Request| once(api, request, handler.clone());
+        let mut routes = self.at(Method::POST, path, allow, once);
+        routes.last().takes_idempotency_key = true;
         routes
     }
 
@@ -154,12 +169,33 @@ where
     H: Handler<T, Api>,
     T: 'static,
 {
-    if let Err(problem) = admit(&api, &mut request, allow).await {
-        return problem.into_response();
+    if allow == Allow::Anyone {
+        return match auth::believe_stranger(&api, &request) {
+            Ok(()) => handler.call(request, api).await,
+            Err(problem) => problem.into_response(),
+        };
     }
-    let mut response = handler.call(request, api).await;
+    let caller = match Caller::of(&api, &mut request).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
+        guest.is_known();
+    }
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let allowed = match allow {
+        Allow::May(permission) => caller.may(permission),
+        Allow::Anyone | Allow::Known => Ok(()),
+    };
+    let mut response = match allowed {
+        Ok(()) => {
+            request.extensions_mut().insert(caller.clone());
+            handler.call(request, api.clone()).await
+        }
+        Err(problem) => problem.into_response(),
+    };
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
+    audited(&api, &caller, &asked, response).await
 }
 
 /// Reads what was asked of a list before its handler runs.
@@ -176,17 +212,12 @@ where
     handler.call(request, api).await
 }
 
-async fn admit(api: &Api, request: &mut Request, allow: Allow) -> Result<(), Problem> {
-    if allow == Allow::Anyone {
-        return auth::believe_stranger(api, request);
+/// What a rule or a role refuses to somebody known is a row of the audit trail, committed before the answer (I12).
+async fn audited(api: &Api, caller: &Caller, asked: &str, response: Response) -> Response {
+    let refusal = response.extensions().get::<Problem>().filter(|problem| problem.is_refusal());
+    let Some(problem) = refusal else { return response };
+    match note_refusal(&api.engine_for(caller), "request.refused", asked, problem.detail()).await {
+        Ok(()) => response,
+        Err(error) => Problem::from(error).into_response(),
     }
-    let caller = Caller::of(api, request).await?;
-    if let Allow::May(permission) = allow {
-        caller.may(permission)?;
-    }
-    if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
-        guest.is_known();
-    }
-    request.extensions_mut().insert(caller);
-    Ok(())
 }

@@ -82,3 +82,8 @@ pub trait Webhook: Send + Sync {
     /// Posts what [`Self::body`] made. `id` is the same at every attempt.
     async fn post(&self, id: &str, body: &str, deadline: Deadline) -> Result<String, Undelivered>;
 }
+
+/// Whether mail could go there: `ada@example.com`.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<lettre::Address>().is_ok()
+}

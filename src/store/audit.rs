@@ -4,9 +4,11 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id};
 use crate::domain::actor::Actor;
+use crate::domain::listing::{Page, Wanted};
 use crate::domain::time::Timestamp;
 
 /// How a deed ended.
@@ -79,8 +81,8 @@ impl AuditEntry {
 pub struct AuditRow {
     /// Unique, sorts by time.
     pub id: String,
-    /// When, RFC 3339 UTC.
-    pub at: String,
+    /// When, on the database's clock.
+    pub at: Timestamp,
     /// Who.
     pub actor: String,
     /// By which way: `cli`, `api`, `daemon`.
@@ -101,6 +103,25 @@ pub struct AuditRow {
     pub before: Option<Value>,
     /// What changed, as it is now.
     pub after: Option<Value>,
+}
+
+/// Which rows are wanted; `None` is all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By this one.
+    pub actor: Option<String>,
+    /// Such deeds.
+    pub action: Option<String>,
+    /// On this.
+    pub subject: Option<String>,
+    /// At or after.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Older than this row: when it was written, and its id.
+    pub before: Option<(Timestamp, String)>,
+    /// At most so many.
+    pub limit: i64,
 }
 
 pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), StoreError> {
@@ -126,12 +147,56 @@ pub(super) async fn write(tx: &mut Tx, entry: &AuditEntry) -> Result<(), StoreEr
     Ok(())
 }
 
+/// The audit trail as a list.
+const LIST: Source = Source {
+    table: "audit",
+    always: "1 = 1",
+    sorts: &[("at", Of::Number("at"))],
+    filters: &[
+        ("q", "LOWER(actor || ' ' || action || ' ' || subject || ' ' || detail) LIKE $? ESCAPE '\\'"),
+        ("actor", "actor = $?"),
+        ("action", "action = $?"),
+        ("subject", "subject = $?"),
+        ("outcome", "outcome = $?"),
+        ("since", "at >= $?"),
+        ("until", "at < $?"),
+    ],
+};
+
 impl Store {
+    /// A page of the audit trail.
+    pub async fn audit_list(&self, wanted: &Wanted) -> Result<Page<AuditRow>, StoreError> {
+        self.page(&LIST, wanted, audit_row).await
+    }
+
     /// A row of its own, for what changes nothing: a refusal, a failure.
     pub async fn audit_alone(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         write(&mut tx, entry).await?;
         tx.commit().await
+    }
+
+    /// The newest rows that the filter lets through.
+    pub async fn audit_page(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let (before_at, before_id) = filter.before.clone().unwrap_or((Timestamp(i64::MAX), String::new()));
+        let rows = sqlx::query(
+            "SELECT * FROM audit
+             WHERE actor = COALESCE($1, actor) AND action = COALESCE($2, action)
+               AND subject = COALESCE($3, subject) AND at >= $4 AND at < $5
+               AND (at < $6 OR (at = $6 AND id < $7))
+             ORDER BY at DESC, id DESC LIMIT $8",
+        )
+        .bind(&filter.actor)
+        .bind(&filter.action)
+        .bind(&filter.subject)
+        .bind(filter.since.map_or(0, |at| at.0))
+        .bind(filter.until.map_or(i64::MAX, |at| at.0))
+        .bind(before_at.0)
+        .bind(before_id)
+        .bind(filter.limit)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(audit_row).collect()
     }
 
     /// The newest rows first.
@@ -151,7 +216,7 @@ fn audit_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
     };
     Ok(AuditRow {
         id: row.try_get("id")?,
-        at: Timestamp(row.try_get("at")?).rfc3339(),
+        at: Timestamp(row.try_get("at")?),
         actor: row.try_get("actor")?,
         via: row.try_get("via")?,
         address: row.try_get("address")?,

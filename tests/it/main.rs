@@ -1,11 +1,13 @@
 //! The one integration binary: the real library, the real binary, real databases, simulated vendors.
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
+//! - `api`: the REST API, route by route, and a rotation by it
 //! - `application`: the application's PostgreSQL: who can read, who writes, what is carried over
 //! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
 //! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
+//! - `people`: who may use the API: passwords, sessions, tokens, roles, limits
 //! - `places`: destinations between rotations, and many of them in one
 //! - `safety`: what must never happen: the guard, the two kinds of key, freeze, leaks of key material
 //! - `secrets`: nothing secret is said anywhere, and names of others do nothing where they are shown
@@ -19,6 +21,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
+mod api;
 mod application;
 mod check;
 mod daemon;
@@ -30,6 +33,7 @@ mod leaks;
 mod mail_tls;
 mod model;
 mod notices;
+mod people;
 mod places;
 mod safety;
 mod secrets;

@@ -9,6 +9,7 @@ use super::Flags;
 use crate::app::Misconfigured;
 use crate::cli::output::piped;
 use crate::domain::secret::Secret;
+use crate::engine::commands;
 
 /// Names of the credentials.
 pub(super) const PROVISIONING_KEY: &str = "openrouter-provisioning-key";
@@ -24,6 +25,14 @@ pub(super) struct Answers {
     pub(super) schedule: String,
     pub(super) github: Option<Github>,
     pub(super) mail: Option<Mail>,
+    pub(super) admin: Option<Admin>,
+}
+
+/// Who may everything, at first.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) email: String,
+    pub(super) password: Secret,
 }
 
 /// The secret that holds the key.
@@ -98,6 +107,15 @@ pub(super) fn of_flags(flags: Flags) -> anyhow::Result<Answers> {
             Some(Mail { smtp, password: from_file(flags.smtp_password_file.as_deref())?, from, to: flags.to })
         }
     };
+    let admin = match flags.admin {
+        None => None,
+        Some(email) => {
+            let password = from_file(flags.admin_password_file.as_deref())?;
+            let password = password.ok_or_else(|| usage("--admin needs --admin-password-file PATH"))?;
+            commands::acceptable_password(&password)?;
+            Some(Admin { email, password })
+        }
+    };
     Ok(Answers {
         provisioning_key: from_file(flags.provisioning_key_file.as_deref())?,
         base_url: flags.base_url,
@@ -105,6 +123,7 @@ pub(super) fn of_flags(flags: Flags) -> anyhow::Result<Answers> {
         schedule: flags.schedule,
         github,
         mail,
+        admin,
     })
 }
 
@@ -138,7 +157,26 @@ pub(super) fn ask(mut flags: Flags) -> anyhow::Result<Answers> {
     if let Some(mail) = answers.mail.as_mut().filter(|mail| mail.password.is_none() && mail.has_user()) {
         mail.password = hidden("Password for the mail server")?;
     }
+    if answers.admin.is_none() {
+        answers.admin = admin()?;
+    }
     Ok(answers)
+}
+
+/// The first admin, whose password is asked for until it is one.
+fn admin() -> anyhow::Result<Option<Admin>> {
+    let Some(email) = line("E-mail address of the first admin, who may log in (empty: add one later)", "")?
+    else {
+        return Ok(None);
+    };
+    let password = Password::new()
+        .with_prompt("Password of the first admin, 12 characters or more")
+        .with_confirmation("The same again", "the two are not the same")
+        .validate_with(|text: &String| {
+            commands::acceptable_password(&Secret::new(text.as_str())).map_err(|error| error.to_string())
+        })
+        .interact()?;
+    Ok(Some(Admin { email, password: Secret::new(password) }))
 }
 
 fn line(prompt: &str, default: &str) -> anyhow::Result<Option<String>> {

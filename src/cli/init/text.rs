@@ -106,6 +106,7 @@ mod tests {
                 token: None,
             }),
             mail,
+            admin: None,
         }
     }
 

@@ -25,7 +25,7 @@ pub use destination::{
 };
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};
-pub use service::{Database, Encryption, Engine, Log, LogFormat, Network, Server, Tests};
+pub use service::{Auth, Database, Encryption, Engine, Log, LogFormat, Network, Server, Tests};
 pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 
 /// The configuration of rekeyd.
@@ -35,6 +35,8 @@ pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 pub struct ConfigFile {
     /// Where the daemon listens.
     pub server: Server,
+    /// Logins.
+    pub auth: Auth,
     /// The store.
     pub database: Database,
     /// Encryption of the store.

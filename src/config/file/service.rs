@@ -14,7 +14,7 @@ pub struct Server {
     pub listen: String,
     /// Base of the links in e-mails.
     pub public_url: String,
-    /// Must be empty: not built yet. Blocks of addresses whose X-Forwarded-For is believed.
+    /// Proxies whose `X-Forwarded-For` is believed: addresses, or blocks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
 }
 
@@ -25,6 +25,23 @@ impl Default for Server {
             public_url: "http://127.0.0.1:8084".to_owned(),
             trusted_proxies: Vec::new(),
         }
+    }
+}
+
+/// Logins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Auth {
+    /// A session that nobody uses for so long is over.
+    pub session_idle: DurationText,
+    /// A session is over so long after the login, however much it is used.
+    pub session_max: DurationText,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { session_idle: DurationText("12h".to_owned()), session_max: DurationText("30d".to_owned()) }
     }
 }
 

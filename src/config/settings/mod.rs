@@ -24,7 +24,7 @@ pub use github::{Github, GithubApp, GithubAuth, GithubScope, GithubStore, Visibi
 pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, Webhook};
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
-pub use service::{Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
+pub use service::{Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Server, Tests};
 pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 
 use super::problem::Problem;
@@ -34,6 +34,8 @@ use super::problem::Problem;
 pub struct Settings {
     /// `[server]`
     pub server: Server,
+    /// `[auth]`
+    pub auth: Auth,
     /// `[database]`
     pub database: Database,
     /// `[encryption]`

@@ -1,10 +1,11 @@
 //! `[server]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use chrono_tz::Tz;
 use croner::Direction;
+use ipnet::IpNet;
 use url::Url;
 
 use super::at::{At, Read};
@@ -19,8 +20,19 @@ use crate::domain::time::Span;
 pub struct Server {
     /// Where the daemon listens.
     pub listen: Listen,
-    /// Base of the links in e-mails.
+    /// Where people reach the daemon: base of the links in e-mails, and the only place whose pages may change something.
     pub public_url: BaseUrl,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Auth {
+    /// A session that nobody uses for so long is over.
+    pub session_idle: Span,
+    /// A session is over so long after the login.
+    pub session_max: Span,
 }
 
 /// An address to listen on.
@@ -93,18 +105,38 @@ impl Server {
     pub(super) fn read(file: &file::Server, at: &At<'_>) -> Read<Self> {
         let listen = at.field("listen").value(Listen::parse(&file.listen));
         let public_url = at.field("public_url").value(BaseUrl::parse(&file.public_url));
-        no_proxies_yet(&file.trusted_proxies, &at.field("trusted_proxies"))?;
-        Ok(Self { listen: listen?, public_url: public_url? })
+        let trusted_proxies = at.field("trusted_proxies").each(&file.trusted_proxies, network);
+        Ok(Self { listen: listen?, public_url: public_url?, trusted_proxies: trusted_proxies? })
     }
 }
 
-/// Nothing asks yet who calls: a list that changes nothing would promise more than is there.
-fn no_proxies_yet(proxies: &[String], at: &At<'_>) -> Read<()> {
-    if proxies.is_empty() {
-        return Ok(());
+/// A proxy's address, or the block of several. A block of everybody would let everybody say who they are.
+fn network(text: &String, at: &At<'_>) -> Read<IpNet> {
+    const HINT: &str = "write the proxy's address, or a block of addresses such as \"10.0.0.0/8\"";
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    let Ok(network) = text.parse::<IpNet>().or_else(|_| single()) else {
+        return Err(at.problem("not an address and not a block of addresses", HINT));
+    };
+    if network.prefix_len() == 0 {
+        return Err(at.problem("this trusts everybody, so that anybody could claim any address", HINT));
     }
-    let hint = "take it out: `X-Forwarded-For` is read once there is an API, and never before";
-    Err(at.problem("not built yet: no proxy is believed", hint))
+    Ok(network.trunc())
+}
+
+impl Auth {
+    pub(super) fn read(file: &file::Auth, at: &At<'_>) -> Read<Self> {
+        let idle = at.field("session_idle").positive_span(&file.session_idle);
+        let max = at.field("session_max").positive_span(&file.session_max);
+        let auth = Self { session_idle: idle?, session_max: max? };
+        if auth.session_idle > auth.session_max {
+            let (idle, max) = (file.session_idle.as_str(), file.session_max.as_str());
+            return Err(at.given("session_idle", "session_max").problem(
+                format!("a session that is over after {max} cannot be idle for {idle}"),
+                "make session_idle the shorter of the two",
+            ));
+        }
+        Ok(auth)
+    }
 }
 
 impl Listen {
@@ -259,6 +291,9 @@ mod tests {
         let settings = settings("");
         assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8084");
         assert_eq!(settings.server.public_url.as_str(), "http://127.0.0.1:8084");
+        assert_eq!(settings.server.trusted_proxies, []);
+        let auth = Auth { session_idle: Span::hours(12), session_max: Span::hours(30 * 24) };
+        assert_eq!(settings.auth, auth);
         assert_eq!(settings.encryption.keys.to_string(), "env:BYOK_ENCRYPTION_KEY");
         assert_eq!(settings.engine, Engine { lease: Span::seconds(30), call_timeout: Span::seconds(10) });
         let tests = &settings.tests;
@@ -294,7 +329,10 @@ mod tests {
             "[server]\npublic_url = \"ftp://rekeyd.example.com\"",
             "[server]\npublic_url = \"https://user:hunter2@rekeyd.example.com\"",
             "[server]\npublic_url = \"https://rekeyd.example.com/?a=b\"",
-            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy.example.com\"]",
+            "[server]\ntrusted_proxies = [\"::/0\"]",
+            "[auth]\nsession_idle = \"31d\"",
+            "[auth]\nsession_max = \"0s\"",
             "[tests]\nallow_private_endpoints = true",
             "[encryption]\nkeys = \"bm90LWEta2V5\"",
             "[encryption]\nkeys = \"file:keys\"",

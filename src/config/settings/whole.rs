@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::at::{At, Read, Reading};
 use super::{
-    Account, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network, Rotation,
-    Server, Settings, Tests, Webhook,
+    Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network,
+    Rotation, Server, Settings, Tests, Webhook,
 };
 use crate::config::document::Document;
 use crate::config::file::{ConfigFile, Holds, NameText};
@@ -58,6 +58,7 @@ impl Settings {
 fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let known = Known::of(file);
     let server = Server::read(&file.server, &at.field("server"));
+    let auth = Auth::read(&file.auth, &at.field("auth"));
     let database = Database::read(&file.database, &at.field("database"));
     let encryption = Encryption::read(&file.encryption, &at.field("encryption"));
     let engine = Engine::read(&file.engine, &at.field("engine"));
@@ -73,6 +74,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let log = Log::read(&file.log, &at.field("log"));
     Ok(Settings {
         server: server?,
+        auth: auth?,
         database: database?,
         encryption: encryption?,
         engine: engine?,

@@ -3,8 +3,9 @@
 
 use super::destinations::destination_views;
 use super::view::{
-    AlertView, DestinationView, KeyTestView, KeyView, ListedAccountView, ListedRunView, RotationView,
-    account_views, alert_view, key_test_view, key_view, listed_run_view, rotation_views,
+    AlertView, AuditView, DestinationView, KeyTestView, KeyView, ListedAccountView, ListedRunView,
+    RotationView, account_views, alert_view, audit_view, key_test_view, key_view, listed_run_view,
+    rotation_views,
 };
 use crate::domain::listing::{Page, Shape, Takes, USUAL, Wanted, by, page};
 use crate::engine::{Engine, EngineError};
@@ -74,6 +75,39 @@ pub static ALERTS: Shape = Shape {
     usual: Some(USUAL),
 };
 
+/// `/api/v1/audit`.
+pub static AUDIT: Shape = Shape {
+    sorts: &["-at"],
+    filters: &[
+        by("q", Takes::Words),
+        by("actor", Takes::Text),
+        by("action", Takes::Text),
+        by("subject", Takes::Text),
+        by("outcome", Takes::Text),
+        by("since", Takes::Moment),
+        by("until", Takes::Moment),
+    ],
+    usual: Some(USUAL),
+};
+
+/// `/api/v1/users`.
+pub static USERS: Shape = Shape {
+    sorts: &["email", "role", "created_at"],
+    filters: &[by("q", Takes::Words), by("role", Takes::Text)],
+    usual: Some(USUAL),
+};
+
+/// `/api/v1/tokens`.
+pub static TOKENS: Shape = Shape {
+    sorts: &["name", "role", "created_at", "expires_at"],
+    filters: &[by("q", Takes::Words), by("role", Takes::Text), by("owner", Takes::Text)],
+    usual: Some(USUAL),
+};
+
+/// `/api/v1/sessions`.
+pub static SESSIONS: Shape =
+    Shape { sorts: &["-seen_at", "created_at"], filters: &[by("q", Takes::Words)], usual: Some(USUAL) };
+
 /// `/api/v1/llm/providers/keys`.
 pub static KEYS: Shape = Shape {
     sorts: &["created_at", "provider_type", "name", "priority", "status", "updated_at"],
@@ -119,6 +153,11 @@ pub async fn run_page(engine: &Engine, wanted: &Wanted) -> Result<Page<ListedRun
 /// A page of the alerts.
 pub async fn alert_page(engine: &Engine, wanted: &Wanted) -> Result<Page<AlertView>, EngineError> {
     Ok(engine.store().alert_page(wanted).await?.map(alert_view))
+}
+
+/// A page of the audit trail.
+pub async fn audit_list(engine: &Engine, wanted: &Wanted) -> Result<Page<AuditView>, EngineError> {
+    Ok(engine.store().audit_list(wanted).await?.map(audit_view))
 }
 
 /// A page of the stored keys, masked.

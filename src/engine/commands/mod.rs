@@ -9,8 +9,9 @@
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
-//! people/                who calls: tokens of programs, sessions of people
+//! people/                who calls and what they may: users, sessions, tokens, limits, the audit trail
 //! database · encryption  the schema, a backup; another key for all that is sealed
+//! repeats                the same answer to who asks the same again
 //! status                 what the daemon says of itself
 //! view/                  what is shown: one serialisable type for each `--json`
 //! start_run, step, check_keys, …   what the daemon does by itself, done by hand: the same functions
@@ -29,6 +30,7 @@ mod lists;
 mod mirror;
 mod people;
 mod plan;
+pub mod repeats;
 mod runs;
 mod status;
 mod thaw;
@@ -40,7 +42,7 @@ pub use super::run::step::{Progress, Report, step};
 pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
-pub use crate::store::Pause;
+pub use crate::store::{AuditFilter, Pause};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
@@ -60,11 +62,16 @@ pub use destinations::{
 pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use gauges::gauges;
 pub use lists::{
-    ACCOUNT_KEYS, ACCOUNTS, ALERTS, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page, alert_page,
-    destination_page, key_history, key_page, rotation_page, run_page,
+    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, SESSIONS, TOKENS,
+    USERS, account_page, alert_page, audit_list, destination_page, key_history, key_page, rotation_page,
+    run_page,
 };
 pub use mirror::{mirror_by_hand, mirrors};
-pub use people::{Identity, MakeToken, Way, by_session, by_token, create_token, revoke_token, token_views};
+pub use people::{
+    ChangeUser, Identity, LoggedIn, MakeToken, Way, acceptable_password, add_user, allow, audit_page,
+    by_session, by_token, change_own_password, change_user, create_token, end_session, find_user, has_users,
+    log_in, note_refusal, revoke_token, session_views, token_views, user_view, user_views,
+};
 pub use plan::plan;
 pub use runs::{
     RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, open_run_of, run_status,

@@ -2,9 +2,10 @@
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use super::cookie::session_cookie;
 use super::{csrf, origin};
 use crate::domain::actor::{Actor, Via};
 use crate::domain::role::{Permission, Role};
@@ -13,9 +14,6 @@ use crate::engine::commands::{Identity, Way, by_session, by_token};
 use crate::http::api::Api;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestId;
-
-/// The cookie of a session.
-const COOKIE_NAME: &str = "session_token";
 
 /// Who calls. As an argument of a handler it is there on every path that was declared with [`super::super::Allow`]; on any
 /// other the answer is 403.
@@ -83,6 +81,15 @@ impl Caller {
         Err(Problem::forbidden(format!("this token may not fetch credentials of {provider}")))
     }
 
+    /// Whose sessions and tokens they may see and end: `None` for everybody's, else only their own. A program without a
+    /// person has none.
+    pub fn whose(&self) -> Option<&str> {
+        if self.role().may(Permission::People) {
+            return None;
+        }
+        Some(self.identity.user.as_deref().unwrap_or_default())
+    }
+
     /// As the audit trail names them.
     pub fn actor(&self) -> Actor {
         Actor {
@@ -114,17 +121,6 @@ fn proof(headers: &HeaderMap) -> Option<Proof> {
             scheme.eq_ignore_ascii_case("bearer").then(|| Proof::Token(Secret::new(token.trim())))
         }
         (None, _) => session_cookie(headers).map(Proof::Session),
-        _ => None,
-    }
-}
-
-/// The cookie of a session, when there is exactly one.
-fn session_cookie(headers: &HeaderMap) -> Option<Secret> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut found = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
-    match (found.next(), found.next()) {
-        (Some(value), None) => Some(Secret::new(value)),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ const REFUSED: &str = "this request does not come from a page of rekeyd: send it
                        that login returned, or with a token as Authorization: Bearer";
 
 /// What a page sends as `X-CSRF-Token`: nobody can make it without the cookie, nor the cookie from it.
-pub(super) fn csrf_token(session: &Secret) -> Secret {
+pub(in crate::http) fn csrf_token(session: &Secret) -> Secret {
     Secret::new(Secret::new(format!("rekeyd csrf {}", session.expose())).sha256_hex())
 }
 

@@ -1,10 +1,45 @@
 //! From which address a request really comes.
 
-use axum::extract::ConnectInfo;
+use std::convert::Infallible;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 
 use crate::domain::access::{Access, true_address};
+use crate::domain::actor::{Actor, Via};
+use crate::http::api::Api;
 use crate::http::peer::Peer;
+use crate::http::request_id::RequestId;
+
+/// From where a request comes of which nobody says who sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The true address; `unix` for the socket file.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// As the audit trail names who has no name yet.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            name: "nobody known".to_owned(),
+            via: Via::Api,
+            address: self.address.clone(),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        Ok(Self { address: origin(api.engine().access(), parts), request_id })
+    }
+}
 
 /// The true address of who calls: the peer, or whom a trusted proxy names. `unix` for the socket file.
 pub(in crate::http) fn origin(access: &Access, parts: &Parts) -> Option<String> {

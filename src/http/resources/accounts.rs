@@ -15,8 +15,9 @@ use crate::engine::commands::{
     ThawedView,
 };
 use crate::http::api::Api;
-use crate::http::asked::{Asked, Body};
+use crate::http::asked::Asked;
 use crate::http::auth::Caller;
+use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::routes::{Allow, Routes};
 
@@ -30,7 +31,7 @@ pub(super) fn routes() -> Routes {
         .answers::<ThawedView>(200)
         .list::<RemoteKeyView, _, _>("/api/v1/accounts/{name}/keys", Allow::May(Look), &ACCOUNT_KEYS, keys)
         .says("The keys of an account, live: usage, limits, last use; amounts in USD")
-        .at(Method::POST, "/api/v1/accounts/{name}/keys", changes, create)
+        .once("/api/v1/accounts/{name}/keys", changes, create)
         .says("Issue a key that belongs to no rotation, and store it")
         .takes::<NewKey>()
         .answers::<IssuedKeyView>(201)

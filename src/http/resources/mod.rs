@@ -3,6 +3,7 @@
 
 mod accounts;
 mod alerts;
+mod audit;
 mod destinations;
 mod docs;
 mod keys;
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Routes {
         .and(destinations::routes())
         .and(accounts::routes())
         .and(alerts::routes())
+        .and(audit::routes())
         .and(keys::routes())
         .and(system::routes())
         .and(docs::routes())

@@ -15,8 +15,9 @@ use crate::engine::commands::{
     WhyView,
 };
 use crate::http::api::Api;
-use crate::http::asked::{Asked, Body};
+use crate::http::asked::Asked;
 use crate::http::auth::Caller;
+use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::routes::{Allow, Routes};
 
@@ -35,11 +36,11 @@ pub(super) fn routes() -> Routes {
         .at(Method::GET, "/api/v1/rotations/{name}/plan", operates, plan)
         .says("Every call that a rotation would make, without making one that changes anything")
         .answers::<PlanView>(200)
-        .at(Method::POST, "/api/v1/rotations/{name}/runs", operates, run)
+        .once("/api/v1/rotations/{name}/runs", operates, run)
         .says("Rotate now; the daemon works the run")
         .takes::<NewRun>()
         .answers::<RunView>(202)
-        .at(Method::POST, "/api/v1/rotations/{name}/rollback", operates, rollback)
+        .once("/api/v1/rotations/{name}/rollback", operates, rollback)
         .says("Bring the previous key back")
         .answers::<RunView>(202)
         .at(Method::POST, "/api/v1/rotations/{name}/pause", operates, pause)

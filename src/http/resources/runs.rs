@@ -11,8 +11,9 @@ use crate::domain::role::Permission::{Look, Operate};
 use crate::domain::rotation::facts::Request;
 use crate::engine::commands::{self, ListedRunView, RUNS, RunView};
 use crate::http::api::Api;
-use crate::http::asked::{Asked, Body};
+use crate::http::asked::Asked;
 use crate::http::auth::Caller;
+use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::routes::{Allow, Routes};
 

@@ -30,7 +30,6 @@ fn unread(modules: &[Module]) -> Vec<String> {
 const OTHERWISE: &[(&str, &str)] = &[
     ("app", "one of the two ways to a repository"),
     ("rotation", "the scope of a route"),
-    ("trusted_proxies", "refused unless it is empty: nobody asks who calls"),
     ("allow_private_endpoints", "refused unless it is false: no endpoint comes through an API"),
 ];
 

@@ -6,13 +6,14 @@
 //! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
 //! key · account                 stored keys; accounts and their keys at the provider
 //! destination · alert           where keys go; what people are told
-//! people                        who may log in, and by which token
+//! people · audit                who may log in, and by which token; who did what
 //! system                        what the program says of itself
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
 mod account;
 mod alert;
+mod audit;
 mod database;
 mod destination;
 mod key;
@@ -29,6 +30,8 @@ pub use account::{
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use audit::AuditView;
+pub(super) use audit::audit_view;
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
@@ -36,7 +39,7 @@ pub use key::{
     DeletedKeyView, KeyListView, KeyTestView, KeyView, TestedKeyView, key_test_view, key_view, key_views,
     tested_key_view,
 };
-pub use people::{CreatedTokenView, TokenView};
+pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,

@@ -27,7 +27,7 @@ pub struct TokenView {
 }
 
 /// A token that was made just now: `tokens create`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct CreatedTokenView {
     /// The token itself, for the only time.
     pub token: String,
@@ -40,4 +40,40 @@ impl std::fmt::Debug for CreatedTokenView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreatedTokenView").field("view", &self.view).finish_non_exhaustive()
     }
+}
+
+/// A person: a row of `users list`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct UserView {
+    /// Its id.
+    pub id: String,
+    /// Lower case.
+    pub email: String,
+    /// What they may: `admin`, `operator`, `viewer`, `consumer`.
+    pub role: &'static str,
+    /// Whether they can log in with a password.
+    pub has_password: bool,
+    /// Since when they may do nothing.
+    pub disabled_at: Option<String>,
+    /// Since when they are known, RFC 3339 UTC.
+    pub created_at: String,
+    /// When they were changed last.
+    pub updated_at: String,
+}
+
+/// A login that is not over.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: String,
+    /// E-mail address of the person.
+    pub user: Option<String>,
+    /// From where they logged in.
+    pub address: Option<String>,
+    /// When, RFC 3339 UTC.
+    pub created_at: String,
+    /// When they were seen last, to the minute.
+    pub seen_at: String,
+    /// True for the session that asks.
+    pub is_current: bool,
 }
