@@ -1,10 +1,12 @@
 -- People, their sessions, and tokens of programs. A session and a token are kept as a SHA-256 of 256 random bits: who
--- reads the database can use none of them.
+-- reads the database can use none of them. `seal` is a keyed hash of what the row says that somebody may: who writes the
+-- database cannot make one.
 CREATE TABLE users (
     id          TEXT PRIMARY KEY,
     email       TEXT   NOT NULL,
     role        TEXT   NOT NULL,
     password    TEXT,
+    seal        TEXT   NOT NULL,
     disabled_at BIGINT,
     created_at  BIGINT NOT NULL,
     updated_at  BIGINT NOT NULL
@@ -16,6 +18,7 @@ CREATE TABLE sessions (
     hash       TEXT   NOT NULL,
     user_id    TEXT   NOT NULL REFERENCES users (id),
     address    TEXT,
+    seal       TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     seen_at    BIGINT NOT NULL
 );
@@ -29,6 +32,7 @@ CREATE TABLE tokens (
     role       TEXT   NOT NULL,
     providers  TEXT,
     owner      TEXT   REFERENCES users (id),
+    seal       TEXT   NOT NULL,
     created_by TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     expires_at BIGINT,

@@ -62,7 +62,7 @@ async fn create(
     let role = role(&asked.role)?;
     if !caller.role().covers(role) {
         let (own, other) = (caller.role().word(), role.word());
-        return Err(Problem::forbidden(format!("a {own} may not make a token of role {other}")));
+        return Err(Problem::forbidden(format!("the role {own} may not make a token of role {other}")));
     }
     let expires = asked.expires.as_deref().map(parse_span).transpose().map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("expires: {}", error.message))

@@ -60,7 +60,7 @@ pub use rotations::{Pause, RotationRow};
 pub use runs::{NewRun, RunRow};
 pub use sealed::{Resealed, Retired, SealedText, Sealer};
 pub use sessions::{NewSession, SessionRow};
-pub use tokens::{NewToken, TokenRow};
+pub use tokens::TokenRow;
 pub use users::{NewUser, UserChange, UserRow};
 
 use crate::domain::time::{Span, Timestamp};

@@ -14,8 +14,12 @@ use crate::domain::time::Timestamp;
 pub struct SessionRow {
     /// Unique.
     pub id: String,
+    /// Hash of the cookie.
+    pub hash: String,
     /// Whose.
     pub user: String,
+    /// Proves that rekeyd wrote whose it is.
+    pub seal: String,
     /// From where they logged in.
     pub address: Option<String>,
     /// When they logged in.
@@ -33,6 +37,8 @@ pub struct NewSession {
     pub hash: String,
     /// Whose.
     pub user: String,
+    /// Proves that rekeyd wrote whose it is.
+    pub seal: String,
     /// From where.
     pub address: Option<String>,
 }
@@ -58,14 +64,15 @@ impl Store {
             .execute(&mut *tx.inner)
             .await?;
         sqlx::query(
-            "INSERT INTO sessions (id, hash, user_id, address, created_at, seen_at)
-             VALUES ($1, $2, $3, $4, $5, $5)",
+            "INSERT INTO sessions (id, hash, user_id, address, created_at, seen_at, seal)
+             VALUES ($1, $2, $3, $4, $5, $5, $6)",
         )
         .bind(&session.id)
         .bind(&session.hash)
         .bind(&session.user)
         .bind(&session.address)
         .bind(tx.now.0)
+        .bind(&session.seal)
         .execute(&mut *tx.inner)
         .await?;
         audit::write(&mut tx, entry).await?;
@@ -77,7 +84,7 @@ impl Store {
     pub async fn session_of(&self, hash: &str) -> Result<Option<(SessionRow, UserRow)>, StoreError> {
         let row = sqlx::query(
             "SELECT u.*, s.id AS session_id, s.address AS session_address, s.created_at AS session_created_at,
-               s.seen_at AS session_seen_at
+               s.seen_at AS session_seen_at, s.seal AS session_seal
              FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.hash = $1",
         )
         .bind(hash)
@@ -87,7 +94,9 @@ impl Store {
         let user = user_row(&row)?;
         let session = SessionRow {
             id: row.try_get("session_id")?,
+            hash: hash.to_owned(),
             user: user.id.clone(),
+            seal: row.try_get("session_seal")?,
             address: row.try_get("session_address")?,
             created_at: Timestamp(row.try_get("session_created_at")?),
             seen_at: Timestamp(row.try_get("session_seen_at")?),
@@ -148,7 +157,9 @@ pub(super) async fn end_all_of(tx: &mut Tx, user: &str) -> Result<(), StoreError
 fn session_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
     Ok(SessionRow {
         id: row.try_get("id")?,
+        hash: row.try_get("hash")?,
         user: row.try_get("user_id")?,
+        seal: row.try_get("seal")?,
         address: row.try_get("address")?,
         created_at: Timestamp(row.try_get("created_at")?),
         seen_at: Timestamp(row.try_get("seen_at")?),

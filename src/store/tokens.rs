@@ -15,12 +15,16 @@ pub struct TokenRow {
     pub id: String,
     /// Unique among those that are not revoked.
     pub name: String,
+    /// Hash of the token.
+    pub hash: String,
     /// What it may.
     pub role: Role,
     /// The providers whose credentials it may fetch; `None` for all.
     pub providers: Option<Vec<String>>,
     /// Id of the person whose token it is; it may no more than they may.
     pub owner: Option<String>,
+    /// Proves that rekeyd wrote what it may.
+    pub seal: String,
     /// Who made it.
     pub created_by: String,
     /// When.
@@ -33,32 +37,13 @@ pub struct TokenRow {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A token to add.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewToken {
-    /// Unique.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Hash of the token.
-    pub hash: String,
-    /// What it may.
-    pub role: Role,
-    /// The providers whose credentials it may fetch; `None` for all.
-    pub providers: Option<Vec<String>>,
-    /// Id of the person whose token it is.
-    pub owner: Option<String>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-}
-
 impl Store {
-    /// Adds a token. The index `tokens_name` refuses a second one of that name.
-    pub async fn add_token(&self, token: &NewToken, entry: &AuditEntry) -> Result<(), StoreError> {
+    /// Adds a token that was not used yet. The index `tokens_name` refuses a second one of that name.
+    pub async fn add_token(&self, token: &TokenRow, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         sqlx::query(
-            "INSERT INTO tokens (id, name, hash, role, providers, owner, created_by, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO tokens (id, name, hash, role, providers, owner, created_by, created_at, expires_at, seal)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(&token.id)
         .bind(&token.name)
@@ -66,9 +51,10 @@ impl Store {
         .bind(token.role.word())
         .bind(token.providers.as_ref().map(to_json))
         .bind(&token.owner)
-        .bind(&entry.actor.name)
-        .bind(tx.now.0)
+        .bind(&token.created_by)
+        .bind(token.created_at.0)
         .bind(token.expires_at.map(|at| at.0))
+        .bind(&token.seal)
         .execute(&mut *tx.inner)
         .await?;
         audit::write(&mut tx, entry).await?;
@@ -131,9 +117,11 @@ fn token_row(row: &AnyRow) -> Result<TokenRow, StoreError> {
     Ok(TokenRow {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
+        hash: row.try_get("hash")?,
         role: Role::parse(&role).ok_or(StoreError::Corrupt("tokens.role"))?,
         providers: providers.map(|text| from_json(&text, "tokens.providers")).transpose()?,
         owner: row.try_get("owner")?,
+        seal: row.try_get("seal")?,
         created_by: row.try_get("created_by")?,
         created_at: Timestamp(row.try_get("created_at")?),
         expires_at: time("expires_at")?,

@@ -21,6 +21,8 @@ pub struct UserRow {
     pub role: Role,
     /// The hash of their password as a PHC string; `None` for who logs in elsewhere.
     pub password: Option<Secret>,
+    /// Proves that rekeyd wrote what they may.
+    pub seal: String,
     /// Since when they may do nothing.
     pub disabled_at: Option<Timestamp>,
     /// Since when they are known.
@@ -40,6 +42,8 @@ pub struct NewUser {
     pub role: Role,
     /// The hash of their password as a PHC string.
     pub password: Option<Secret>,
+    /// Proves that rekeyd wrote what they may.
+    pub seal: String,
 }
 
 /// What changes of a person; `None` stays.
@@ -80,14 +84,15 @@ impl Store {
     pub async fn add_user(&self, user: &NewUser, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         sqlx::query(
-            "INSERT INTO users (id, email, role, password, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $5)",
+            "INSERT INTO users (id, email, role, password, created_at, updated_at, seal)
+             VALUES ($1, $2, $3, $4, $5, $5, $6)",
         )
         .bind(&user.id)
         .bind(&user.email)
         .bind(user.role.word())
         .bind(user.password.as_ref().map(|hash| hash.expose().to_owned()))
         .bind(tx.now.0)
+        .bind(&user.seal)
         .execute(&mut *tx.inner)
         .await?;
         audit::write(&mut tx, entry).await?;
@@ -119,11 +124,13 @@ impl Store {
     }
 
     /// Changes a person and ends all their sessions. `None` when nobody has this id; the row as it was and as it is now
-    /// otherwise; [`StoreError::LastAdmin`] when nobody would be left who may everything.
+    /// otherwise; [`StoreError::LastAdmin`] when nobody would be left who may everything. A row that does not have the
+    /// seal that belongs to it was written by somebody else, and gets none by being changed.
     pub async fn change_user(
         &self,
         id: &str,
         change: &UserChange,
+        seal: impl Fn(&UserRow) -> String,
         entry: impl FnOnce(&UserRow, &UserRow) -> AuditEntry,
     ) -> Result<Option<UserRow>, StoreError> {
         let mut tx = self.pools.begin().await?;
@@ -131,18 +138,22 @@ impl Store {
         let row =
             sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(&mut *tx.inner).await?;
         let Some(before) = row.as_ref().map(user_row).transpose()? else { return Ok(None) };
+        if seal(&before) != before.seal {
+            return Err(StoreError::Corrupt("users.seal"));
+        }
         let after = change.of(&before, tx.now);
         if before.is_admin() && !after.is_admin() && admins.iter().all(|admin| admin == id) {
             return Err(StoreError::LastAdmin);
         }
         sqlx::query(
-            "UPDATE users SET role = $2, password = $3, disabled_at = $4, updated_at = $5 WHERE id = $1",
+            "UPDATE users SET role = $2, password = $3, disabled_at = $4, updated_at = $5, seal = $6 WHERE id = $1",
         )
         .bind(id)
         .bind(after.role.word())
         .bind(after.password.as_ref().map(|hash| hash.expose().to_owned()))
         .bind(after.disabled_at.map(|at| at.0))
         .bind(tx.now.0)
+        .bind(seal(&after))
         .execute(&mut *tx.inner)
         .await?;
         sessions::end_all_of(&mut tx, id).await?;
@@ -201,6 +212,7 @@ pub(super) fn user_row(row: &AnyRow) -> Result<UserRow, StoreError> {
         email: row.try_get("email")?,
         role: Role::parse(&role).ok_or(StoreError::Corrupt("users.role"))?,
         password: row.try_get::<Option<String>, _>("password")?.map(Secret::new),
+        seal: row.try_get("seal")?,
         disabled_at: row.try_get::<Option<i64>, _>("disabled_at")?.map(Timestamp),
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,

@@ -202,3 +202,24 @@ fn completions_know_every_command() {
         }
     }
 }
+
+#[test]
+fn the_first_admin_is_made_and_their_password_is_long_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("a");
+    let flags = ["--admin", "Ada@example.com", "--admin-password-file", password.to_str().unwrap()];
+    std::fs::write(&password, "too short\n").unwrap();
+    let short = init(folder.path(), &flags);
+    assert_eq!(short.status.code(), Some(2), "{}", printed(&short));
+    assert!(!folder.path().join("etc").exists(), "it left something behind");
+
+    let secret = "not a password of ada";
+    std::fs::write(&password, format!("{secret}\n")).unwrap();
+    let done = printed(&init(folder.path(), &flags));
+    assert!(done.contains("ada@example.com may log in as admin") && !done.contains("users add"), "{done}");
+    assert!(!done.contains(secret), "a password was printed");
+    let config = folder.path().join("etc/rekeyd.toml").display().to_string();
+    let users = rekeyd(&["users", "list", "--json", "--config", &config]);
+    let users: serde_json::Value = serde_json::from_slice(&users.stdout).unwrap();
+    assert_eq!((&users[0]["role"], &users[0]["has_password"]), (&"admin".into(), &true.into()), "{users}");
+}

@@ -4,8 +4,11 @@
 mod doors;
 mod site;
 
+use rekeyd::domain::limit::Limit;
+use rekeyd::store::Store;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::support::{Db, World, on_both_databases};
 use site::{Login, Site};
@@ -61,7 +64,7 @@ on_both_databases! {
         a_change_ends_what_was_begun(&world, &site).await;
 
         let trail = trail(&world).await;
-        assert_eq!(of(&trail, "session.refused").len(), 2, "{trail:#?}");
+        assert_eq!(of(&trail, "session.refused").len(), 4, "{trail:#?}");
         let began = of(&trail, "session.began");
         assert_eq!((&began[0]["actor"], &began[0]["via"]), (&json!(ADMIN), &json!("api")));
         assert_eq!(began[0]["address"], "127.0.0.1");
@@ -175,6 +178,13 @@ on_both_databases! {
     }
 }
 
+/// So many guesses were made already: by the store, which is faster than a minute on any machine.
+async fn spend(store: &Store, limit: Limit, subject: &str, times: usize) {
+    for _ in 0..times {
+        store.take(limit, subject).await.unwrap().unwrap();
+    }
+}
+
 on_both_databases! {
     async fn guessing_is_limited_and_locks_nobody_out(db: Db) {
         let world = World::new(db).await;
@@ -186,31 +196,67 @@ on_both_databases! {
         here.log_in_from(ADMIN, FIRST, "192.0.2.1").await.unwrap();
 
         // Strangers at many addresses and two replicas share five guesses at one account.
-        let mut answers = Vec::new();
-        for n in 1..=6 {
-            let site = if n % 2 == 0 { &here } else { &there };
-            answers.push(site.log_in_from(ADMIN, SECOND, &format!("198.51.100.{n}")).await.unwrap_err());
-        }
-        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
-        assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);
-        assert!(answers[4].header("ratelimit").starts_with("\"account-logins\";r=0;t="));
-        let limited = &answers[5];
-        assert_eq!(limited.header("ratelimit-policy"), "\"account-logins\";q=5;w=60");
-        assert!((1..=60).contains(&limited.header("retry-after").parse().unwrap()));
-        let right = here.log_in_from(ADMIN, FIRST, "198.51.100.7").await.unwrap_err();
+        let store = Store::open(&world.database.url, 2).await.unwrap();
+        let ada = store.user_of(ADMIN).await.unwrap().unwrap();
+        spend(&store, Limit::LOGINS_OF_ACCOUNT, &ada.id, 3).await;
+        let fourth = here.log_in_from(ADMIN, SECOND, "198.51.100.4").await.unwrap_err();
+        let fifth = there.log_in_from(ADMIN, SECOND, "198.51.100.5").await.unwrap_err();
+        let sixth = here.log_in_from(ADMIN, SECOND, "198.51.100.6").await.unwrap_err();
+        assert_eq!([fourth.status, fifth.status, sixth.status], [401, 401, 429]);
+        assert!(fifth.header("ratelimit").starts_with("\"account-logins\";r=0;t="));
+        assert_eq!(sixth.header("ratelimit-policy"), "\"account-logins\";q=5;w=60");
+        assert!((1..=60).contains(&sixth.header("retry-after").parse().unwrap()));
+        let right = there.log_in_from(ADMIN, FIRST, "198.51.100.7").await.unwrap_err();
         assert_eq!(right.status, 429, "a right guess is no better than a wrong one");
         here.log_in_from(ADMIN, FIRST, "192.0.2.1").await.expect("where she logged in before, ada is let in");
 
         // One address has twenty guesses, at whomever.
-        let mut statuses = Vec::new();
-        for n in 0..21 {
-            let answer = here.log_in_from(&format!("u{n}@example.com"), SECOND, "203.0.113.1").await;
-            statuses.push(answer.unwrap_err().status);
-        }
-        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 20, "{statuses:?}");
-        assert_eq!(statuses[20], 429);
+        spend(&store, Limit::LOGINS_FROM_ADDRESS, "203.0.113.1", 19).await;
+        let statuses = [
+            here.log_in_from("eve@example.com", SECOND, "203.0.113.1").await.unwrap_err().status,
+            there.log_in_from("mallory@example.com", SECOND, "203.0.113.1").await.unwrap_err().status,
+        ];
+        assert_eq!(statuses, [401, 429]);
         // What a client writes into the header itself is not believed.
         let forged = here.log_in_from(ADMIN, FIRST, "192.0.2.1, 203.0.113.1").await.unwrap_err();
         assert_eq!(forged.status, 429);
+    }
+}
+
+/// Writes the database as somebody else would.
+async fn past_rekeyd(world: &World, sql: &'static str) {
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(&world.database.url).await.unwrap();
+    sqlx::query(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+on_both_databases! {
+    async fn who_writes_the_database_makes_nobody_an_admin(db: Db) {
+        let world = World::new(db).await;
+        let site = Site::start(&world).await;
+        world.rekeyd_with(&["users", "add", ADMIN, "--role", "admin"], FIRST).await.ok();
+        world.rekeyd_with(&["users", "add", "eve@example.com", "--role", "viewer"], SECOND).await.ok();
+        let made = world.rekeyd(&["tokens", "create", "eve", "--role", "viewer", "--json"]).await.ok().json();
+        let token = Login::token(made["token"].as_str().unwrap());
+        let session = site.log_in("eve@example.com", SECOND).await.unwrap();
+        let asked = async || {
+            [
+                site.get("/api/v1/auth/me", &token).await.status,
+                site.get("/api/v1/auth/me", &session).await.status,
+                site.log_in("eve@example.com", SECOND).await.map_or_else(|refused| refused.status, |_| 200),
+            ]
+        };
+        assert_eq!(asked().await, [200, 200, 200]);
+        for (forged, expected) in [
+            ("UPDATE tokens SET role = 'admin'", [401, 200, 200]),
+            ("UPDATE sessions SET user_id = (SELECT id FROM users WHERE role = 'admin')", [401, 401, 200]),
+            ("UPDATE users SET role = 'admin'", [401, 401, 401]),
+        ] {
+            past_rekeyd(&world, forged).await;
+            assert_eq!(asked().await, expected, "{forged}");
+        }
+        let kept = world.rekeyd_with(&["users", "passwd", "eve@example.com"], FIRST).await;
+        assert_eq!(kept.status, 1, "a change seals no row that somebody else wrote: {kept:?}");
     }
 }

@@ -68,7 +68,7 @@ impl Caller {
         if role.may(permission) && (permission != Permission::Own || in_person) {
             return Ok(());
         }
-        Err(Problem::forbidden(format!("a {} may not {}", role.word(), permission.deed())))
+        Err(Problem::forbidden(format!("the role {} may not {}", role.word(), permission.deed())))
     }
 
     /// Refuses with 403 the credentials of a provider that this token was not made for.

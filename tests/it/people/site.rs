@@ -78,15 +78,19 @@ impl Login {
 impl Site {
     /// Starts a daemon of this world; what it logs goes to `serve.log`.
     pub async fn start(world: &World) -> Self {
-        let log = || std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
-        let before = log().matches("http://127").count();
+        let listening = || {
+            let log = std::fs::read_to_string(world.path("serve.log")).unwrap_or_default();
+            let lines = log.lines().filter(|line| line.contains("listening")).map(str::to_owned);
+            lines.collect::<Vec<_>>()
+        };
+        let before = listening().len();
         let daemon = world.serve();
-        until("the daemon listens", async || log().matches("http://127").count() > before).await;
-        let text = log();
-        let address = text.rsplit("http://127").next().unwrap();
+        until("the daemon listens", async || listening().len() > before).await;
+        let line = listening().pop().unwrap();
+        let address = line.rsplit("http://").next().unwrap();
         let address = address.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next().unwrap();
         let client = Client::builder().timeout(Duration::from_mins(2)).build().unwrap();
-        Self { client, base: format!("http://127{address}"), _daemon: daemon }
+        Self { client, base: format!("http://{address}"), _daemon: daemon }
     }
 
     pub async fn get(&self, path: &str, login: &Login) -> Answer {

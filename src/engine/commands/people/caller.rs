@@ -1,5 +1,6 @@
 //! Who shows this token, whose session this is. Whatever is unknown, over, revoked or disabled is nobody.
 
+use super::seals;
 use crate::crypto::bearer::TOKEN_PREFIX;
 use crate::domain::role::Role;
 use crate::domain::secret::Secret;
@@ -41,7 +42,8 @@ pub async fn by_token(engine: &Engine, token: &Secret) -> Result<Option<Identity
     if !token.expose().starts_with(TOKEN_PREFIX) {
         return Ok(None);
     }
-    let Some(row) = engine.store().token_of(&token.sha256_hex()).await? else { return Ok(None) };
+    let found = engine.store().token_of(&token.sha256_hex()).await?;
+    let Some(row) = found.and_then(|row| seals::genuine_token(engine, row)) else { return Ok(None) };
     let now = engine.clock().now();
     if row.expires_at.is_some_and(|end| end <= now) || !owner_covers(engine, &row).await? {
         return Ok(None);
@@ -55,7 +57,7 @@ pub async fn by_token(engine: &Engine, token: &Secret) -> Result<Option<Identity
 /// A token may never more than the person whose it is: nothing, once they are disabled or may less.
 async fn owner_covers(engine: &Engine, token: &TokenRow) -> Result<bool, EngineError> {
     let Some(owner) = &token.owner else { return Ok(true) };
-    let owner = engine.store().user(owner).await?;
+    let owner = engine.store().user(owner).await?.and_then(|owner| seals::genuine_user(engine, owner));
     Ok(owner.is_some_and(|owner| owner.disabled_at.is_none() && owner.role.covers(token.role)))
 }
 
@@ -72,7 +74,9 @@ fn of_token(row: TokenRow) -> Identity {
 /// Whose session this is; `None` when it is nobody's or over.
 pub async fn by_session(engine: &Engine, cookie: &Secret) -> Result<Option<Identity>, EngineError> {
     let found = engine.store().session_of(&cookie.sha256_hex()).await?;
+    let found = found.filter(|(session, _)| seals::is_genuine_session(engine, session));
     let Some((session, user)) = found else { return Ok(None) };
+    let Some(user) = seals::genuine_user(engine, user) else { return Ok(None) };
     let now = engine.clock().now();
     if user.disabled_at.is_some() || !engine.access().is_alive(session.created_at, session.seen_at, now) {
         return Ok(None);

@@ -3,6 +3,10 @@
 //! Guessing is limited twice: by address, and by account. The second limit would let strangers lock a person out, so the
 //! addresses from which that person logged in before are counted each by itself, and all others together.
 
+use super::limits::allow;
+use super::passwords::Turn;
+use super::seals;
+use super::users::lower;
 use crate::crypto::bearer;
 use crate::domain::actor::Actor;
 use crate::domain::limit::{Allowance, Limit};
@@ -11,10 +15,6 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Span;
 use crate::engine::{Engine, EngineError};
 use crate::store::{NewSession, Outcome, UserRow, new_id};
-
-use super::limits::allow;
-use super::passwords::Turn;
-use super::users::lower;
 
 /// An address is a known one for so long after a login.
 const KNOWN: Span = Span::hours(30 * 24);
@@ -80,7 +80,7 @@ pub async fn log_in(
 ) -> Result<LoggedIn, EngineError> {
     let turn = Turn::wait().await;
     let email = lower(email);
-    let user = engine.store().user_of(&email).await?;
+    let user = engine.store().user_of(&email).await?.and_then(|user| seals::genuine_user(engine, user));
     let counters = Counters::of(engine, &email, user.as_ref(), address.unwrap_or("unknown")).await?;
     let taken = counters.take(engine).await?;
     let hash = user.as_ref().filter(|user| user.disabled_at.is_none()).and_then(|user| user.password.clone());
@@ -108,9 +108,11 @@ async fn begin(
     address: Option<&str>,
 ) -> Result<Option<Secret>, EngineError> {
     let cookie = bearer::new_session();
+    let (id, hash) = (new_id(), cookie.sha256_hex());
     let session = NewSession {
-        id: new_id(),
-        hash: cookie.sha256_hex(),
+        seal: seals::of_session(engine, &id, &hash, &user.id),
+        id,
+        hash,
         user: user.id.clone(),
         address: address.map(str::to_owned),
     };

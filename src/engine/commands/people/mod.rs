@@ -5,6 +5,7 @@
 //! - `users`: people: added, changed, disabled
 //! - `sessions`, `tokens`: who is logged in, and what programs show
 //! - `passwords`: what is a password, and how many are looked at at once
+//! - `seals`: rows that rekeyd did not write are not believed
 //! - `limits`: what is asked for too often
 //! - `audit`: the trail of all this, and what was refused
 
@@ -13,6 +14,7 @@ mod caller;
 mod limits;
 mod login;
 mod passwords;
+mod seals;
 mod sessions;
 mod tokens;
 mod users;

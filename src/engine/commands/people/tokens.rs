@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
+use super::seals;
 use crate::crypto::bearer;
 use crate::domain::name::Name;
 use crate::domain::role::{Permission, Role};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::commands::view::{CreatedTokenView, TokenView};
 use crate::engine::{Engine, EngineError};
-use crate::store::{NewToken, TokenRow, UserRow, new_id};
+use crate::store::{TokenRow, UserRow, new_id};
 
 /// A token to make.
 #[derive(Debug, Clone)]
@@ -30,15 +31,21 @@ pub async fn create_token(engine: &Engine, make: MakeToken) -> Result<CreatedTok
     checked(&make)?;
     let now = engine.store().now().await?;
     let secret = bearer::new_token();
-    let new = NewToken {
+    let row = TokenRow {
         id: new_id(),
         name: make.name,
         hash: secret.sha256_hex(),
         role: make.role,
         providers: make.providers,
         owner: make.owner,
+        seal: String::new(),
+        created_by: engine.actor.name.clone(),
+        created_at: now,
         expires_at: make.expires.map(|span| now.plus(span)),
+        used_at: None,
+        revoked_at: None,
     };
+    let new = TokenRow { seal: seals::of_token(engine, &row), ..row };
     let after = json!({
         "role": new.role.word(), "providers": new.providers, "expires_at": new.expires_at.map(Timestamp::rfc3339)
     });
@@ -50,7 +57,7 @@ pub async fn create_token(engine: &Engine, make: MakeToken) -> Result<CreatedTok
         }),
         done => {
             done?;
-            let view = views(engine, vec![row(new, now, &engine.actor.name)]).await?.remove(0);
+            let view = views(engine, vec![new]).await?.remove(0);
             Ok(CreatedTokenView { token: secret.expose().to_owned(), view })
         }
     }
@@ -77,21 +84,6 @@ fn checked(make: &MakeToken) -> Result<(), EngineError> {
         ));
     }
     Ok(())
-}
-
-fn row(new: NewToken, now: Timestamp, created_by: &str) -> TokenRow {
-    TokenRow {
-        id: new.id,
-        name: new.name,
-        role: new.role,
-        providers: new.providers,
-        owner: new.owner,
-        created_by: created_by.to_owned(),
-        created_at: now,
-        expires_at: new.expires_at,
-        used_at: None,
-        revoked_at: None,
-    }
 }
 
 /// Tokens that were not taken back, by name: of one person, or all.

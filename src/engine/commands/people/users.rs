@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::limits::allow;
 use super::passwords::{Turn, hashed};
+use super::seals;
 use crate::domain::limit::Limit;
 use crate::domain::role::Role;
 use crate::domain::secret::Secret;
@@ -47,7 +48,7 @@ pub async fn add_user(
         Some(password) => Some(hashed(password).await?),
         None => None,
     };
-    let user = NewUser { id: new_id(), email, role, password };
+    let user = sealed(engine, NewUser { id: new_id(), email, role, password, seal: String::new() });
     let after = json!({"role": role.word(), "disabled": false});
     let entry = engine.entry("user.added", format!("user {}", user.email), "").changing(None, Some(after));
     match engine.store().add_user(&user, &entry).await {
@@ -61,6 +62,15 @@ pub async fn add_user(
             row.map(view).ok_or_else(|| absent(&user.email))
         }
     }
+}
+
+fn sealed(engine: &Engine, user: NewUser) -> NewUser {
+    let never = Timestamp(0);
+    let NewUser { id, email, role, password, seal } = user;
+    let row =
+        UserRow { id, email, role, password, seal, disabled_at: None, created_at: never, updated_at: never };
+    let seal = seals::of_user(engine, &row);
+    NewUser { id: row.id, email: row.email, role, password: row.password, seal }
 }
 
 /// Whether anybody may log in at all.
@@ -97,7 +107,7 @@ pub async fn change_user(engine: &Engine, id: &str, change: ChangeUser) -> Resul
         let entry = engine.entry("user.changed", format!("user {}", after.email), detail);
         entry.changing(Some(told(before)), Some(told(after)))
     };
-    let changed = engine.store().change_user(id, &change, entry).await?;
+    let changed = engine.store().change_user(id, &change, |user| seals::of_user(engine, user), entry).await?;
     changed.map(view).ok_or_else(|| absent(id))
 }
 
@@ -109,7 +119,8 @@ pub async fn change_own_password(
     new: Secret,
 ) -> Result<UserView, EngineError> {
     let turn = Turn::wait().await;
-    let user = engine.store().user(id).await?.ok_or_else(|| absent(id))?;
+    let user = engine.store().user(id).await?.and_then(|user| seals::genuine_user(engine, user));
+    let user = user.ok_or_else(|| absent(id))?;
     let counter = format!("{id} changes its password");
     allow(engine, Limit::LOGINS_OF_ACCOUNT, &counter).await?;
     if !turn.verify(current, user.password).await {
