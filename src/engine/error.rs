@@ -34,7 +34,7 @@ pub enum EngineError {
     },
     /// Nothing has that name.
     #[error("{text}")]
-    Unknown {
+    NoSuch {
         /// What is not there.
         text: String,
         /// The next move.
@@ -100,12 +100,12 @@ impl EngineError {
             1 => format!("there is one: {nearest}"),
             n => format!("there are {n}; the nearest name is {nearest}"),
         });
-        Self::Unknown { text: format!("there is no {what} {name:?} in the configuration"), hint }
+        Self::NoSuch { text: format!("there is no {what} {name:?} in the configuration"), hint }
     }
 
     /// Something that is not in the store.
     pub(crate) fn not_there(text: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Unknown { text: text.into(), hint: Some(hint.into()) }
+        Self::NoSuch { text: text.into(), hint: Some(hint.into()) }
     }
 
     /// Something that cannot be done, and what can.
@@ -127,7 +127,7 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. }
-            | Self::Unknown { hint, .. }
+            | Self::NoSuch { hint, .. }
             | Self::Absent { hint, .. }
             | Self::Conflict { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
@@ -158,7 +158,7 @@ impl EngineError {
         match self {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) | Self::Store(StoreError::LastAdmin) => 3,
             Self::Usage { .. }
-            | Self::Unknown { .. }
+            | Self::NoSuch { .. }
             | Self::Crypto(_)
             | Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,

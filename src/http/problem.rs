@@ -239,7 +239,7 @@ impl From<EngineError> for Problem {
             EngineError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             EngineError::Busy(_) => (StatusCode::CONFLICT, "busy"),
             EngineError::Usage { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
-            EngineError::Unknown { .. } | EngineError::Absent { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            EngineError::NoSuch { .. } | EngineError::Absent { .. } => (StatusCode::NOT_FOUND, "not_found"),
             EngineError::Outside { .. } => (StatusCode::BAD_GATEWAY, "provider_failed"),
             EngineError::Store(
                 StoreError::Busy | StoreError::Away(_) | StoreError::Full | StoreError::ReadOnly,

@@ -5,40 +5,44 @@ use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::api::Api;
-use super::asked::Asked;
 use super::auth::Caller;
 use super::body::{Body, Hidden};
 use super::login::no_store;
 use super::problem::Problem;
 use super::routes::{Allow, Routes};
-use crate::domain::listing::page;
 use crate::domain::role::{Permission, Role};
 use crate::engine::commands::{
-    ChangeUser, USERS, UserView, Way, add_user, change_own_password, change_user, user_views,
+    ChangeUser, UserView, Way, add_user, change_own_password, change_user, user_views,
 };
 
 const PATH: &str = "/api/v1/users";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .list::<UserView, _, _>(PATH, Allow::May(Permission::People), &USERS, list)
+        .at(Method::GET, PATH, Allow::May(Permission::People), list)
         .says("Who may log in")
+        .answers::<ListedUsers>(200)
         .at(Method::POST, PATH, Allow::May(Permission::People), add)
         .says("Let somebody log in")
-        .takes::<Add>()
+        .takes::<NewUser>()
         .answers::<UserView>(201)
         .at(Method::PATCH, "/api/v1/users/{id}", Allow::May(Permission::Own), change)
         .says("Change a role or a password, or disable somebody; one's own password with the present one")
-        .takes::<Change>()
+        .takes::<UserChange>()
         .answers::<UserView>(200)
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ListedUsers {
+    users: Vec<UserView>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Add {
+struct NewUser {
     email: String,
     role: String,
     #[serde(default)]
@@ -47,7 +51,7 @@ struct Add {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct UserChange {
     #[serde(default)]
     role: Option<String>,
     #[serde(default)]
@@ -58,12 +62,12 @@ struct Change {
     current_password: Option<Hidden>,
 }
 
-async fn list(State(api): State<Api>, Asked(wanted): Asked) -> Result<Response, Problem> {
+async fn list(State(api): State<Api>) -> Result<Response, Problem> {
     let users = user_views(&api.engine()).await?;
-    Ok(([no_store()], Json(page(users, "id", &wanted))).into_response())
+    Ok(([no_store()], Json(ListedUsers { users })).into_response())
 }
 
-async fn add(State(api): State<Api>, caller: Caller, Body(add): Body<Add>) -> Result<Response, Problem> {
+async fn add(State(api): State<Api>, caller: Caller, Body(add): Body<NewUser>) -> Result<Response, Problem> {
     let role = role(&add.role)?;
     let password = add.password.map(|password| password.0);
     let user = add_user(&api.engine_for(&caller), &add.email, role, password).await?;
@@ -76,7 +80,7 @@ async fn change(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(change): Body<Change>,
+    Body(change): Body<UserChange>,
 ) -> Result<Response, Problem> {
     let engine = api.engine_for(&caller);
     let of_oneself = caller.identity.user.as_deref() == Some(id.as_str());

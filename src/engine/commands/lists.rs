@@ -90,24 +90,6 @@ pub static AUDIT: Shape = Shape {
     usual: Some(USUAL),
 };
 
-/// `/api/v1/users`.
-pub static USERS: Shape = Shape {
-    sorts: &["email", "role", "created_at"],
-    filters: &[by("q", Takes::Words), by("role", Takes::Text)],
-    usual: Some(USUAL),
-};
-
-/// `/api/v1/tokens`.
-pub static TOKENS: Shape = Shape {
-    sorts: &["name", "role", "created_at", "expires_at"],
-    filters: &[by("q", Takes::Words), by("role", Takes::Text), by("owner", Takes::Text)],
-    usual: Some(USUAL),
-};
-
-/// `/api/v1/sessions`.
-pub static SESSIONS: Shape =
-    Shape { sorts: &["-seen_at", "created_at"], filters: &[by("q", Takes::Words)], usual: Some(USUAL) };
-
 /// `/api/v1/llm/providers/keys`.
 pub static KEYS: Shape = Shape {
     sorts: &["created_at", "provider_type", "name", "priority", "status", "updated_at"],

@@ -62,9 +62,8 @@ pub use destinations::{
 pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use gauges::gauges;
 pub use lists::{
-    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, SESSIONS, TOKENS,
-    USERS, account_page, alert_page, audit_list, destination_page, key_history, key_page, rotation_page,
-    run_page,
+    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page,
+    alert_page, audit_list, destination_page, key_history, key_page, rotation_page, run_page,
 };
 pub use mirror::{mirror_by_hand, mirrors};
 pub use people::{

@@ -109,7 +109,7 @@ async fn supersede(session: &mut Session<'_>, run: &Run, reason: String) -> Resu
         Ok(run) => Ok(Performed { run, did: format!("{reason}: a healing run took over") }),
         Err(
             refusal @ (EngineError::Usage { .. }
-            | EngineError::Unknown { .. }
+            | EngineError::NoSuch { .. }
             | EngineError::Refused(_)
             | EngineError::Frozen { .. }),
         ) => {

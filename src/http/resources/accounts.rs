@@ -33,11 +33,11 @@ pub(super) fn routes() -> Routes {
         .says("The keys of an account, live: usage, limits, last use; amounts in USD")
         .once("/api/v1/accounts/{name}/keys", changes, create)
         .says("Issue a key that belongs to no rotation, and store it")
-        .takes::<NewKey>()
+        .takes::<NewAccountKey>()
         .answers::<IssuedKeyView>(201)
         .at(Method::PATCH, "/api/v1/accounts/{name}/keys/{hash}", changes, change)
         .says("Disable, enable or limit a key that rekeyd created; never the last one")
-        .takes::<Change>()
+        .takes::<AccountKeyChange>()
         .answers::<HandledKeyView>(200)
         .at(Method::DELETE, "/api/v1/accounts/{name}/keys/{hash}", changes, delete)
         .says("Delete a key that rekeyd created; never the last one")
@@ -47,7 +47,7 @@ pub(super) fn routes() -> Routes {
 /// A key to issue.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewKey {
+struct NewAccountKey {
     /// Spending limit in USD.
     limit: Option<f64>,
 }
@@ -55,7 +55,7 @@ struct NewKey {
 /// One change.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct AccountKeyChange {
     /// Honoured no more, or again.
     disabled: Option<bool>,
     /// Spending limit in USD; 0 for none.
@@ -94,7 +94,7 @@ async fn create(
     State(api): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(new): Body<NewKey>,
+    Body(new): Body<NewAccountKey>,
 ) -> Result<(StatusCode, Json<IssuedKeyView>), Problem> {
     let limit = new.limit.map(amount).transpose()?;
     let engine = api.engine_for(&caller);
@@ -106,7 +106,7 @@ async fn change(
     State(api): State<Api>,
     caller: Caller,
     Path((name, hash)): Path<(String, String)>,
-    Body(change): Body<Change>,
+    Body(change): Body<AccountKeyChange>,
 ) -> Result<Json<HandledKeyView>, Problem> {
     let handling = match (change.disabled, change.limit) {
         (Some(true), None) => Handling::Disable,
