@@ -26,7 +26,7 @@
 //! | rank | rooms | what |
 //! |---|---|---|
 //! | 0 | [`domain`] | pure: words, rules, decisions |
-//! | 1 | [`crypto`], [`net`], [`config`], [`clock`] | sealing, the one HTTP client, settings, time |
+//! | 1 | [`crypto`], [`net`], [`config`], [`clock`], [`meter`] | sealing, the one HTTP client, settings, time, what is counted |
 //! | 2 | [`store`], [`provider`], [`destination`], [`notify`] | the edges: a database, vendors, places, mail |
 //! | 3 | [`engine`] | the flows |
 //! | 4 | [`daemon`], [`http`] | passes, signals, systemd; what other programs reach |
@@ -56,6 +56,7 @@ pub mod destination;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod meter;
 pub mod net;
 pub mod notify;
 pub mod provider;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +13,9 @@ use crate::daemon::{self, Heartbeat, Live, Reload, Service, Signals};
 use crate::domain::actor::Actor;
 use crate::engine::{Engine, passes};
 use crate::http::{Api, Engines, Listener, Readiness, Unready, router};
+
+/// What requests began is finished within this once the passes are.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until a signal stops it. Ready only when the store is migrated, the encryption key proved and
 /// the listener bound.
@@ -27,10 +31,12 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
         }
     };
     let running = Arc::new(Running(Arc::clone(&service)));
-    let answers = router(Arc::clone(&running) as Arc<dyn Readiness>, Api::new(running));
+    let api = Api::new(Arc::clone(&running) as Arc<dyn Engines>);
+    let answers = router(running, api.clone());
     let answering = tokio::spawn(listener.serve(answers, service.stopping()));
     daemon::run(service, reload(path.map(Path::to_owned), settings), signals).await?;
     answering.await?;
+    tokio::time::timeout(LAST_WORK, api.finished()).await.ok();
     Ok(())
 }
 
@@ -53,6 +59,10 @@ struct Running(Arc<Service>);
 impl Engines for Running {
     fn engine(&self) -> Engine {
         self.0.live().engine.clone()
+    }
+
+    fn passes(&self) -> Vec<(&'static str, f64)> {
+        self.0.passes()
     }
 }
 

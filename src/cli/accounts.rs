@@ -3,11 +3,14 @@
 use super::Context;
 use super::output::{Column, column, or_dash};
 use crate::cli::output::say;
-use crate::domain::guard::Kill;
 use crate::domain::key::MicroUsd;
+use crate::domain::time::Span;
 use crate::domain::turn::Class;
-use crate::engine::commands::{HandledKeyView, ListedAccountView, RemoteKeyView, Session};
+use crate::engine::commands::{HandledKeyView, Handling, IssuedKeyView, ListedAccountView, RemoteKeyView};
 use crate::engine::{Engine, EngineError, commands};
+
+/// How long a command waits for another process to let go of the account.
+pub(super) const PATIENCE: Span = Class::Person.patience();
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -87,34 +90,17 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
     let engine = context.engine().await?;
     match command {
         Command::List => context.out.rows(&commands::account_views(&engine).await?, ACCOUNTS)?,
-        Command::Show { name } => {
-            with_session(&engine, &name, async |session| show(context, session).await).await?;
-        }
+        Command::Show { name } => show(context, &engine, &name).await?,
         Command::Keys { name, command } => {
-            let command = command.unwrap_or(KeysCommand::List);
-            with_session(&engine, &name, async |session| keys(context, session, command).await).await?;
+            keys(context, &engine, &name, command.unwrap_or(KeysCommand::List)).await?;
         }
         Command::Thaw { name } => thaw(context, &engine, &name).await?,
     }
     Ok(0)
 }
 
-/// Opens a session, works, and gives the lease back whatever came of it.
-async fn with_session(
-    engine: &Engine,
-    account: &str,
-    work: impl AsyncFnOnce(&mut Session<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut session = commands::wait_for_session(engine, account, Class::Person).await?;
-    let outcome = work(&mut session).await;
-    session.close().await?;
-    outcome
-}
-
-async fn show(context: &Context, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let keys = commands::account_keys(session).await?;
-    let credits = commands::account_credits(session).await?;
-    context.out.value(&commands::account_view(session, &keys, &credits), |account| {
+async fn show(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<()> {
+    context.out.value(&commands::account_now(engine, name, PATIENCE).await?, |account| {
         format!(
             "account {} is {}\n{} keys, {} of them enabled\n{:.2} USD of {:.2} USD used",
             account.name,
@@ -127,23 +113,16 @@ async fn show(context: &Context, session: &mut Session<'_>) -> anyhow::Result<()
     })
 }
 
-async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand) -> anyhow::Result<()> {
-    match command {
+async fn keys(context: &Context, engine: &Engine, name: &str, command: KeysCommand) -> anyhow::Result<()> {
+    let (hash, handling) = match command {
         KeysCommand::List => {
-            let keys = commands::account_keys(session).await?;
-            context.out.rows(&commands::remote_key_views(&keys), KEYS)
+            return context.out.rows(&commands::keys_at(engine, name, PATIENCE).await?, KEYS);
         }
         KeysCommand::Create { limit } => {
-            let key = commands::create_by_hand(session, limit.map(MicroUsd::from_usd)).await?;
-            context.out.value(&commands::issued_key_view(key), |key| {
-                let number = or_dash(key.number.as_ref());
-                format!("issued {} and stored it as {} number {number}", key.masked_key, key.provider)
-            })
+            let limit = limit.map(MicroUsd::from_usd);
+            return create(context, &commands::create_at(engine, name, limit, PATIENCE).await?);
         }
-        KeysCommand::Disable { hash } => {
-            commands::kill_by_hand(session, &hash, Kill::Disable).await?;
-            done(context, &HandledKeyView::Disabled(hash))
-        }
+        KeysCommand::Disable { hash } => (hash, Handling::Disable),
         KeysCommand::Delete { hash } => {
             if !context
                 .out
@@ -152,19 +131,21 @@ async fn keys(context: &Context, session: &mut Session<'_>, command: KeysCommand
                 say!("nothing was deleted");
                 return Ok(());
             }
-            commands::kill_by_hand(session, &hash, Kill::Delete).await?;
-            done(context, &HandledKeyView::Deleted(hash))
+            (hash, Handling::Delete)
         }
-        KeysCommand::Enable { hash } => {
-            commands::enable_by_hand(session, &hash).await?;
-            done(context, &HandledKeyView::Enabled(hash))
-        }
+        KeysCommand::Enable { hash } => (hash, Handling::Enable),
         KeysCommand::Limit { hash, usd } => {
-            let limit = (usd > 0.0).then(|| MicroUsd::from_usd(usd));
-            commands::limit_by_hand(session, &hash, limit).await?;
-            done(context, &HandledKeyView::Limited(hash))
+            (hash, Handling::Limit((usd > 0.0).then(|| MicroUsd::from_usd(usd))))
         }
-    }
+    };
+    done(context, &commands::handle_at(engine, name, &hash, handling, PATIENCE).await?)
+}
+
+fn create(context: &Context, key: &IssuedKeyView) -> anyhow::Result<()> {
+    context.out.value(key, |key| {
+        let number = or_dash(key.number.as_ref());
+        format!("issued {} and stored it as {} number {number}", key.masked_key, key.provider)
+    })
 }
 
 fn done(context: &Context, handled: &HandledKeyView) -> anyhow::Result<()> {
@@ -181,16 +162,12 @@ async fn thaw(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<
     if !context.out.confirm(question)? {
         return Err(EngineError::Refused("still frozen".to_owned()).into());
     }
-    with_session(engine, name, async |session| {
-        let foreign = commands::thaw(session).await?;
-        context.out.value(&commands::thawed_view(name, foreign), |thawed| {
-            format!(
-                "thawed {name}; {} keys are foreign from now on and will never be touched: {}\n\
-                 tell each rotation its current key: rekeyd rotations adopt NAME --secret-stdin",
-                thawed.foreign.len(),
-                thawed.foreign.join(", ")
-            )
-        })
+    context.out.value(&commands::thaw_account(engine, name, PATIENCE).await?, |thawed| {
+        format!(
+            "thawed {name}; {} keys are foreign from now on and will never be touched: {}\n\
+             tell each rotation its current key: rekeyd rotations adopt NAME --secret-stdin",
+            thawed.foreign.len(),
+            thawed.foreign.join(", ")
+        )
     })
-    .await
 }

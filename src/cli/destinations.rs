@@ -1,10 +1,10 @@
 //! `destinations list | check | publish`.
 
 use super::Context;
+use super::accounts::PATIENCE;
 use super::output::{Column, column, column_of_lines, or_dash};
 use crate::cli::output::say;
-use crate::domain::turn::Class;
-use crate::engine::commands::{CheckedView, DestinationView, PublishedView};
+use crate::engine::commands::{CheckedView, DestinationView};
 use crate::engine::{Engine, commands};
 
 #[derive(Debug, clap::Subcommand)]
@@ -80,27 +80,7 @@ async fn check(context: &Context, engine: &Engine, name: Option<String>) -> anyh
 }
 
 async fn publish(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    if let (_, Some(account)) = commands::any_destination(engine, name)? {
-        let mut session = commands::wait_for_session(engine, &account.name, Class::Person).await?;
-        let outcome = commands::publish_copy_by_hand(&mut session, name).await;
-        session.close().await?;
-        return said(context, name, outcome?);
-    }
-    let mut did = Vec::new();
-    if let Some(rotation) = commands::rotation_of_destination(engine, name) {
-        let mut session = commands::wait_for_session(engine, &rotation.account, Class::Person).await?;
-        let outcome = commands::publish_by_hand(&mut session, &rotation.name, name).await;
-        session.close().await?;
-        did.push(outcome?);
-    }
-    if did.is_empty() || commands::mirrors(engine, name) {
-        did.push(commands::mirror_by_hand(engine, name, Class::Person.patience()).await?);
-    }
-    said(context, name, did.join("; "))
-}
-
-fn said(context: &Context, name: &str, did: String) -> anyhow::Result<u8> {
-    let published = PublishedView { destination: name.to_owned(), result: did };
+    let published = commands::publish_now(engine, name, PATIENCE).await?;
     context.out.value(&published, |published| published.result.clone())?;
     Ok(0)
 }

@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
 }
 
 async fn list(context: &Context, query: KeyQuery) -> anyhow::Result<()> {
-    let page = commands::key_page(&context.engine().await?, query).await?;
+    let page = commands::find_keys(&context.engine().await?, query).await?;
     context.out.rows(&page.keys, KEYS)?;
     let shown = i64::try_from(page.keys.len()).unwrap_or(i64::MAX);
     if shown < page.total {

@@ -1,18 +1,17 @@
 //! `rotations list | show | plan | run | adopt | rollback | pause | resume`, and `why`.
 
 use super::Context;
+use super::accounts::PATIENCE;
 use super::output::{Column, column, or_dash, piped, secret, table};
 use super::run_to_end::run_to_end;
 use super::runs::{ask, finished, waiting};
 use crate::cli::output::say;
-use crate::domain::rotation::Trigger;
 use crate::domain::rotation::facts::Request;
 use crate::domain::secret::Secret;
-use crate::domain::turn::Class;
 use crate::engine::commands::{
-    Adoption, Pause, PausedView, PlanView, PlannedStep, RotationView, Start, TargetView, WhyView,
+    Adoption, Leaked, Pause, PlanView, PlannedStep, RotationView, TargetView, WhyView,
 };
-use crate::engine::{Engine, EngineError, commands};
+use crate::engine::{Engine, commands};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -193,11 +192,7 @@ fn said(why: &WhyView) -> String {
 }
 
 async fn plan(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    let account = engine.rotation(name)?.account.clone();
-    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
-    let plan = commands::plan(&mut session, name).await;
-    session.close().await?;
-    context.out.value(&plan?, planned)?;
+    context.out.value(&commands::plan_of(engine, name, PATIENCE).await?, planned)?;
     Ok(0)
 }
 
@@ -210,12 +205,6 @@ fn planned(plan: &PlanView) -> String {
     text
 }
 
-/// A key that strangers know.
-struct Leaked {
-    /// Which one; else the current.
-    generation: Option<i64>,
-}
-
 async fn rotate(
     context: &Context,
     engine: &Engine,
@@ -224,26 +213,10 @@ async fn rotate(
     wait: bool,
 ) -> anyhow::Result<u8> {
     let account = engine.rotation(name)?.account.clone();
-    if leaked.is_none()
-        && let Some(open) = commands::open_run_of(engine, name).await?
-    {
-        say!("error: a run of rotation {name} is open: {open}");
-        say!("hint: follow it with `rekeyd runs watch {open}`");
-        return Ok(1);
-    }
-    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
-    let started = match leaked {
-        Some(leak) => {
-            commands::start_emergency(&mut session, Trigger::Leak, name, leak.generation, "a person says so")
-                .await
-        }
-        None => commands::start_run(&mut session, name, Start::Manual).await,
-    };
-    session.close().await?;
-    let run = started?;
-    say!("run {}", run.id);
-    let ending = run_to_end(engine, &account, &run.id, wait).await?;
-    finished(context, engine, &run.id, &ending).await
+    let run = commands::rotate(engine, name, leaked, PATIENCE).await?;
+    say!("run {run}");
+    let ending = run_to_end(engine, &account, &run, wait).await?;
+    finished(context, engine, &run, &ending).await
 }
 
 async fn adopt(
@@ -253,7 +226,7 @@ async fn adopt(
     hash: Option<String>,
     secret_stdin: bool,
 ) -> anyhow::Result<u8> {
-    let account = engine.rotation(name)?.account.clone();
+    engine.rotation(name)?;
     let adoption = match (hash, secret_stdin) {
         (Some(hash), _) => Adoption::Hash(hash),
         (None, true) => Adoption::Secret(secret("The key in use")?),
@@ -263,10 +236,7 @@ async fn adopt(
         },
         (None, false) => Adoption::Known,
     };
-    let mut session = commands::wait_for_session(engine, &account, Class::Person).await?;
-    let adopted = commands::adopt(&mut session, name, adoption).await;
-    session.close().await?;
-    context.out.value(&commands::adopted_view(name, adopted?), |key| {
+    context.out.value(&commands::adopt_into(engine, name, adoption, PATIENCE).await?, |key| {
         let generation = or_dash(key.generation.as_ref());
         format!("adopted {} as generation {generation} of {name}; nothing was changed outside", key.label)
     })?;
@@ -274,27 +244,18 @@ async fn adopt(
 }
 
 async fn rollback(context: &Context, engine: &Engine, name: &str) -> anyhow::Result<u8> {
-    engine.rotation(name)?;
-    let open = commands::open_run_of(engine, name).await?.ok_or_else(|| EngineError::Usage {
-        text: format!("no run of rotation {name} is open: its previous key is gone"),
-        hint: Some(format!("`rekeyd rotations run {name}` issues a new one")),
-    })?;
+    let open = commands::run_to_roll_back(engine, name).await?;
     ask(context, engine, &open, Request::Rollback).await
 }
 
 async fn pause(context: &Context, engine: &Engine, name: &str, pause: Pause) -> anyhow::Result<u8> {
-    commands::pause(engine, name, pause).await?;
+    let view = commands::pause(engine, name, pause).await?;
     let word = match pause {
         Pause::Over => "resumed",
         Pause::Runs => "paused: no new run, no key is disabled or deleted; a dead key is still replaced",
         Pause::AndHealing => {
             "paused, its healing too: no new run, no key is disabled or deleted, and a dead key stays dead"
         }
-    };
-    let view = PausedView {
-        paused: pause != Pause::Over,
-        healing_paused: pause == Pause::AndHealing,
-        rotation: name.to_owned(),
     };
     context.out.value(&view, |_| format!("{name} is {word}"))?;
     Ok(0)

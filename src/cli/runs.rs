@@ -178,11 +178,7 @@ pub(super) async fn ask(
     request: Request,
 ) -> anyhow::Result<u8> {
     let account = commands::account_of_run(engine, id).await?;
-    if let Some(over) = commands::run_status(engine, id).await?.filter(|run| !run.is_open) {
-        let text = format!("run {id} is over: {}", over.state);
-        return Err(EngineError::Usage { text, hint: None }.into());
-    }
-    let ticket = commands::ask(engine, id, &request).await?;
+    let ticket = commands::ask_of(engine, id, &request).await?;
     let until = Span(engine.clock().monotonic().0 + Class::Person.patience().0);
     let answer = match heard(engine, id, &ticket, until).await? {
         Some(answer) => answer,

@@ -79,6 +79,15 @@ impl Health {
         false
     }
 
+    /// When each pass was last done, in seconds since 1970.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+    pub(super) fn last_done(&self) -> Vec<(&'static str, f64)> {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |beat: &Beat| (wall.0 - (now.0 - beat.done.0)) as f64 / 1000.0;
+        beats.iter().map(|(pass, beat)| (*pass, at(beat))).collect()
+    }
+
     /// True while every pass comes to an end, good or bad.
     pub(super) fn turns(&self) -> bool {
         let now = self.clock.monotonic();

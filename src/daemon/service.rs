@@ -60,6 +60,11 @@ impl Service {
         self.outdated.load(Ordering::Relaxed)
     }
 
+    /// When each pass last came to its end, in seconds since 1970.
+    pub fn passes(&self) -> Vec<(&'static str, f64)> {
+        self.health.last_done()
+    }
+
     /// Why this process should get no work from a load balancer; empty when it is ready.
     pub async fn not_ready(&self) -> Vec<NotReady> {
         self.health.not_ready(&self.live().engine).await

@@ -5,8 +5,8 @@
 //! (the protocol), [`inherit`] (what names a key by its hash), [`schedule`] (when a run is due), [`guard`] (what may never
 //! happen), [`budget`] and [`limit`] (how often the outside is called, and how often we are), [`turn`] (who works on an
 //! account next), [`paste`] (keys as people have them), [`hand_out`] (which key an application is given), [`actor`],
-//! [`role`] and [`access`] (who acts, who may, and from where), [`alert`] (what admins are told), [`stall`] (which waits
-//! they are told of).
+//! [`role`] and [`access`] (who acts, who may, and from where), [`listing`] (lists in pages), [`alert`] (what admins are
+//! told), [`stall`] (which waits they are told of).
 
 pub mod access;
 pub mod actor;
@@ -17,6 +17,7 @@ pub mod hand_out;
 pub mod inherit;
 pub mod key;
 pub mod limit;
+pub mod listing;
 pub mod name;
 pub mod outcome;
 pub mod paste;

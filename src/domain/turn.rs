@@ -60,7 +60,7 @@ impl Class {
     }
 
     /// How long somebody of this class stands in line before it goes, to come again another time.
-    pub fn patience(self) -> Span {
+    pub const fn patience(self) -> Span {
         match self {
             Self::Leak | Self::Person => Span::seconds(60),
             Self::Healing | Self::Watching => Span::seconds(30),

@@ -32,6 +32,14 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
+    /// Nothing has that name.
+    #[error("{text}")]
+    NoSuch {
+        /// What is not there.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
     /// What was asked for is not there, or something else is under way in its place, so that nothing was done.
     #[error("{text}")]
     Absent {
@@ -92,7 +100,12 @@ impl EngineError {
             1 => format!("there is one: {nearest}"),
             n => format!("there are {n}; the nearest name is {nearest}"),
         });
-        Self::Usage { text: format!("there is no {what} {name:?} in the configuration"), hint }
+        Self::NoSuch { text: format!("there is no {what} {name:?} in the configuration"), hint }
+    }
+
+    /// Something that is not in the store.
+    pub(crate) fn not_there(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::NoSuch { text: text.into(), hint: Some(hint.into()) }
     }
 
     /// Something that cannot be done, and what can.
@@ -113,7 +126,10 @@ impl EngineError {
     /// The reader's next move.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::Absent { hint, .. } | Self::Conflict { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::NoSuch { hint, .. }
+            | Self::Absent { hint, .. }
+            | Self::Conflict { hint, .. } => hint.clone(),
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
             Self::Limited(allowance) => Some(format!("try again in {} s", allowance.seconds())),
@@ -142,6 +158,7 @@ impl EngineError {
         match self {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) | Self::Store(StoreError::LastAdmin) => 3,
             Self::Usage { .. }
+            | Self::NoSuch { .. }
             | Self::Crypto(_)
             | Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,

@@ -1,9 +1,11 @@
 //! What a request says, as JSON. A body that cannot be read is answered without repeating any of it: it may be a secret.
 
 use axum::Json;
+use axum::body::HttpBody;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +21,20 @@ pub struct Body<T>(pub T);
 #[serde(from = "String")]
 pub struct Hidden(pub Secret);
 
+impl JsonSchema for Hidden {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
 impl From<String> for Hidden {
     fn from(text: String) -> Self {
         Self(Secret::new(text))
@@ -29,6 +45,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // Who asks for something without a choice need not say so in JSON.
+        if request.body().size_hint().exact() == Some(0) {
+            return serde_json::from_str("{}").map(Self).map_err(|error| malformed(&error.to_string()));
+        }
         match Json::<T>::from_request(request, state).await {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(problem(&rejection)),

@@ -3,16 +3,14 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::peer::Peer;
+use super::connections;
+use super::crowd::Crowd;
 
-/// Requests on their way get this long once the daemon stops.
-const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// The owner and the group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -65,34 +63,13 @@ impl Listener {
 
     /// Answers until told to stop; requests on their way are answered still.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
-        let told = stop.clone().cancelled_owned();
-        let late = async {
-            stop.cancelled().await;
-            tokio::time::timeout(LAST_ANSWERS, std::future::pending::<()>()).await.ok();
-        };
-        let (answering, file): (std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>, _) =
-            match self {
-                Self::Tcp(listener, _) => {
-                    let router = router.into_make_service_with_connect_info::<Peer>();
-                    let serve = axum::serve(listener, router).with_graceful_shutdown(told);
-                    (Box::pin(serve.into_future()), None)
-                }
-                Self::Unix(listener, path) => {
-                    let router = router.into_make_service_with_connect_info::<Peer>();
-                    let serve = axum::serve(listener, router).with_graceful_shutdown(told);
-                    (Box::pin(serve.into_future()), Some(path))
-                }
-            };
-        tokio::select! {
-            ended = answering => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "HTTP stopped");
-                }
+        let crowd = Crowd::for_this_process();
+        match self {
+            Self::Tcp(listener, _) => connections::answer(listener, router, crowd, &stop).await,
+            Self::Unix(listener, path) => {
+                connections::answer(listener, router, crowd, &stop).await;
+                std::fs::remove_file(path).ok();
             }
-            () = late => tracing::debug!("some connections were cut"),
-        }
-        if let Some(path) = file {
-            std::fs::remove_file(path).ok();
         }
     }
 }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
@@ -17,11 +18,18 @@ use crate::engine::commands::{Way, end_session, has_users, log_in};
 pub(super) fn routes() -> Routes {
     Routes::default()
         .at(Method::POST, "/api/v1/auth/login", Allow::Anyone, enter)
+        .says("Log in with e-mail and password; the answer sets the cookie")
+        .takes::<Login>()
+        .answers::<Entered>(200)
         .at(Method::POST, "/api/v1/auth/logout", Allow::Known, leave)
+        .says("End one's own session")
+        .answers_nothing()
         .at(Method::GET, "/api/v1/auth/me", Allow::Known, me)
+        .says("Who asks")
+        .answers::<Me>(200)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Login {
     email: String,
@@ -29,7 +37,7 @@ struct Login {
 }
 
 /// Who logged in just now.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Entered {
     email: String,
     role: &'static str,
@@ -37,7 +45,7 @@ struct Entered {
 }
 
 /// Who asks.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Me {
     name: String,
     email: Option<String>,

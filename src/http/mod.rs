@@ -5,15 +5,24 @@
 //! out who calls; what goes wrong becomes a [`Problem`]. The room knows the engine, never the daemon: who composes
 //! brings what a resource asks for as a trait of that resource's file.
 
+mod admission;
 mod api;
+mod asked;
 mod auth;
 mod body;
+mod connections;
+mod crowd;
+mod doc;
 mod health;
 mod listener;
 mod login;
+mod metrics;
+mod once;
+mod page;
 mod peer;
 mod problem;
 mod request_id;
+mod resources;
 mod router;
 mod routes;
 mod sessions;
@@ -21,8 +30,10 @@ mod tokens;
 mod users;
 
 pub use api::{Api, Engines};
+pub use asked::Asked;
 pub use auth::{Caller, Origin};
 pub use body::{Body, Hidden};
+pub use doc::{Doc, openapi};
 pub use health::{Readiness, Unready};
 pub use listener::{BindError, Listener};
 pub use peer::Peer;

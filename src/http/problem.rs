@@ -6,6 +6,7 @@
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::limit::Allowance;
@@ -18,6 +19,36 @@ const PAGE: &str = "/api/docs#";
 /// Seconds after which a database that is away may be asked for again.
 const AWAY_RETRY_SECONDS: u32 = 5;
 
+/// Every code, and what it means: the anchors of the page that explains them.
+pub(super) const CODES: &[(&str, &str)] = &[
+    (
+        "bad_parameter",
+        "400: the query has a parameter that this path does not understand, or a value that it does not take.",
+    ),
+    ("bad_request", "400: the request cannot be read, or asks for what cannot be."),
+    ("unauthenticated", "401: send a token or log in; what was sent is unknown, over or revoked."),
+    ("forbidden", "403: who asks may not, by their role, or because another site may have sent the request."),
+    ("not_found", "404: nothing has that name here."),
+    ("method_not_allowed", "405: the header Allow says which methods the path has."),
+    ("too_slow", "408: the request did not come whole in time."),
+    ("refused_by_rule", "409: a safety rule says no; the detail says which, and what would help."),
+    ("frozen", "409: nothing may be changed on this account until a person looked."),
+    ("conflict", "409: it contradicts what is there already."),
+    (
+        "busy",
+        "409 or 503: another works on this account, or too many requests are being answered: try again.",
+    ),
+    ("too_large", "413: the body is larger than this path takes."),
+    ("media_type", "415: send Content-Type: application/json."),
+    ("malformed", "422: the body is not what this path takes."),
+    ("refused", "4xx: the request was refused."),
+    ("internal", "500: something went wrong here; the log names it by the request_id."),
+    ("provider_failed", "502: a provider or destination answered with a failure."),
+    ("database_away", "503: the database cannot be used now; Retry-After says when to try again."),
+    ("slow", "503: it took too long; what was begun goes on."),
+    ("unavailable", "503: this cannot be answered now."),
+];
+
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -28,13 +59,17 @@ pub struct Problem {
 }
 
 /// The body.
-#[derive(Serialize)]
-struct Body<'p> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProblemBody<'p> {
+    /// A page that explains the code.
     r#type: String,
     title: &'p str,
     status: u16,
+    /// A word for programs.
     code: &'p str,
+    /// A sentence that says what to do next.
     detail: &'p str,
+    /// The log names the request by it.
     request_id: &'p str,
 }
 
@@ -60,6 +95,16 @@ impl Problem {
     /// 403: the caller is known, and may not.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 400: a parameter of the query is not understood.
+    pub fn bad_parameter(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_parameter", redact(detail, &[]))
+    }
+
+    /// 422: the body is not what the path takes.
+    pub fn malformed(detail: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed", redact(detail, &[]))
     }
 
     /// 503: not now.
@@ -97,6 +142,7 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED => {
                 ("method_not_allowed", "this path has other methods: see the header Allow")
             }
+            StatusCode::REQUEST_TIMEOUT => ("too_slow", "the request did not come whole in time"),
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is larger than this path takes"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 ("media_type", "send the header Content-Type: application/json")
@@ -111,7 +157,7 @@ impl Problem {
     }
 
     fn render(&self, request_id: &str, base: &str) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             r#type: format!("{base}{PAGE}{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Problem"),
             status: self.status.as_u16(),
@@ -125,6 +171,12 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.extend(self.headers.iter().cloned());
         response
+    }
+}
+
+impl From<StatusCode> for Problem {
+    fn from(status: StatusCode) -> Self {
+        Self::of(status)
     }
 }
 
@@ -187,7 +239,7 @@ impl From<EngineError> for Problem {
             EngineError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             EngineError::Busy(_) => (StatusCode::CONFLICT, "busy"),
             EngineError::Usage { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
-            EngineError::Absent { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            EngineError::NoSuch { .. } | EngineError::Absent { .. } => (StatusCode::NOT_FOUND, "not_found"),
             EngineError::Outside { .. } => (StatusCode::BAD_GATEWAY, "provider_failed"),
             EngineError::Store(
                 StoreError::Busy | StoreError::Away(_) | StoreError::Full | StoreError::ReadOnly,

@@ -7,6 +7,7 @@ use axum::response::Response;
 
 use super::api::Api;
 use super::problem;
+use crate::meter;
 use crate::store::new_id;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,6 +37,7 @@ pub(super) async fn identified(State(api): State<Api>, mut request: Request, nex
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     request.extensions_mut().insert(id.clone());
+    let began = std::time::Instant::now();
     let response = next.run(request).await;
     let base = api.engine().access().public_url.to_string();
     let mut response = problem::finish(response, &id.0, base.trim_end_matches('/'));
@@ -43,6 +45,8 @@ pub(super) async fn identified(State(api): State<Api>, mut request: Request, nex
         response.headers_mut().insert(HEADER, value);
     }
     let (status, route) = (response.status().as_u16(), route.as_deref());
+    meter::count(&meter::HTTP_REQUESTS, &[route.unwrap_or("none"), &status.to_string()]);
+    meter::time(&meter::HTTP_SECONDS, began.elapsed().as_secs_f64());
     tracing::debug!(request_id = id.0, %method, route, status, "answered");
     response
 }

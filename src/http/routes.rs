@@ -1,16 +1,25 @@
 //! Paths and who may ask for them. A path cannot be added without saying so, and a handler that asks who calls is
 //! answered 403 on a path that was never declared here.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use schemars::JsonSchema;
 
 use super::api::Api;
+use super::asked::Asked;
 use super::auth::{self, Caller};
+use super::crowd::Guest;
+use super::doc::{self, Answer, Doc};
+use super::once::once;
 use super::problem::Problem;
+use crate::domain::listing::{Page, Shape};
 use crate::domain::role::Permission;
 use crate::engine::commands::note_refusal;
 
@@ -26,7 +35,7 @@ pub enum Allow {
 }
 
 /// A path as it was declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Declared {
     /// Method.
     pub method: Method,
@@ -34,6 +43,8 @@ pub struct Declared {
     pub path: &'static str,
     /// Who may ask for it.
     pub allow: Allow,
+    /// What the document says of it.
+    pub doc: Doc,
 }
 
 /// Paths of one resource, or of all of them.
@@ -55,8 +66,82 @@ impl Routes {
         let guarded =
             move |State(api): State<Api>, request: Request| guard(api, request, allow, handler.clone());
         self.router = self.router.route(path, on(filter, guarded));
-        self.declared.push(Declared { method, path, allow });
+        self.declared.push(Declared { method, path, allow, doc: Doc::default() });
         self
+    }
+
+    /// Adds a list in pages. Its handler gets what was asked as an argument of type [`Asked`].
+    #[must_use]
+    pub fn list<V, H, T>(self, path: &'static str, allow: Allow, shape: &'static Shape, handler: H) -> Self
+    where
+        V: JsonSchema,
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        let asking =
+            move |State(api): State<Api>, request: Request| asking(api, request, shape, handler.clone());
+        let mut routes = self.at(Method::GET, path, allow, asking).answers::<Page<V>>(200);
+        routes.last().list = Some(shape);
+        routes
+    }
+
+    /// Adds something that is done once however often it is asked for under one `Idempotency-Key`.
+    #[must_use]
+    pub fn once<H, T>(self, path: &'static str, allow: Allow, handler: H) -> Self
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        let once = move |State(api): State<Api>, request: Request| once(api, request, handler.clone());
+        let mut routes = self.at(Method::POST, path, allow, once);
+        routes.last().takes_idempotency_key = true;
+        routes
+    }
+
+    /// In one sentence, what the path is for.
+    #[must_use]
+    pub fn says(mut self, summary: &'static str) -> Self {
+        self.last().summary = summary;
+        self
+    }
+
+    /// It takes this as JSON.
+    #[must_use]
+    pub fn takes<T: JsonSchema>(mut self) -> Self {
+        self.last().takes = Some(doc::of::<T>);
+        self
+    }
+
+    /// A query parameter of what is no list.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, says: &'static str) -> Self {
+        self.last().parameters.push((name, says));
+        self
+    }
+
+    /// It answers with this as JSON.
+    #[must_use]
+    pub fn answers<T: JsonSchema>(mut self, status: u16) -> Self {
+        self.last().answers = Some(Answer { status, media: "application/json", schema: Some(doc::of::<T>) });
+        self
+    }
+
+    /// It answers with text of another kind.
+    #[must_use]
+    pub fn answers_text(mut self, media: &'static str) -> Self {
+        self.last().answers = Some(Answer { status: 200, media, schema: Some(doc::of::<String>) });
+        self
+    }
+
+    /// It answers 204, without a body.
+    #[must_use]
+    pub fn answers_nothing(mut self) -> Self {
+        self.last().answers = Some(Answer { status: 204, media: "", schema: None });
+        self
+    }
+
+    fn last(&mut self) -> &mut Doc {
+        &mut self.declared.last_mut().expect("something is said of a path that was added").doc
     }
 
     /// These and those.
@@ -94,19 +179,37 @@ where
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
+    if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
+        guest.is_known();
+    }
     let asked = format!("{} {}", request.method(), request.uri().path());
     let allowed = match allow {
         Allow::May(permission) => caller.may(permission),
         Allow::Anyone | Allow::Known => Ok(()),
     };
-    let response = match allowed {
+    let mut response = match allowed {
         Ok(()) => {
             request.extensions_mut().insert(caller.clone());
             handler.call(request, api.clone()).await
         }
         Err(problem) => problem.into_response(),
     };
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     audited(&api, &caller, &asked, response).await
+}
+
+/// Reads what was asked of a list before its handler runs.
+async fn asking<H, T>(api: Api, mut request: Request, shape: &'static Shape, handler: H) -> Response
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    let query = request.uri().query().unwrap_or_default();
+    match shape.read(url::form_urlencoded::parse(query.as_bytes())) {
+        Ok(wanted) => request.extensions_mut().insert(Asked(wanted)),
+        Err(error) => return Problem::bad_parameter(&error.to_string()).into_response(),
+    };
+    handler.call(request, api).await
 }
 
 /// What a rule or a role refuses to somebody known is a row of the audit trail, committed before the answer (I12).

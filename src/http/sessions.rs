@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::api::Api;
@@ -15,16 +16,18 @@ use crate::domain::role::Permission;
 use crate::engine::commands::{SessionView, Way, end_session, session_views};
 
 pub(super) fn routes() -> Routes {
-    Routes::default().at(Method::GET, "/api/v1/sessions", Allow::May(Permission::Own), list).at(
-        Method::DELETE,
-        "/api/v1/sessions/{id}",
-        Allow::May(Permission::Own),
-        end,
-    )
+    let own = Allow::May(Permission::Own);
+    Routes::default()
+        .at(Method::GET, "/api/v1/sessions", own, list)
+        .says("One's own sessions; everybody's for an admin")
+        .answers::<ListedSessions>(200)
+        .at(Method::DELETE, "/api/v1/sessions/{id}", own, end)
+        .says("End a session")
+        .answers_nothing()
 }
 
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+struct ListedSessions {
     sessions: Vec<SessionView>,
 }
 
@@ -34,7 +37,7 @@ async fn list(State(api): State<Api>, caller: Caller) -> Result<Response, Proble
         Way::Token(_) => None,
     };
     let sessions = session_views(&api.engine(), caller.whose(), current).await?;
-    Ok(([no_store()], Json(Listed { sessions })).into_response())
+    Ok(([no_store()], Json(ListedSessions { sessions })).into_response())
 }
 
 async fn end(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
@@ -15,25 +16,34 @@ use super::routes::{Allow, Routes};
 use super::users::role;
 use crate::config::settings::values::parse_span;
 use crate::domain::role::Permission;
-use crate::engine::commands::{MakeToken, TokenView, create_token, revoke_token, token_views};
+use crate::engine::commands::{
+    CreatedTokenView, MakeToken, TokenView, create_token, revoke_token, token_views,
+};
 
 const PATH: &str = "/api/v1/tokens";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .at(Method::GET, PATH, Allow::May(Permission::Own), list)
+        .says("One's own tokens; everybody's for an admin")
+        .answers::<ListedTokens>(200)
         .at(Method::POST, PATH, Allow::May(Permission::Own), create)
+        .says("Make a token, which is shown this once")
+        .takes::<NewToken>()
+        .answers::<CreatedTokenView>(201)
         .at(Method::DELETE, "/api/v1/tokens/{id}", Allow::May(Permission::Own), revoke)
+        .says("Take a token back")
+        .answers_nothing()
 }
 
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+struct ListedTokens {
     tokens: Vec<TokenView>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Create {
+struct NewToken {
     name: String,
     role: String,
     /// How long it lasts, like `90d`.
@@ -45,13 +55,13 @@ struct Create {
 
 async fn list(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
     let tokens = token_views(&api.engine(), caller.whose()).await?;
-    Ok(([no_store()], Json(Listed { tokens })).into_response())
+    Ok(([no_store()], Json(ListedTokens { tokens })).into_response())
 }
 
 async fn create(
     State(api): State<Api>,
     caller: Caller,
-    Body(asked): Body<Create>,
+    Body(asked): Body<NewToken>,
 ) -> Result<Response, Problem> {
     let role = role(&asked.role)?;
     if !caller.role().covers(role) {

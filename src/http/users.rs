@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
@@ -22,27 +23,35 @@ const PATH: &str = "/api/v1/users";
 pub(super) fn routes() -> Routes {
     Routes::default()
         .at(Method::GET, PATH, Allow::May(Permission::People), list)
+        .says("Who may log in")
+        .answers::<ListedUsers>(200)
         .at(Method::POST, PATH, Allow::May(Permission::People), add)
+        .says("Let somebody log in")
+        .takes::<NewUser>()
+        .answers::<UserView>(201)
         .at(Method::PATCH, "/api/v1/users/{id}", Allow::May(Permission::Own), change)
+        .says("Change a role or a password, or disable somebody; one's own password with the present one")
+        .takes::<UserChange>()
+        .answers::<UserView>(200)
 }
 
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+struct ListedUsers {
     users: Vec<UserView>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Add {
+struct NewUser {
     email: String,
     role: String,
     #[serde(default)]
     password: Option<Hidden>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct UserChange {
     #[serde(default)]
     role: Option<String>,
     #[serde(default)]
@@ -55,10 +64,10 @@ struct Change {
 
 async fn list(State(api): State<Api>) -> Result<Response, Problem> {
     let users = user_views(&api.engine()).await?;
-    Ok(([no_store()], Json(Listed { users })).into_response())
+    Ok(([no_store()], Json(ListedUsers { users })).into_response())
 }
 
-async fn add(State(api): State<Api>, caller: Caller, Body(add): Body<Add>) -> Result<Response, Problem> {
+async fn add(State(api): State<Api>, caller: Caller, Body(add): Body<NewUser>) -> Result<Response, Problem> {
     let role = role(&add.role)?;
     let password = add.password.map(|password| password.0);
     let user = add_user(&api.engine_for(&caller), &add.email, role, password).await?;
@@ -71,7 +80,7 @@ async fn change(
     State(api): State<Api>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(change): Body<Change>,
+    Body(change): Body<UserChange>,
 ) -> Result<Response, Problem> {
     let engine = api.engine_for(&caller);
     let of_oneself = caller.identity.user.as_deref() == Some(id.as_str());

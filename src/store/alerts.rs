@@ -4,12 +4,15 @@
 //! back is not told, and what is committed is told (I12).
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
 use super::leases::{self, Lease};
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, new_id};
 use crate::domain::alert::{Event, Kind, NewAlert, Severity, Subject};
+use crate::domain::listing::{Page, Wanted};
 use crate::domain::time::{Span, Timestamp};
 
 /// One alert.
@@ -41,6 +44,46 @@ pub struct AlertRow {
     pub resolved_at: Option<String>,
 }
 
+fn alert_row(row: &AnyRow) -> Result<AlertRow, StoreError> {
+    let time = |at: Option<i64>| at.map(|at| Timestamp(at).rfc3339());
+    Ok(AlertRow {
+        id: row.try_get("id")?,
+        kind: row.try_get("kind")?,
+        severity: row.try_get("severity")?,
+        subject: row.try_get("subject")?,
+        account: row.try_get("account")?,
+        rotation: row.try_get("rotation")?,
+        detail: row.try_get("detail")?,
+        opened_at: Timestamp(row.try_get("opened_at")?).rfc3339(),
+        acked_at: time(row.try_get("acked_at")?),
+        acked_by: row.try_get("acked_by")?,
+        reminded_at: time(row.try_get("reminded_at")?),
+        resolved_at: time(row.try_get("resolved_at")?),
+    })
+}
+
+/// The list of alerts.
+const LIST: Source = Source {
+    table: "alerts",
+    always: "1 = 1",
+    sorts: &[
+        ("opened_at", Of::Number("opened_at")),
+        ("kind", Of::Text("kind")),
+        ("severity", Of::Text("severity")),
+        ("subject", Of::Text("subject")),
+    ],
+    filters: &[
+        ("q", "LOWER(kind || ' ' || subject || ' ' || detail) LIKE $? ESCAPE '\\'"),
+        ("kind", "kind = $?"),
+        ("severity", "severity = $?"),
+        ("rotation", "rotation = $?"),
+        ("account", "account = $?"),
+        ("open", "(CASE WHEN resolved_at IS NULL THEN 1 ELSE 0 END) = $?"),
+        ("since", "opened_at >= $?"),
+        ("until", "opened_at < $?"),
+    ],
+};
+
 impl Store {
     /// Alerts, newest first; resolved ones only when asked for.
     pub async fn alerts(&self, with_resolved: bool) -> Result<Vec<AlertRow>, StoreError> {
@@ -50,25 +93,12 @@ impl Store {
             "SELECT * FROM alerts WHERE resolved_at IS NULL ORDER BY opened_at DESC, id DESC"
         };
         let rows = sqlx::query(sql).fetch_all(self.pools.reader()).await?;
-        let time = |at: Option<i64>| at.map(|at| Timestamp(at).rfc3339());
-        rows.iter()
-            .map(|row| {
-                Ok(AlertRow {
-                    id: row.try_get("id")?,
-                    kind: row.try_get("kind")?,
-                    severity: row.try_get("severity")?,
-                    subject: row.try_get("subject")?,
-                    account: row.try_get("account")?,
-                    rotation: row.try_get("rotation")?,
-                    detail: row.try_get("detail")?,
-                    opened_at: Timestamp(row.try_get("opened_at")?).rfc3339(),
-                    acked_at: time(row.try_get("acked_at")?),
-                    acked_by: row.try_get("acked_by")?,
-                    reminded_at: time(row.try_get("reminded_at")?),
-                    resolved_at: time(row.try_get("resolved_at")?),
-                })
-            })
-            .collect()
+        rows.iter().map(alert_row).collect()
+    }
+
+    /// A page of the alerts.
+    pub async fn alert_page(&self, wanted: &Wanted) -> Result<Page<AlertRow>, StoreError> {
+        self.page(&LIST, wanted, alert_row).await
     }
 
     /// A person has seen it: no more reminders. `false` when there is no such open alert, or somebody was first.

@@ -4,9 +4,11 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id};
 use crate::domain::actor::Actor;
+use crate::domain::listing::{Page, Wanted};
 use crate::domain::time::Timestamp;
 
 /// How a deed ended.
@@ -150,7 +152,28 @@ pub(super) async fn write_as(tx: &mut Tx, id: &str, entry: &AuditEntry) -> Resul
     Ok(())
 }
 
+/// The audit trail as a list.
+const LIST: Source = Source {
+    table: "audit",
+    always: "1 = 1",
+    sorts: &[("at", Of::Number("at"))],
+    filters: &[
+        ("q", "LOWER(actor || ' ' || action || ' ' || subject || ' ' || detail) LIKE $? ESCAPE '\\'"),
+        ("actor", "actor = $?"),
+        ("action", "action = $?"),
+        ("subject", "subject = $?"),
+        ("outcome", "outcome = $?"),
+        ("since", "at >= $?"),
+        ("until", "at < $?"),
+    ],
+};
+
 impl Store {
+    /// A page of the audit trail.
+    pub async fn audit_list(&self, wanted: &Wanted) -> Result<Page<AuditRow>, StoreError> {
+        self.page(&LIST, wanted, audit_row).await
+    }
+
     /// A row of its own, for what changes nothing: a refusal, a failure.
     pub async fn audit_alone(&self, entry: &AuditEntry) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;

@@ -4,9 +4,11 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::damaged::readable;
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, from_json};
 use crate::crypto::{Purpose, Sealed, Use};
+use crate::domain::listing::{Page, Wanted};
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
 use crate::domain::time::{Stamp, Timestamp};
 use crate::domain::verdict::Health;
@@ -355,7 +357,32 @@ fn sound<T: serde::de::DeserializeOwned>(
     value
 }
 
+/// The list of stored keys, without tombstones.
+const LIST: Source = Source {
+    table: "keys",
+    always: "role <> 'dead'",
+    sorts: &[
+        ("created_at", Of::Number("created_at")),
+        ("provider_type", Of::Text("provider")),
+        ("name", Of::Text("name")),
+        ("priority", Of::Number("priority")),
+        ("status", Of::Text("verdict")),
+        ("updated_at", Of::Number("updated_at")),
+    ],
+    filters: &[
+        ("q", "LOWER(provider || ' ' || name || ' ' || mask) LIKE $? ESCAPE '\\'"),
+        ("provider", "provider = $?"),
+        ("status", "verdict = $?"),
+        ("active", "is_active = $?"),
+    ],
+};
+
 impl Store {
+    /// A page of the stored keys.
+    pub async fn key_page(&self, wanted: &Wanted) -> Result<Page<KeyRow>, StoreError> {
+        self.page(&LIST, wanted, key_row).await
+    }
+
     /// Every key whose row can be read, tombstones last, by provider and number.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         let rows =

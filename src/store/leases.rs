@@ -179,7 +179,7 @@ impl Store {
             .await?;
         tx.commit().await?;
         if done.rows_affected() == 0 {
-            return Err(StoreError::FenceLost);
+            return Err(StoreError::fence_lost());
         }
         Ok(Lease { expires_at, granted: span, ..lease.clone() })
     }
@@ -203,5 +203,5 @@ pub(super) async fn hold(tx: &mut Tx, lease: &Lease) -> Result<(), StoreError> {
         .bind(lease.fence)
         .execute(&mut *tx.inner)
         .await?;
-    if done.rows_affected() == 0 { Err(StoreError::FenceLost) } else { Ok(()) }
+    if done.rows_affected() == 0 { Err(StoreError::fence_lost()) } else { Ok(()) }
 }

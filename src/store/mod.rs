@@ -13,6 +13,7 @@ mod daemons;
 mod damaged;
 mod effects;
 mod epochs;
+mod gauges;
 mod hand_outs;
 mod holdings;
 mod key_edits;
@@ -22,6 +23,7 @@ mod keys;
 mod known;
 mod leases;
 mod limits;
+mod listing;
 mod memory;
 mod meta;
 mod observations;
@@ -29,6 +31,7 @@ mod outbox;
 mod pool;
 mod providers;
 mod provisioning_copies;
+mod repeats;
 mod rotations;
 mod runs;
 mod sealed;
@@ -48,6 +51,7 @@ pub use daemons::Daemon;
 pub use damaged::Damaged;
 pub use effects::{EffectKind, EffectRow, EffectStatus, NewEffect};
 pub use epochs::Begun;
+pub use gauges::Gauges;
 pub use hand_outs::Wanted;
 pub use holdings::{HoldingRow, mirror_of};
 pub use key_edits::{KeyEdit, NewSecret};
@@ -61,6 +65,7 @@ pub use outbox::{Backlog, Channel, Due, NewMessage, OutboxRow};
 pub use pool::Kind;
 pub use providers::KeyCount;
 pub use provisioning_copies::CopyRow;
+pub use repeats::{Before, Repeatable};
 pub use rotations::{Pause, RotationRow};
 pub use runs::{NewRun, RunRow};
 pub use sealed::{Resealed, Retired, SealedText, Sealer};
@@ -69,6 +74,7 @@ pub use tokens::TokenRow;
 pub use users::{NewUser, UserChange, UserRow};
 
 use crate::domain::time::{Span, Timestamp};
+use crate::meter;
 
 /// How long a write waits for its turn.
 const PATIENCE: Span = Span::seconds(10);
@@ -132,6 +138,12 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Another process took over: counted, since it is rare and tells of stalls.
+    fn fence_lost() -> Self {
+        meter::count(&meter::FENCE_REJECTIONS, &[]);
+        Self::FenceLost
+    }
+
     /// True when this index refused.
     pub fn is_conflict(&self, index: &str) -> bool {
         matches!(self, Self::Conflict(name) if name == index)

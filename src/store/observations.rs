@@ -3,8 +3,10 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, new_id};
+use crate::domain::listing::{Given, Page, Wanted};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Observation;
 
@@ -42,7 +44,30 @@ fn observation_row(row: &AnyRow) -> Result<ObservationRow, StoreError> {
     })
 }
 
+/// The history of a key, as a list.
+const LIST: Source = Source {
+    table: "observations",
+    always: "1 = 1",
+    sorts: &[("at", Of::Number("at")), ("latency_ms", Of::Number("latency_ms"))],
+    filters: &[
+        ("key", "key_id = $?"),
+        ("outcome", "outcome = $?"),
+        ("since", "at >= $?"),
+        ("until", "at < $?"),
+    ],
+};
+
 impl Store {
+    /// A page of the history of one key.
+    pub async fn observation_page(
+        &self,
+        key: &str,
+        mut wanted: Wanted,
+    ) -> Result<Page<ObservationRow>, StoreError> {
+        wanted.filters.insert("key", Given::Text(key.to_owned()));
+        self.page(&LIST, &wanted, observation_row).await
+    }
+
     /// The last tests of a key, newest first.
     pub async fn observations(&self, key: &str, limit: i64) -> Result<Vec<ObservationRow>, StoreError> {
         let rows =

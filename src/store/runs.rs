@@ -9,8 +9,10 @@ use sqlx::any::AnyRow;
 use super::audit::{self, AuditEntry};
 use super::damaged::readable;
 use super::leases::Lease;
+use super::listing::{Of, Source};
 use super::pool::Tx;
 use super::{Store, StoreError, from_json, new_id, to_json};
+use crate::domain::listing::{Page, Wanted};
 use crate::domain::rotation::facts::Request;
 use crate::domain::rotation::{Blocker, Cause, Run, Trigger, Waiting};
 use crate::domain::time::{CLOCK_SLACK, Timestamp, Until};
@@ -83,7 +85,32 @@ fn blockers(text: &str, since: Timestamp) -> Result<Vec<Waiting>, StoreError> {
     Ok(written.into_iter().map(whole).collect())
 }
 
+/// The list of runs.
+const LIST: Source = Source {
+    table: "runs",
+    always: "1 = 1",
+    sorts: &[
+        ("started_at", Of::Number("started_at")),
+        ("rotation", Of::Text("rotation")),
+        ("state", Of::Text("state")),
+    ],
+    filters: &[
+        ("q", "LOWER(rotation || ' ' || state || ' ' || COALESCE(error, '')) LIKE $? ESCAPE '\\'"),
+        ("rotation", "rotation = $?"),
+        ("state", "state = $?"),
+        ("trigger", "cause = $?"),
+        ("open", "is_open = $?"),
+        ("since", "started_at >= $?"),
+        ("until", "started_at < $?"),
+    ],
+};
+
 impl Store {
+    /// A page of the runs.
+    pub async fn run_page(&self, wanted: &Wanted) -> Result<Page<RunRow>, StoreError> {
+        self.page(&LIST, wanted, run_row).await
+    }
+
     /// The newest runs first, as far as their rows can be read.
     pub async fn runs(&self, limit: i64) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM runs ORDER BY started_at DESC, id DESC LIMIT $1")
@@ -328,7 +355,7 @@ pub(super) async fn update(
     .execute(&mut *tx.inner)
     .await?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::FenceLost);
+        return Err(StoreError::fence_lost());
     }
     if finished.is_none() {
         return Ok(());

@@ -517,3 +517,30 @@ fn planted_faults_of_a_list_of_defences_are_seen() {
     assert!(found.iter().zip(expected).all(|(text, part)| text.contains(part)), "{found:?}");
     assert!(defences::table(&all).contains("| w |  | `gone` |"));
 }
+
+/// A file that the program makes. `REKEYD_WRITE_DOCS=1` writes it.
+fn is_as_made(path: &str, made: &str) {
+    if std::env::var_os("REKEYD_WRITE_DOCS").is_some() {
+        std::fs::write(root().join(path), made).unwrap();
+    }
+    let written = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    assert!(written == made, "{path} is stale: REKEYD_WRITE_DOCS=1 with this test writes it");
+}
+
+#[test]
+fn the_description_of_the_api_is_what_the_code_makes() {
+    let document = rekeyd::http::openapi(rekeyd::http::routes().declared());
+    is_as_made("docs/openapi.json", &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
+}
+
+#[test]
+fn the_page_on_metrics_shows_the_list_of_the_code() {
+    let rows = rekeyd::meter::ALL.iter().map(|metric| {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help)
+    });
+    let head = "# Metrics\n\n`GET /metrics`, without a login, as Prometheus reads it; OpenMetrics when the client asks for it. Nothing in it is \
+                secret.\nTimes are in seconds since 1970. What is said *of this process* begins at 0 when it starts; all else is counted from the\n\
+                database at the scrape, and is the same for every replica.\n\n| metric | kind | labels | what |\n|---|---|---|---|\n";
+    is_as_made("docs/metrics.md", &(head.to_owned() + &rows.collect::<String>()));
+}

@@ -1,6 +1,7 @@
 //! The one integration binary: the real library, the real binary, real databases, simulated vendors.
 //!
 //! - `support`: a world to test in: simulators, a database, a configuration, the binary
+//! - `api`: the REST API, route by route, and a rotation by it
 //! - `application`: the application's PostgreSQL: who can read, who writes, what is carried over
 //! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
 //! - `daemon`: it runs by itself: ticks, stop, reload
@@ -21,6 +22,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 #![expect(clippy::disallowed_methods, reason = "other processes are waited for in real time")]
 
+mod api;
 mod application;
 mod check;
 mod daemon;

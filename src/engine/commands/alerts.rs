@@ -21,13 +21,13 @@ pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertView, Engi
         Ok::<_, EngineError>(all.into_iter().find(|row| row.id == alert))
     };
     let Some(row) = find().await? else {
-        return Err(EngineError::usage(
+        return Err(EngineError::not_there(
             format!("there is no alert {alert}"),
             "`rekeyd alerts list` shows the open ones",
         ));
     };
     if row.resolved_at.is_some() {
-        return Err(EngineError::usage(format!("alert {alert} is over"), "there is nothing to do"));
+        return Err(EngineError::Conflict { text: format!("alert {alert} is over"), hint: None });
     }
     let entry = engine.entry("alert.acknowledged", &row.subject, &row.kind);
     engine.parts.store.acknowledge(alert, &entry).await?;

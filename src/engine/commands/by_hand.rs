@@ -10,12 +10,13 @@ use crate::domain::rotation::facts::Remote;
 use crate::domain::turn::Class;
 use crate::engine::commands::given::provider_of;
 use crate::engine::commands::kept::{belongs_to_no_rotation, numbered, tables_follow};
+use crate::engine::commands::view::PausedView;
 use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
-use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, Role, new_id};
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
@@ -52,14 +53,40 @@ pub async fn delete_key(
     Ok(key)
 }
 
+/// The same by the id of the key. What an account says no to, or cannot say, is in the way of it.
+pub async fn delete_key_by_id(engine: &Engine, id: &str, at_provider: bool) -> Result<(), EngineError> {
+    let key = engine.parts.store.key(id).await?.filter(|key| key.role != Role::Dead);
+    let key = key.ok_or_else(|| {
+        EngineError::not_there(format!("there is no key {id}"), "`rekeyd keys list` shows them")
+    })?;
+    let Some(number) = key.number else {
+        return Err(EngineError::Refused(format!(
+            "refused: {} has no number: its rotation has it in hand",
+            key.mask
+        )));
+    };
+    match delete_key(engine, &key.provider, number, at_provider).await {
+        Ok(_) => Ok(()),
+        Err(error @ (EngineError::Absent { .. } | EngineError::Outside { .. })) => {
+            Err(EngineError::Conflict { text: error.to_string(), hint: error.hint() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Holds new runs and kill steps of a rotation, its healing too, or lets all of them go.
-pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<(), EngineError> {
+pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<PausedView, EngineError> {
     engine.rotation(name)?;
     engine.parts.store.ensure_rotation(name, None).await?;
     let action = if pause == Pause::Over { "rotation.resumed" } else { "rotation.paused" };
     let detail = if pause == Pause::AndHealing { "healing too" } else { "" };
     let entry = engine.entry(action, format!("rotation {name}"), detail);
-    Ok(engine.parts.store.set_paused(name, pause, &entry).await?)
+    engine.parts.store.set_paused(name, pause, &entry).await?;
+    Ok(PausedView {
+        paused: pause != Pause::Over,
+        healing_paused: pause == Pause::AndHealing,
+        rotation: name.to_owned(),
+    })
 }
 
 /// Lets go of a key at every account of its provider. False when none of them lists it.

@@ -4,12 +4,16 @@
 //! add_key · update_key    a key that a person gives us to keep, and what changes of it · given · kept  what both ask first
 //! import · hand_out      many keys at once; one for whoever needs it
 //! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
+//! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
+//! gauges                 what the store says for /metrics
+//! lists                  every list in pages, and how it may be asked for
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
 //! runs                   follow a run, and ask something of it
 //! people/                who calls and what they may: users, sessions, tokens, limits, the audit trail
 //! database · encryption  the schema, a backup; another key for all that is sealed
+//! repeats                the same answer to who asks the same again
 //! status                 what the daemon says of itself
 //! view/                  what is shown: one serialisable type for each `--json`
 //! start_run, step, check_keys, …   what the daemon does by itself, done by hand: the same functions
@@ -18,18 +22,22 @@
 mod add_key;
 mod adopt;
 mod alerts;
+mod at_account;
 mod by_hand;
 mod database;
 mod destinations;
 mod encryption;
+mod gauges;
 mod given;
 mod hand_out;
 mod import;
 mod kept;
+mod lists;
 mod mirror;
 mod people;
 mod plan;
 mod providers;
+pub mod repeats;
 mod runs;
 mod status;
 mod thaw;
@@ -47,8 +55,13 @@ pub use crate::store::{About, AuditFilter, KeySort, Pause};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
+pub use at_account::{
+    Handling, Leaked, account_now, adopt_into, ask_of, create_at, handle_at, keys_at, plan_of, publish_now,
+    roll_back, rotate, run_to_roll_back, thaw_account,
+};
 pub use by_hand::{
-    account_keys, create_by_hand, delete_key, enable_by_hand, kill_by_hand, limit_by_hand, pause,
+    account_keys, create_by_hand, delete_key, delete_key_by_id, enable_by_hand, kill_by_hand, limit_by_hand,
+    pause,
 };
 pub use database::{backup, can_back_up, database_view, migrate};
 pub use destinations::{
@@ -56,10 +69,15 @@ pub use destinations::{
     publish_by_hand, publish_copy_by_hand,
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
+pub use gauges::gauges;
 pub use given::provider_names;
 pub use hand_out::{Ask, HandedOut, hand_out};
 pub use import::{Import, decrypted, import, read_pasted};
 pub use kept::{numbered, testable};
+pub use lists::{
+    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page,
+    alert_page, audit_list, destination_page, key_history, key_page, rotation_page, run_page,
+};
 pub use mirror::{mirror_by_hand, mirrors};
 pub use people::{
     ChangeUser, Identity, LoggedIn, MakeToken, Way, acceptable_password, add_user, allow, audit_page,
@@ -68,7 +86,9 @@ pub use people::{
 };
 pub use plan::plan;
 pub use providers::{AddProvider, add_provider, delete_provider, removable};
-pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, is_served, open_run_of, run_status};
+pub use runs::{
+    RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, is_served, open_run_of, run_status,
+};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
 pub use update_key::{UpdateKey, Updated, update_key};

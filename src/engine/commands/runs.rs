@@ -2,10 +2,15 @@
 
 use crate::domain::rotation::facts::Request;
 use crate::domain::rotation::{ASKED, Rollback, State};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::commands::view::{RunView, run_view};
 use crate::engine::passes::presence;
 use crate::engine::{Engine, EngineError};
 use crate::store::RunRow;
+
+/// A person who asks waits so many times so long for what comes of it.
+const LOOKS: usize = 25;
+const BETWEEN_LOOKS: Span = Span(200);
 
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +78,9 @@ pub async fn is_served(engine: &Engine, id: &str) -> Result<bool, EngineError> {
 
 /// The run with this id, or an error that says how to find it.
 pub(super) async fn found(engine: &Engine, id: &str) -> Result<RunRow, EngineError> {
-    engine
-        .store()
-        .run(id)
-        .await?
-        .ok_or_else(|| EngineError::usage(format!("there is no run {id}"), "`rekeyd runs list` shows them"))
+    engine.store().run(id).await?.ok_or_else(|| {
+        EngineError::not_there(format!("there is no run {id}"), "`rekeyd runs list` shows them")
+    })
 }
 
 /// Why a run could not go on, where a safety rule refused it because the account froze (R9); not so what a person
@@ -108,4 +111,19 @@ pub async fn ask(engine: &Engine, run: &str, request: &Request) -> Result<String
 /// What came of what was asked; `None` until the run was worked.
 pub async fn answer(engine: &Engine, ticket: &str) -> Result<Option<String>, EngineError> {
     Ok(engine.store().request_answer(ticket).await?)
+}
+
+/// Waits a moment for what comes of what was asked, and shows the run; a daemon that is slower acts on it later.
+///
+/// # Errors
+/// Refused when a rule says no to it.
+pub async fn answered_soon(engine: &Engine, id: &str, ticket: &str) -> Result<RunView, EngineError> {
+    for _ in 0..LOOKS {
+        match answer(engine, ticket).await? {
+            Some(answer) if answer.starts_with("refused: ") => return Err(EngineError::Refused(answer)),
+            Some(_) => break,
+            None => engine.clock().sleep(BETWEEN_LOOKS).await,
+        }
+    }
+    run_view(engine, id).await
 }

@@ -107,7 +107,12 @@ async fn supersede(session: &mut Session<'_>, run: &Run, reason: String) -> Resu
     let successor = start::start_emergency(session, Trigger::Heal, &run.rotation, None, &reason).await;
     match successor {
         Ok(run) => Ok(Performed { run, did: format!("{reason}: a healing run took over") }),
-        Err(refusal @ (EngineError::Usage { .. } | EngineError::Refused(_) | EngineError::Frozen { .. })) => {
+        Err(
+            refusal @ (EngineError::Usage { .. }
+            | EngineError::NoSuch { .. }
+            | EngineError::Refused(_)
+            | EngineError::Frozen { .. }),
+        ) => {
             let text = refusal.to_string();
             let event = Event::Parked { reason: format!("{reason}; {text}") };
             Ok(Performed { run: commit::record(session, run, &event, Vec::new()).await?, did: text })

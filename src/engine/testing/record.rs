@@ -6,6 +6,7 @@ use crate::domain::time::{Stamp, Timestamp};
 use crate::domain::verdict::{Observation, Occasion, Outcome, Reason, Step, Verdict};
 use crate::engine::Engine;
 use crate::engine::testing::alerts;
+use crate::meter;
 use crate::store::{Change, KeyRow, Role};
 
 /// One look at one key.
@@ -78,6 +79,8 @@ pub(crate) fn fold(engine: &Engine, mut row: KeyRow, look: &Sighting, asked: Sta
     if is_overtaken(&row, asked, engine.parts.clock.now()) {
         return None;
     }
+    meter::count(&meter::KEY_TESTS, &[&row.provider, look.seen.outcome().as_str()]);
+    meter::time(&meter::KEY_TEST_SECONDS, meter::as_number(look.seen.latency_ms) / 1000.0);
     let step = row.health.observe(&look.seen, look.why, asked.ours, engine.parts.confirm_after);
     let result = look.result();
     let refused_since = match &result {

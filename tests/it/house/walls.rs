@@ -7,7 +7,7 @@ use super::reader::Module;
 /// Every room imports from earlier lines only.
 const RANKS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "config", "crypto", "net"],
+    &["clock", "config", "crypto", "meter", "net"],
     &["destination", "notify", "provider", "store"],
     &["engine"],
     &["daemon", "http"],

@@ -1,5 +1,6 @@
 //! A world to test in.
 
+pub mod client;
 pub mod database;
 pub mod ledger;
 pub mod office;

@@ -1,5 +1,6 @@
 //! `accounts list | show | keys | thaw`. Money is in USD.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::key::{MicroUsd, RemoteKey};
@@ -10,7 +11,7 @@ use crate::provider::Credits;
 use crate::store::KeyRow;
 
 /// A row of `accounts list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct ListedAccountView {
     /// Why it is frozen (R9).
@@ -22,7 +23,7 @@ pub struct ListedAccountView {
 }
 
 /// `accounts show`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct AccountView {
     pub credits_total_usd: f64,
@@ -34,7 +35,7 @@ pub struct AccountView {
 }
 
 /// A row of `accounts keys`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of RemoteKey")]
 pub struct RemoteKeyView {
     pub hash: String,
@@ -54,7 +55,7 @@ pub struct RemoteKeyView {
 }
 
 /// `accounts keys NAME create`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct IssuedKeyView {
     pub hash: Option<String>,
@@ -67,7 +68,7 @@ pub struct IssuedKeyView {
 }
 
 /// `accounts keys NAME disable | enable | delete | limit`: what was done, to the key with this hash.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the variants say what they are")]
 pub enum HandledKeyView {
@@ -78,7 +79,7 @@ pub enum HandledKeyView {
 }
 
 /// `accounts thaw`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ThawedView {
     /// Names of the keys that will never be touched.
     pub foreign: Vec<String>,

@@ -1,5 +1,6 @@
 //! `alerts list | ack | test-email`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::{Engine, EngineError};
@@ -9,7 +10,7 @@ use crate::store::{AlertRow, OutboxRow};
 const LINES: i64 = 200;
 
 /// An alert: a row of `alerts list`, and `alerts ack`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of AlertRow")]
 pub struct AlertView {
     pub id: String,
@@ -27,7 +28,7 @@ pub struct AlertView {
 }
 
 /// A row of `alerts list --outbox`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of OutboxRow")]
 pub struct OutboxView {
     pub id: String,
@@ -44,7 +45,7 @@ pub struct OutboxView {
 }
 
 /// What came of a test mail for one recipient: a row of `alerts test-email`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TrialView {
     /// To whom.
     pub recipient: String,

@@ -1,12 +1,13 @@
 //! `audit list | export`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::store::AuditRow;
 
 /// One row of the audit trail.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AuditView {
     /// Unique.
     pub id: String,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// `db migrate`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct SchemaView {
     /// The newest migration that the database has; 0 for none.
     pub applied: i64,
@@ -14,7 +15,7 @@ pub struct SchemaView {
 }
 
 /// `db status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DatabaseView {
     /// The newest migration that the database has; 0 for none.
     pub applied: i64,
@@ -25,14 +26,14 @@ pub struct DatabaseView {
 }
 
 /// `db backup`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct BackupView {
     /// Where the copy is.
     pub file: PathBuf,
 }
 
 /// `encryption reencrypt`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ReencryptedView {
     /// Secrets that the first key did not seal before.
     pub resealed: u64,

@@ -1,5 +1,6 @@
 //! `destinations list | check | publish`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::rotation::rotation_view;
@@ -7,7 +8,7 @@ use crate::engine::session::keys::rotation_of_destination;
 use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 
 /// A row of `destinations list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DestinationView {
     pub address: String,
@@ -25,7 +26,7 @@ pub struct DestinationView {
 }
 
 /// A row of `destinations check`: what one destination showed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CheckedView {
     /// Its name.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct CheckedView {
 }
 
 /// `destinations publish`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PublishedView {
     pub destination: String,

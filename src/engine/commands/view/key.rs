@@ -1,21 +1,23 @@
 //! `keys list | show | add | update | test | delete`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::domain::listing::Page;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::Verdict;
 use crate::engine::commands::given::provider_of;
 use crate::engine::passes::KeyReport;
 use crate::engine::{Engine, EngineError, error};
-use crate::store::{KeyFilter, KeyRow, KeySort, PLACEHOLDER};
+use crate::store::{KeyFilter, KeyRow, KeySort, ObservationRow, PLACEHOLDER};
 
 /// So many keys are a page, where nobody says how many.
 pub const PAGE: i64 = 1000;
 
 /// A stored key, masked: a row of `keys list`, `keys show` and `keys add`. The fields of the REST list
 /// (interface.md §3).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §3")]
 pub struct KeyView {
     pub id: String,
@@ -72,7 +74,7 @@ pub struct KeyQuery {
 
 /// A page of stored keys.
 #[derive(Debug, Serialize)]
-pub struct KeyPage {
+pub struct FoundKeysView {
     /// Its rows.
     pub keys: Vec<KeyView>,
     /// How many there are on all pages.
@@ -80,7 +82,7 @@ pub struct KeyPage {
 }
 
 /// A row of `keys test`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of the history and of the keys list")]
 pub struct TestedKeyView {
     pub id: String,
@@ -96,8 +98,51 @@ pub struct TestedKeyView {
     pub rotation: Option<String>,
 }
 
+/// A page of the stored keys: `providers` is what the rows were called before there were pages.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KeyListView {
+    /// The keys.
+    pub providers: Vec<KeyView>,
+    /// Asks for the next page; none on the last.
+    pub next_cursor: Option<String>,
+    /// Keys of the whole list, narrowed by the filters.
+    pub total: usize,
+}
+
+impl From<Page<KeyView>> for KeyListView {
+    fn from(page: Page<KeyView>) -> Self {
+        Self { providers: page.items, next_cursor: page.next_cursor, total: page.total }
+    }
+}
+
+/// One test in the history of a key.
+#[derive(Debug, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the fields are those of ObservationRow")]
+pub struct KeyTestView {
+    pub at: String,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub status: Option<i64>,
+    pub provider_code: Option<String>,
+    pub latency_ms: i64,
+    pub detail: String,
+}
+
+/// One test in the history of a key.
+pub fn key_test_view(row: ObservationRow) -> KeyTestView {
+    KeyTestView {
+        at: row.at,
+        outcome: row.outcome,
+        reason: row.reason,
+        status: row.status,
+        provider_code: row.provider_code,
+        latency_ms: row.latency_ms,
+        detail: row.detail,
+    }
+}
+
 /// `keys delete`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DeletedKeyView {
     pub at_provider: bool,
@@ -105,7 +150,7 @@ pub struct DeletedKeyView {
 }
 
 /// The stored keys that are asked for, without those that are gone at the provider.
-pub async fn key_page(engine: &Engine, query: KeyQuery) -> Result<KeyPage, EngineError> {
+pub async fn find_keys(engine: &Engine, query: KeyQuery) -> Result<FoundKeysView, EngineError> {
     if let Some(name) = &query.provider {
         provider_of(engine, name).await?;
     }
@@ -114,7 +159,7 @@ pub async fn key_page(engine: &Engine, query: KeyQuery) -> Result<KeyPage, Engin
     }
     let filter = filter(query, engine.store().now().await?);
     let keys = engine.store().list_keys(&filter).await?.iter().map(key_view).collect();
-    Ok(KeyPage { keys, total: engine.store().count_keys(&filter).await? })
+    Ok(FoundKeysView { keys, total: engine.store().count_keys(&filter).await? })
 }
 
 fn is_status(word: &str) -> Result<(), EngineError> {

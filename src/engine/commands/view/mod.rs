@@ -8,6 +8,7 @@
 //! import · credential           what was pasted; what is handed out
 //! destination · alert           where keys go; what people are told
 //! people · audit                who may log in, and by which token; who did what
+//! system                        what the program says of itself
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
@@ -25,6 +26,7 @@ mod plan;
 mod provider;
 mod rotation;
 mod run;
+mod system;
 mod waits;
 mod why;
 
@@ -42,7 +44,8 @@ pub use destination::{CheckedView, DestinationView, PublishedView};
 pub use history::{HistoryView, LookView, ShownKeyView, history_view, shown_key_view};
 pub use import::{ImportedView, imported_views};
 pub use key::{
-    DeletedKeyView, KeyPage, KeyQuery, KeyView, TestedKeyView, key_page, key_view, tested_key_view,
+    DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyView, TestedKeyView, find_keys,
+    key_test_view, key_view, tested_key_view,
 };
 pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
@@ -51,6 +54,7 @@ pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,
     adopted_view, rotation_view, rotation_views,
 };
-pub use run::{EffectView, ListedRunView, RunView, run_view, run_views};
+pub use run::{EffectView, ListedRunView, RunView, listed_run_view, run_view, run_views};
+pub use system::{OutboxStateView, ReplicaView, SystemView, system_view};
 pub use waits::{MomentView, WaitView, WaitsView};
 pub use why::{WhyView, why};

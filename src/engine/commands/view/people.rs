@@ -1,9 +1,10 @@
 //! `tokens list | create | revoke`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A token of a program: a row of `tokens list`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TokenView {
     /// Its id.
     pub id: String,
@@ -26,7 +27,7 @@ pub struct TokenView {
 }
 
 /// A token that was made just now: `tokens create`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct CreatedTokenView {
     /// The token itself, for the only time.
     pub token: String,
@@ -42,7 +43,7 @@ impl std::fmt::Debug for CreatedTokenView {
 }
 
 /// A person: a row of `users list`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct UserView {
     /// Its id.
     pub id: String,
@@ -61,7 +62,7 @@ pub struct UserView {
 }
 
 /// A login that is not over.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SessionView {
     /// Its id.
     pub id: String,

@@ -1,9 +1,10 @@
 //! `rotations plan`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// `rotations plan`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlanView {
     pub rotation: String,
@@ -12,7 +13,7 @@ pub struct PlanView {
 }
 
 /// One call of a plan, and at which destination; without one it is a call to the account's provider.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlannedStep {
     pub destination: Option<String>,

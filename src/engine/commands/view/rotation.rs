@@ -1,5 +1,6 @@
 //! `rotations list | show`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::waits::{WaitsView, waits_view};
@@ -10,7 +11,7 @@ use crate::engine::{Engine, EngineError};
 use crate::store::{HoldingRow, KeyRow, Role, RunRow};
 
 /// One rotation: a row of `rotations list`, and `rotations show`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct RotationView {
     pub name: String,
@@ -27,7 +28,7 @@ pub struct RotationView {
 }
 
 /// The current generation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct GenerationView {
     pub generation: Option<i64>,
@@ -40,7 +41,7 @@ pub struct GenerationView {
 }
 
 /// The generation before it, with its state.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct PreviousView {
     #[serde(flatten)]
@@ -49,7 +50,7 @@ pub struct PreviousView {
 }
 
 /// How the last run ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct LastRunView {
     pub id: String,
@@ -58,7 +59,7 @@ pub struct LastRunView {
 }
 
 /// One destination of a rotation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct TargetView {
     pub name: String,
@@ -192,7 +193,7 @@ fn target_view(
 }
 
 /// `rotations adopt`: the key that was taken in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct AdoptedView {
     pub generation: Option<i64>,
@@ -202,7 +203,7 @@ pub struct AdoptedView {
 }
 
 /// `rotations pause | resume`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PausedView {
     pub paused: bool,

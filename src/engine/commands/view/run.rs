@@ -1,5 +1,6 @@
 //! `runs list | show`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::engine::{Engine, EngineError};
 use crate::store::{EffectRow, RunRow};
 
 /// A row of `runs list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields are those of RunView")]
 pub struct ListedRunView {
     pub id: String,
@@ -24,7 +25,7 @@ pub struct ListedRunView {
 }
 
 /// `runs show --json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct RunView {
     pub id: String,
@@ -44,7 +45,7 @@ pub struct RunView {
 }
 
 /// One journalled call.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct EffectView {
     pub kind: &'static str,
@@ -56,7 +57,8 @@ pub struct EffectView {
     pub evidence: Value,
 }
 
-fn listed(row: RunRow) -> ListedRunView {
+/// A row of the list of runs.
+pub fn listed_run_view(row: RunRow) -> ListedRunView {
     ListedRunView {
         trigger: row.run.trigger.word(),
         state: row.run.state.word(),
@@ -83,7 +85,7 @@ fn effect_view(effect: EffectRow) -> EffectView {
 
 /// The newest runs, at most so many.
 pub async fn run_views(engine: &Engine, limit: i64) -> Result<Vec<ListedRunView>, EngineError> {
-    Ok(engine.store().runs(limit).await?.into_iter().map(listed).collect())
+    Ok(engine.store().runs(limit).await?.into_iter().map(listed_run_view).collect())
 }
 
 /// One run with its journal.

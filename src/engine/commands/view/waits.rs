@@ -1,5 +1,6 @@
 //! What a run waits for and what comes next, in the words that `why`, `runs show` and `rotations show` share (R17).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::rotation::{Cause, Moment, Waiting, moments};
@@ -8,7 +9,7 @@ use crate::engine::{Engine, EngineError};
 use crate::store::RunRow;
 
 /// One thing that is waited for.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct WaitView {
     pub text: String,
@@ -18,7 +19,7 @@ pub struct WaitView {
 }
 
 /// What happens by itself, and not before when.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct MomentView {
     pub what: String,
@@ -26,7 +27,7 @@ pub struct MomentView {
 }
 
 /// What an open run waits for, and what comes next; empty without one.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §2")]
 pub struct WaitsView {
     pub waits: Vec<WaitView>,

@@ -1,5 +1,6 @@
 //! `rekeyd why`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::rotation::{generation_of, state_word};
@@ -12,7 +13,7 @@ use crate::engine::{Engine, EngineError};
 use crate::store::{HoldingRow, KeyRow, Role};
 
 /// `rekeyd why`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct WhyView {
     pub rotation: String,

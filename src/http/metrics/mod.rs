@@ -1,0 +1,27 @@
+//! `/metrics`: no secret, no mask, nothing that a stranger may choose.
+
+mod process;
+mod text;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+
+use super::api::Api;
+use super::problem::Problem;
+use crate::engine::commands;
+use crate::meter;
+use text::Format;
+
+/// What the store, this process and the system say now.
+pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::of(accept);
+    let mut samples = commands::gauges(&api.engine()).await?;
+    samples.extend(meter::counted());
+    samples.extend(process::samples());
+    samples.extend(api.passes());
+    let media = HeaderValue::from_static(format.content_type());
+    Ok(([(CONTENT_TYPE, media)], text::text(&samples, format)).into_response())
+}
