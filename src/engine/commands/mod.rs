@@ -64,5 +64,5 @@ pub use providers::{AddProvider, add_provider, delete_provider, removable};
 pub use runs::{RunStatus, account_of_run, answer, ask, frozen_under, open_run_of, run_status};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
-pub use update_key::{UpdateKey, Updated, update_key};
+pub use update_key::{Expiry, UpdateKey, Updated, update_key};
 pub use view::*;

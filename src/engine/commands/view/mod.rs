@@ -30,7 +30,7 @@ pub use account::{
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
-pub use credential::{CredentialView, credential_view};
+pub use credential::{CredentialView, Exposed, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
