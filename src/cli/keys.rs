@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
             };
             let ask = Ask { provider, strategy, fallback, preference };
             let given = commands::hand_out(&context.engine().await?, &ask).await?;
-            context.out.value(&commands::credential_view(&given), |view| view.key.expose().to_owned())?;
+            context.out.value(&commands::credential_view(&given), |view| view.key.0.expose().to_owned())?;
         }
         Command::Activate { provider, number } => {
             let changes = UpdateKey { is_active: Some(true), ..UpdateKey::default() };
@@ -84,16 +84,13 @@ async fn list(context: &Context, query: KeyQuery) -> anyhow::Result<()> {
 }
 
 async fn add(context: &Context, provider: Option<String>, flags: Flags) -> anyhow::Result<()> {
-    let (engine, add) = match provider {
-        Some(provider) => {
-            let add = flags.add(provider)?;
-            (context.engine().await?, add)
-        }
-        None => {
-            let engine = context.engine().await?;
-            let providers = commands::provider_names(&engine).await?;
-            (engine, flags::asked(flags, &providers)?)
-        }
+    let (engine, add) = if let Some(provider) = provider {
+        let add = flags.add(provider)?;
+        (context.engine().await?, add)
+    } else {
+        let engine = context.engine().await?;
+        let providers = commands::provider_names(&engine).await?;
+        (engine, flags::asked(flags, &providers)?)
     };
     let added = commands::add_key(&engine, add).await?;
     if let Some(warning) = &added.warning {

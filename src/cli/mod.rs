@@ -226,7 +226,7 @@ async fn carry_out(context: &Context, command: Command) -> anyhow::Result<u8> {
         Command::Config(command) => config::run(context, &command),
         Command::Init(flags) => init::run(context, flags).await,
         Command::Providers(command) => providers::run(context, command).await,
-        Command::Keys(command) => keys::run(context, command).await,
+        Command::Keys(command) => Box::pin(keys::run(context, command)).await,
         Command::Accounts(command) => accounts::run(context, command).await,
         Command::Rotations(command) => rotations::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,

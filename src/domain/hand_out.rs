@@ -61,7 +61,6 @@ pub fn in_order(strategy: &Strategy, groups: &[Group]) -> Vec<Vec<Group>> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     reason = "a store has fewer keys than 2^52"
 )]
 pub fn by_lot(count: i64, fraction: f64) -> i64 {

@@ -161,18 +161,23 @@ fn plain(text: &str) -> Value {
     Value::Text(text.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_"))
 }
 
+/// The statement that reads a page.
+fn page_sql(filter: &KeyFilter, conditions: &Conditions) -> String {
+    format!(
+        "SELECT * FROM keys WHERE {} ORDER BY {}provider, COALESCE(number, 1000000000), created_at, id
+         LIMIT {} OFFSET {}",
+        conditions.sql.join(" AND "),
+        filter.sort.sql(),
+        filter.limit,
+        filter.offset,
+    )
+}
+
 impl Store {
     /// One page of the keys that the filter finds; of rows that cannot be read whole, what can be.
     pub async fn list_keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRow>, StoreError> {
         let conditions = Conditions::of(filter);
-        let sql = format!(
-            "SELECT * FROM keys WHERE {} ORDER BY {}provider, COALESCE(number, 1000000000), created_at, id
-             LIMIT {} OFFSET {}",
-            conditions.sql.join(" AND "),
-            filter.sort.sql(),
-            filter.limit,
-            filter.offset,
-        );
+        let sql = page_sql(filter, &conditions);
         let rows = conditions.bind(sql).fetch_all(self.pools.reader()).await?;
         Ok(readable(&rows, |row: &AnyRow| Ok(lenient(row)?.0)))
     }
@@ -182,5 +187,45 @@ impl Store {
         let conditions = Conditions::of(filter);
         let sql = format!("SELECT COUNT(*) AS n FROM keys WHERE {}", conditions.sql.join(" AND "));
         Ok(conditions.bind(sql).fetch_one(self.pools.reader()).await?.try_get("n")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite goes about a statement.
+    async fn plan(store: &Store, filter: &KeyFilter) -> Vec<String> {
+        let conditions = Conditions::of(filter);
+        let sql = format!("EXPLAIN QUERY PLAN {}", page_sql(filter, &conditions));
+        let rows = conditions.bind(sql).fetch_all(store.pools.reader()).await.unwrap();
+        rows.iter().map(|row| row.try_get::<String, _>("detail").unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_list_goes_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("rekeyd.db").display());
+        let store = Store::open(&url, 2).await.unwrap();
+        store.migrate().await.unwrap();
+        let page = || KeyFilter { limit: 100, ..KeyFilter::default() };
+        let text = || Some("x".to_owned());
+        let moment = || Some(Timestamp(0));
+        let filters = [
+            page(),
+            KeyFilter { provider: text(), ..page() },
+            KeyFilter { status: text(), ..page() },
+            KeyFilter { owner: text(), ..page() },
+            KeyFilter { search: text(), ..page() },
+            KeyFilter { stored_before: moment(), ..page() },
+            KeyFilter { expires_before: moment(), ..page() },
+            KeyFilter { unused_since: moment(), ..page() },
+        ];
+        for filter in filters {
+            let steps = plan(&store, &filter).await;
+            assert!(steps[0].contains("USING INDEX"), "{filter:?}: {steps:?}");
+        }
+        let steps = plan(&store, &page()).await;
+        assert_eq!(steps.len(), 1, "a page is read in its order, and no further: {steps:?}");
     }
 }

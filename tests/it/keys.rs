@@ -257,7 +257,7 @@ on_both_databases! {
             let detail = rows[row]["detail"].as_str().unwrap();
             assert!(detail.contains(said), "{detail}");
         }
-        assert!(done.stderr.contains("3 added, 1 known already, 1 placeholders, 5 refused"), "{}", done.stderr);
+        assert!(done.stderr.contains("added 3, known already 1, placeholders 1, refused 5"), "{}", done.stderr);
         let statuses = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
         let statuses: Vec<&str> = statuses.as_array().unwrap().iter().map(|key| key["status"].as_str().unwrap()).collect();
         assert_eq!(statuses, ["placeholder", "untested", "untested", "valid"], "its kind was proved by a test");

@@ -96,6 +96,6 @@ async fn take_over(
     let count = |outcome| views.iter().filter(|row| row.outcome == outcome).count();
     let [added, known, placeholders, refused] = ["added", "known", "placeholder", "refused"].map(count);
     let stored = if how.dry_run { "nothing was stored; without --dry-run: " } else { "" };
-    say!("{stored}{added} added, {known} known already, {placeholders} placeholders, {refused} refused");
+    say!("{stored}added {added}, known already {known}, placeholders {placeholders}, refused {refused}");
     Ok(u8::from(views.len() == refused))
 }

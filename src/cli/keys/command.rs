@@ -25,10 +25,10 @@ pub(in crate::cli) enum Command {
     },
     /// Store the keys of a .env, JSON or CSV file, or of the tables of an application's database
     Import {
-        /// The file, - for stdin, or where the URL of a PostgreSQL database is: env:NAME, file:/path, credential:NAME
+        /// The file, - for stdin, or where the URL of a PostgreSQL database is: `env:NAME`, `file:/path`, `credential:NAME`
         #[arg(value_name = "FILE")]
         from: String,
-        /// Where the key is with which another program encrypted them: env:NAME, file:/path, credential:NAME
+        /// Where the key is with which another program encrypted them: `env:NAME`, `file:/path`, `credential:NAME`
         #[arg(long, value_name = "REF")]
         fernet_key: Option<String>,
         #[command(flatten)]
@@ -122,7 +122,7 @@ pub(in crate::cli) struct Asked {
     /// Only of this provider
     #[arg(long)]
     provider: Option<String>,
-    /// Only with this status: untested, unverified, valid, restricted, quota_exhausted, invalid, placeholder
+    /// Only with this status: untested, unverified, valid, restricted, `quota_exhausted`, invalid, placeholder
     #[arg(long)]
     status: Option<String>,
     /// Only with these words in what their last test said

@@ -10,7 +10,7 @@ use super::super::output::{piped, secret};
 use crate::app::Misconfigured;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::engine::commands::{About, AddKey, UpdateKey};
+use crate::engine::commands::{About, AddKey, Expiry, UpdateKey};
 
 /// What production uses.
 const PRODUCTION: i64 = 100;
@@ -62,9 +62,13 @@ impl Flags {
     pub(super) fn add(self, provider: String) -> anyhow::Result<AddKey> {
         let key = self.key(&format!("{provider} key"))?;
         let settings = self.settings()?.unwrap_or_else(|| Value::Object(Map::new()));
+        let expires_at = match self.expiry()? {
+            Expiry::At(at) => Some(at),
+            Expiry::AsItWas | Expiry::Never => None,
+        };
         Ok(AddKey {
             api_secret: self.api_secret()?,
-            about: About { expires_at: self.expires()?.flatten(), owner: self.owner, note: self.note },
+            about: About { expires_at, owner: self.owner, note: self.note },
             provider,
             name: self.name,
             priority: self.priority.unwrap_or(PRODUCTION),
@@ -91,7 +95,7 @@ impl Flags {
             secret,
             settings,
             api_secret: self.api_secret()?,
-            expires_at: self.expires()?,
+            expiry: self.expiry()?,
             name: self.name,
             priority: self.priority,
             is_active: self.inactive.then_some(false),
@@ -123,14 +127,14 @@ impl Flags {
         Ok(text.map(|text| Secret::new(text.trim_end().to_owned())))
     }
 
-    fn expires(&self) -> anyhow::Result<Option<Option<Timestamp>>> {
-        let Some(text) = &self.expires else { return Ok(None) };
-        if text == "never" {
-            return Ok(Some(None));
+    fn expiry(&self) -> anyhow::Result<Expiry> {
+        match self.expires.as_deref() {
+            None => Ok(Expiry::AsItWas),
+            Some("never") => Ok(Expiry::Never),
+            Some(text) => Timestamp::parse_day_or_time(text)
+                .map(Expiry::At)
+                .ok_or_else(|| wrong(format!("--expires {text} is no date"), "2027-01-31, or never")),
         }
-        let at = Timestamp::parse_day_or_time(text)
-            .ok_or_else(|| wrong(format!("--expires {text} is no date"), "2027-01-31, or never"))?;
-        Ok(Some(Some(at)))
     }
 
     /// The settings of the flags. `None` when none says anything.

@@ -29,13 +29,11 @@ type Found = Vec<Result<Offered, Refused>>;
 fn read(value: Value, of: Option<&str>, vocabulary: &Vocabulary, found: &mut Found) {
     match value {
         Value::Array(all) => all.into_iter().for_each(|one| read(one, of, vocabulary, found)),
-        Value::String(key) => found.push(match of {
-            Some(of) => Ok(bare(of.to_owned(), key.trim(), None)),
-            None => {
-                let whose = vocabulary.by_form(key.trim());
-                whose.map(|of| bare(of, key.trim(), None)).map_err(|why| Refused::new(&key, why))
-            }
-        }),
+        Value::String(key) => {
+            let whose = of.map_or_else(|| vocabulary.by_form(key.trim()), |of| Ok(of.to_owned()));
+            let offered = whose.map(|of| bare(of, key.trim(), None));
+            found.push(offered.map_err(|why| Refused::new(&key, why)));
+        }
         Value::Object(mut fields) => {
             if let Some(list) = LISTS.iter().find(|name| fields.get(**name).is_some_and(Value::is_array)) {
                 return read(fields.remove(*list).unwrap_or_default(), of, vocabulary, found);

@@ -221,12 +221,11 @@ async fn only_new(
     for one in candidates {
         let within = one.add.secret.is_placeholder().then(|| one.provider.name.clone());
         let key = (one.fingerprint.clone(), within);
-        match known.get(&key) {
-            Some(fate) => answers[one.index].fate = fate.clone(),
-            None => {
-                known.insert(key, Fate::Repeated(answers[one.index].line));
-                new.push(one);
-            }
+        if let Some(fate) = known.get(&key) {
+            answers[one.index].fate = fate.clone();
+        } else {
+            known.insert(key, Fate::Repeated(answers[one.index].line));
+            new.push(one);
         }
     }
     Ok(new)
@@ -247,13 +246,12 @@ async fn ask(
             continue;
         }
         let errand = (place, one.add.secret.clone(), one.add.settings.clone());
-        match lines.get_mut(&one.provider.name) {
-            Some(line) => line.keys.push(errand),
-            None => {
-                let endpoint = endpoint::endpoint(engine, &one.provider, None).await?;
-                let line = Errands { kind: one.provider.kind.clone(), endpoint, keys: vec![errand] };
-                lines.insert(one.provider.name.clone(), line);
-            }
+        if let Some(line) = lines.get_mut(&one.provider.name) {
+            line.keys.push(errand);
+        } else {
+            let endpoint = endpoint::endpoint(engine, &one.provider, None).await?;
+            let line = Errands { kind: one.provider.kind.clone(), endpoint, keys: vec![errand] };
+            lines.insert(one.provider.name.clone(), line);
         }
     }
     let mut refused = HashMap::new();

@@ -91,5 +91,5 @@ pub use runs::{
 };
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
-pub use update_key::{UpdateKey, Updated, update_key};
+pub use update_key::{Expiry, UpdateKey, Updated, update_key};
 pub use view::*;

@@ -12,6 +12,18 @@ use crate::engine::commands::kept::{a_placeholder, belongs_to_no_rotation, numbe
 use crate::engine::{Engine, EngineError};
 use crate::store::{About, KeyEdit, KeyRow, NewSecret};
 
+/// What becomes of the date until which a key is good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// It stays, unless the key is another one.
+    #[default]
+    AsItWas,
+    /// There is none.
+    Never,
+    /// This one.
+    At(Timestamp),
+}
+
 /// What changes of a key; what is `None` stays.
 #[derive(Debug)]
 pub struct UpdateKey {
@@ -31,8 +43,8 @@ pub struct UpdateKey {
     pub owner: Option<String>,
     /// What it is for; empty for nothing.
     pub note: Option<String>,
-    /// Until when it is good; `Some(None)` for ever.
-    pub expires_at: Option<Option<Timestamp>>,
+    /// Until when it is good.
+    pub expiry: Expiry,
     /// Ask the provider for a new secret first.
     pub test: bool,
 }
@@ -48,7 +60,7 @@ impl Default for UpdateKey {
             is_active: None,
             owner: None,
             note: None,
-            expires_at: None,
+            expiry: Expiry::default(),
             test: true,
         }
     }
@@ -64,8 +76,12 @@ impl UpdateKey {
         let new = About {
             owner: text(&self.owner, &old.owner),
             note: text(&self.note, &old.note),
-            // Another key has another expiry.
-            expires_at: self.expires_at.unwrap_or(old.expires_at.filter(|_| self.secret.is_none())),
+            expires_at: match self.expiry {
+                // Another key has another expiry.
+                Expiry::AsItWas => old.expires_at.filter(|_| self.secret.is_none()),
+                Expiry::Never => None,
+                Expiry::At(at) => Some(at),
+            },
         };
         (new != *old).then_some(new)
     }
@@ -80,7 +96,7 @@ impl UpdateKey {
         note("settings", self.settings.is_some());
         note("owner", self.owner.is_some());
         note("note", self.note.is_some());
-        note("expiry", self.expires_at.is_some());
+        note("expiry", self.expiry != Expiry::AsItWas);
         if let Some(priority) = self.priority {
             told.push(format!("priority {} → {priority}", row.priority));
         }

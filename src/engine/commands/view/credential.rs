@@ -10,31 +10,29 @@ use crate::engine::commands::hand_out::HandedOut;
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "the shape is interface.md §3")]
 pub struct CredentialView {
-    #[serde(serialize_with = "exposed")]
-    pub key: Secret,
-    #[serde(serialize_with = "exposed_or_null")]
-    pub api_secret: Option<Secret>,
+    pub key: Exposed,
+    pub api_secret: Option<Exposed>,
     pub provider_type: String,
     pub number: Option<i64>,
     pub name: String,
     pub config: Value,
 }
 
-/// A secret serialises nowhere else.
-fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
-}
+/// A secret that is serialised: nowhere but here.
+#[derive(Debug)]
+pub struct Exposed(pub Secret);
 
-#[expect(clippy::ref_option, reason = "serde hands a field over as it is")]
-fn exposed_or_null<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(Secret::expose).serialize(serializer)
+impl Serialize for Exposed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
 }
 
 /// The key as it leaves.
 pub fn credential_view(given: &HandedOut) -> CredentialView {
     CredentialView {
-        key: given.secret.clone(),
-        api_secret: given.api_secret.clone(),
+        key: Exposed(given.secret.clone()),
+        api_secret: given.api_secret.clone().map(Exposed),
         provider_type: given.key.provider.clone(),
         number: given.key.number,
         name: given.key.name.clone(),

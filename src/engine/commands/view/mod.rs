@@ -37,7 +37,7 @@ pub use account::{
 pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
 pub use audit::AuditView;
 pub(super) use audit::audit_view;
-pub use credential::{CredentialView, credential_view};
+pub use credential::{CredentialView, Exposed, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
