@@ -101,11 +101,6 @@ impl Store {
         rows.iter().map(waiting).collect()
     }
 
-    /// True when a key is due that nobody looks at.
-    pub async fn is_due(&self, due: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.waiting().await?.iter().any(|waiting| waiting.first <= due))
-    }
-
     /// Claims keys of a lane that are due, those that wait longest first; nobody else gets them while the claim lasts.
     pub async fn claim(
         &self,
@@ -206,6 +201,8 @@ impl Store {
     /// Notes when keys are looked at next.
     pub async fn look_at(&self, turns: &[(String, Timestamp)]) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
+        let mut turns: Vec<&(String, Timestamp)> = turns.iter().collect();
+        turns.sort();
         for (id, at) in turns {
             sqlx::query("UPDATE keys SET next_look_at = $1 WHERE id = $2")
                 .bind(at.0)
@@ -262,7 +259,8 @@ impl Store {
     }
 }
 
-/// Brings keys of a provider forward that were not looked at since, a few of them.
+/// Brings keys of a provider forward that were not looked at since, a few of them. Not those that somebody looks at right
+/// now: whoever commits them waits for nobody who waits for them.
 pub(super) async fn bring_forward(
     tx: &mut Tx,
     provider: &str,
@@ -272,11 +270,12 @@ pub(super) async fn bring_forward(
     let rows = sqlx::query(
         "SELECT id FROM keys WHERE provider = $1 AND role = 'manual' AND look_again = 0 AND next_look_at > $2
            AND is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
-           AND (looked_at IS NULL OR looked_at < $3) ORDER BY next_look_at LIMIT $4",
+           AND (looked_at IS NULL OR looked_at < $3) AND look_until <= $4 ORDER BY next_look_at LIMIT $5",
     )
     .bind(provider)
     .bind(at.0)
     .bind(unseen_since.0)
+    .bind(tx.now.0)
     .bind(most)
     .fetch_all(&mut *tx.inner)
     .await?;

@@ -11,6 +11,7 @@ use rekeyd::engine::passes::check_tick;
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
 use rekeyd::store::{AlertRow, Store};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::{reconfigure, until};
@@ -466,5 +467,30 @@ on_both_databases! {
         let (one, two) = tokio::join!(check_tick(&one, &stop), check_tick(&two, &stop));
         (one.unwrap(), two.unwrap());
         assert_eq!(asked(&world) - before, 3);
+    }
+}
+
+on_both_databases! {
+    async fn a_start_makes_nothing_due_and_a_new_schedule_what_it_says(db: Db) {
+        let mut world = World::new(db).await;
+        for n in 0..3 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        let looks = async |world: &World| {
+            let each = "SELECT COUNT(*) AS n FROM observations GROUP BY key_id ORDER BY n";
+            let rows = crate::support::ledger::rows(world, each).await;
+            rows.iter().map(|row| row.get::<i64, _>("n")).collect::<Vec<_>>()
+        };
+        let listed = |world: &World| world.openrouter.requests().iter().any(|r| r.label == "list_keys");
+        let mut daemon = world.serve();
+        until("the accounts are watched", async || listed(&world)).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        daemon.kill().await.unwrap();
+        assert_eq!(looks(&world).await, [1, 1, 1], "each was tested when it was added, and is due next year");
+        world.waits.tests = "*/2 * * * * *";
+        world.configure();
+        let mut daemon = world.serve();
+        until("each is looked at again and again", async || looks(&world).await[0] >= 3).await;
+        daemon.kill().await.unwrap();
     }
 }

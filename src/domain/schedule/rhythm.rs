@@ -157,7 +157,8 @@ mod tests {
         let mut tenths = [0; 10];
         for n in 0..10_000 {
             let id = format!("0199d3a0-7c11-7000-8000-{n:012}");
-            tenths[((offset(&id) * 10.0) as usize).min(9)] += 1;
+            let tenth = (0..9).find(|tenth| offset(&id) * 10.0 < f64::from(tenth + 1)).unwrap_or(9);
+            tenths[usize::try_from(tenth).unwrap()] += 1;
         }
         assert!(tenths.iter().all(|count| (800..1200).contains(count)), "{tenths:?}");
     }

@@ -161,6 +161,7 @@ impl ProviderHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::verdict::health::Suspicion;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -230,11 +231,7 @@ mod tests {
     fn a_key_counts_once_and_as_it_stands_now() {
         let health = |looked: i64, doubted: bool| Health {
             looked_at: Some(NOW.plus(Span::seconds(looked))),
-            suspicion: doubted.then(|| crate::domain::verdict::health::Suspicion {
-                since: NOW,
-                look_again_at: NOW,
-                tries: 0,
-            }),
+            suspicion: doubted.then_some(Suspicion { since: NOW, look_again_at: NOW, tries: 0 }),
             ..Health::default()
         };
         let since = NOW;

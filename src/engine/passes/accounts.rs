@@ -10,7 +10,7 @@ use crate::domain::alert::{Kind, Subject};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::passes::beside::Beside;
-use crate::engine::passes::unreadable;
+use crate::engine::passes::{behind, unreadable};
 use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
@@ -47,6 +47,7 @@ async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Resul
     let began = engine.clock().now();
     if round || unreadable::is_due(engine).await? {
         unreadable::tell(engine, lease).await?;
+        behind::tell(engine, lease).await?;
     }
     watch(engine, lease, if round { Why::Schedule } else { Why::Again }, stop).await?;
     if !round || stop.is_cancelled() {

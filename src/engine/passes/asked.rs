@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::EngineError;
 use crate::engine::passes::tester::{Source, Tester};
-use crate::store::{Claimed, KeyRow, Lane, Role};
+use crate::store::{Claimed, Lane};
 
 /// A person waits this long for another process that looks at a key.
 const PATIENCE: Span = Span::seconds(60);
@@ -14,8 +14,10 @@ const PAUSE: Span = Span(200);
 
 /// Keys that are not looked at yet.
 pub(crate) struct Asked {
-    ids: VecDeque<String>,
-    asked_at: Timestamp,
+    /// Provider and id of each.
+    keys: VecDeque<(String, String)>,
+    /// When the person asked.
+    since: Timestamp,
     /// When the last of them got further, on the monotonic clock.
     moved_at: Option<Span>,
     /// Another process did not come to its end.
@@ -23,61 +25,68 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// All of these.
-    pub(crate) fn new(ids: &[String], asked_at: Timestamp) -> Self {
-        Self { ids: ids.iter().cloned().collect(), asked_at, moved_at: None, is_busy: false }
+    /// All of these, by provider and id.
+    pub(crate) fn new(keys: &[(String, String)], since: Timestamp) -> Self {
+        Self { keys: keys.iter().cloned().collect(), since, moved_at: None, is_busy: false }
     }
 
+    /// The key, when nobody looks at it and nobody did since the person asked. While somebody does it is asked for again.
     async fn claim_one(
         &mut self,
         tester: &mut Tester<'_>,
-        id: String,
-    ) -> Result<Option<(Lane, Claimed)>, EngineError> {
+        (provider, id): (String, String),
+    ) -> Result<Option<Claimed>, EngineError> {
         let (store, owner) = (&tester.engine.parts.store, tester.engine.parts.owner.as_str());
         let now = tester.engine.clock().now();
         let Some(claimed) = store.claim_one(&id, (owner, tester.claim_span())).await? else {
-            self.ids.push_back(id);
+            self.keys.push_back((provider, id));
             return Ok(None);
         };
         let row = claimed.keys.first();
-        // Somebody looked at it since the person asked.
-        if row.and_then(|row| row.health.looked_at).is_some_and(|at| at >= self.asked_at && at <= now) {
+        if row.and_then(|row| row.health.looked_at).is_some_and(|at| at >= self.since && at <= now) {
             store.give_back(&[id], owner, None).await?;
             return Ok(None);
         }
-        Ok(row.map(lane).map(|lane| (lane, claimed)))
+        Ok(Some(claimed))
+    }
+
+    /// Nothing more is waited for when others were at it for too long.
+    async fn wait(&mut self, tester: &mut Tester<'_>) {
+        let clock = tester.engine.clock();
+        let moved_at = *self.moved_at.get_or_insert(clock.monotonic());
+        if clock.monotonic().0 - moved_at.0 >= PATIENCE.0 {
+            self.is_busy = true;
+            self.keys.clear();
+        } else {
+            clock.sleep(PAUSE).await;
+        }
     }
 }
 
 impl Source for Asked {
-    async fn claim(&mut self, tester: &mut Tester<'_>) -> Result<Vec<(Lane, Claimed)>, EngineError> {
-        let clock = tester.engine.clock();
-        let moved_at = *self.moved_at.get_or_insert(clock.monotonic());
-        let (mut all, waiting) = (Vec::new(), self.ids.len());
+    async fn feed(&mut self, tester: &mut Tester<'_>) -> Result<(), EngineError> {
+        let waiting = self.keys.len();
         for _ in 0..waiting {
-            if tester.probes.is_full(all.len()) {
-                return Ok(all);
+            let Some(key) = self.keys.pop_front() else { break };
+            // What a person asked for has a lane of its own: the tester is this person's.
+            let lane = Lane { provider: key.0.clone(), current: false, again: true };
+            if tester.probes.room(&lane) == 0 {
+                self.keys.push_front(key);
+                break;
             }
-            let Some(id) = self.ids.pop_front() else { break };
-            all.extend(self.claim_one(tester, id).await?);
+            if let Some(claimed) = self.claim_one(tester, key).await? {
+                tester.send(&lane, claimed).await?;
+            }
         }
-        if self.ids.len() < waiting {
-            self.moved_at = Some(clock.monotonic());
-        } else if waiting > 0 && clock.monotonic().0 - moved_at.0 >= PATIENCE.0 {
-            self.is_busy = true;
-            self.ids.clear();
-        } else if waiting > 0 && all.is_empty() {
-            clock.sleep(PAUSE).await;
+        if self.keys.len() < waiting || !tester.probes.is_empty() {
+            self.moved_at = None;
+        } else if waiting > 0 {
+            self.wait(tester).await;
         }
-        Ok(all)
+        Ok(())
     }
 
     fn is_dry(&self) -> bool {
-        self.ids.is_empty()
+        self.keys.is_empty()
     }
-}
-
-/// What a person asked for waits beside nothing else, a process of its own aside.
-fn lane(row: &KeyRow) -> Lane {
-    Lane { provider: row.provider.clone(), current: row.role == Role::Current, again: true }
 }

@@ -29,8 +29,8 @@ const PATIENCE_OF_A_PERSON: Span = Span::seconds(2);
 
 /// Where keys come from.
 pub(crate) trait Source: Send {
-    /// Claims what may be looked at now, as far as there is room.
-    async fn claim(&mut self, tester: &mut Tester<'_>) -> Result<Vec<(Lane, Claimed)>, EngineError>;
+    /// Claims what may be looked at now, as far as there is room, and sends it off.
+    async fn feed(&mut self, tester: &mut Tester<'_>) -> Result<(), EngineError>;
     /// True when nothing more will come.
     fn is_dry(&self) -> bool;
 }
@@ -62,17 +62,24 @@ impl<'e> Tester<'e> {
         why: Why,
         stop: &'e CancellationToken,
     ) -> Result<Self, EngineError> {
-        let providers = engine.parts.store.providers().await?;
-        Ok(Self {
+        let mut tester = Self {
             engine,
             why,
             stop,
-            providers: providers.into_iter().map(|row| (row.name.clone(), row)).collect(),
+            providers: BTreeMap::new(),
             probes: Probes::new(engine),
             healing: Beside::new(),
             asking: BTreeSet::new(),
             healed: Vec::new(),
-        })
+        };
+        tester.know_providers().await?;
+        Ok(tester)
+    }
+
+    async fn know_providers(&mut self) -> Result<(), EngineError> {
+        let providers = self.engine.parts.store.providers().await?;
+        self.providers = providers.into_iter().map(|row| (row.name.clone(), row)).collect();
+        Ok(())
     }
 
     /// How long a claim lasts: longer than a look that waits for its place, and for the store.
@@ -123,13 +130,7 @@ impl<'e> Tester<'e> {
                 }
             }
         }
-        if self.stop.is_cancelled() {
-            return Ok(());
-        }
-        for (lane, claimed) in source.claim(self).await? {
-            self.send(&lane, claimed).await?;
-        }
-        Ok(())
+        if self.stop.is_cancelled() { Ok(()) } else { source.feed(self).await }
     }
 
     /// Asked to stop, it gives up the calls to providers, and the keys are anybody's again; what is being done with
@@ -152,7 +153,7 @@ impl<'e> Tester<'e> {
     }
 
     /// Sends claimed keys off, at the pace of their hosts; those that cannot be opened are passed by.
-    async fn send(&mut self, lane: &Lane, claimed: Claimed) -> Result<(), EngineError> {
+    pub(crate) async fn send(&mut self, lane: &Lane, claimed: Claimed) -> Result<(), EngineError> {
         let (mut hosts, mut closed) = (BTreeMap::<String, Vec<Subject>>::new(), claimed.unreadable);
         for row in claimed.keys {
             let id = row.id.clone();
@@ -174,7 +175,9 @@ impl<'e> Tester<'e> {
     async fn send_to(&mut self, host: &str, lane: &Lane, subjects: Vec<Subject>) -> Result<(), EngineError> {
         let spacing = self.engine.parts.tests.host_spacing;
         if spacing <= Span::ZERO {
-            subjects.into_iter().for_each(|subject| self.probes.send(subject, lane.clone(), Span::ZERO));
+            for subject in subjects {
+                self.probes.send(subject, lane.clone(), Span::ZERO);
+            }
             return Ok(());
         }
         let apart = |_: &Subject| jittered(spacing, self.engine.clock().fraction());
@@ -244,7 +247,7 @@ fn jittered(spacing: Span, fraction: f64) -> Span {
 /// What the schedule and second looks make due, claimed lane by lane.
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// Lanes with keys that are due, the most urgent first, and when the first of each is.
+    /// Lanes with keys that are due, the most urgent first.
     lanes: Vec<Lane>,
     /// When they were asked for, on the monotonic clock.
     asked_at: Option<Span>,
@@ -253,7 +256,7 @@ pub(crate) struct Queue {
 }
 
 impl Source for Queue {
-    async fn claim(&mut self, tester: &mut Tester<'_>) -> Result<Vec<(Lane, Claimed)>, EngineError> {
+    async fn feed(&mut self, tester: &mut Tester<'_>) -> Result<(), EngineError> {
         let clock = tester.engine.clock();
         let began = *self.began.get_or_insert(clock.monotonic());
         if self.asked_at.is_none_or(|at| clock.monotonic().0 - at.0 >= LOOK.0) {
@@ -263,22 +266,21 @@ impl Source for Queue {
             let is_long = clock.monotonic().0 - began.0 >= SHIFT.0;
             self.lanes.retain(|lane| !is_long || lane.current || lane.again);
         }
-        let (mut all, mut more) = (Vec::new(), Vec::new());
         for lane in std::mem::take(&mut self.lanes) {
-            let room = tester.probes.room(&lane).saturating_sub(sent_beside(&all, &lane));
+            let room = tester.probes.room(&lane);
             if room == 0 {
-                more.push(lane);
+                self.lanes.push(lane);
                 continue;
             }
             let by = (tester.engine.parts.owner.as_str(), tester.claim_span());
             let claimed = tester.engine.parts.store.claim(&lane, clock.now(), by, room).await?;
-            if claimed.keys.len() + claimed.unreadable.len() >= room {
-                more.push(lane.clone());
+            let more = claimed.keys.len() + claimed.unreadable.len() >= room;
+            tester.send(&lane, claimed).await?;
+            if more {
+                self.lanes.push(lane);
             }
-            all.push((lane, claimed));
         }
-        self.lanes = more;
-        Ok(all)
+        Ok(())
     }
 
     fn is_dry(&self) -> bool {
@@ -286,15 +288,10 @@ impl Source for Queue {
     }
 }
 
-/// Keys that were claimed in this turn, and take their places beside this lane.
-fn sent_beside(claimed: &[(Lane, Claimed)], lane: &Lane) -> usize {
-    let beside = |other: &Lane| (other.current, other.again) == (lane.current, lane.again);
-    claimed.iter().filter(|(other, _)| beside(other)).map(|(_, claimed)| claimed.keys.len()).sum()
-}
-
 /// Lanes with something due, second looks and current keys first. What is noted for later than the schedule can mean is
 /// noted anew: the schedule was changed, or a clock went back.
 async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>, EngineError> {
+    tester.know_providers().await?;
     let mut due = Vec::new();
     for waiting in tester.engine.parts.store.waiting().await? {
         if waiting.first <= now {

@@ -6,9 +6,9 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::Timestamp;
+use crate::engine::passes::accounts;
 use crate::engine::passes::asked::Asked;
 use crate::engine::passes::tester::{Queue, Tester};
-use crate::engine::passes::{accounts, heal};
 use crate::engine::testing::endpoint::{Scope, Which, Why};
 use crate::engine::{Engine, EngineError};
 use crate::store::{KeyRow, ObservationRow, Role};
@@ -36,10 +36,6 @@ pub struct CheckReport {
 /// Looks at every key that is due, until none is. Several processes may do so at once: each key is one's. Asked to stop,
 /// it gives up the calls to providers, and what they would have shown is looked at again.
 pub async fn check_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
-    let due = engine.parts.store.is_due(engine.clock().now()).await?;
-    if !due && heal::waits(engine).await?.is_empty() {
-        return Ok(());
-    }
     Tester::new(engine, Why::Schedule, stop).await?.work(&mut Queue::default()).await
 }
 
@@ -50,44 +46,44 @@ pub async fn check_keys(
     stop: &CancellationToken,
 ) -> Result<CheckReport, EngineError> {
     let asked_at = engine.clock().now();
-    let ids = ids(engine, &scope.which).await?;
-    let mut asked = Asked::new(&ids, asked_at);
+    let keys = keys_of(engine, &scope.which).await?;
+    let mut asked = Asked::new(&keys, asked_at);
     let mut tester = Tester::new(engine, scope.why, stop).await?;
     tester.work(&mut asked).await?;
     let healing = tester.healed;
     if scope.which == Which::All {
         accounts::watch_now(engine, stop).await?;
     }
-    Ok(CheckReport { busy: asked.is_busy, keys: reports(engine, &ids, asked_at).await?, healing })
+    Ok(CheckReport { busy: asked.is_busy, keys: reports(engine, &keys, asked_at).await?, healing })
 }
 
-async fn ids(engine: &Engine, which: &Which) -> Result<Vec<String>, EngineError> {
+/// Provider and id of each key of the scope.
+async fn keys_of(engine: &Engine, which: &Which) -> Result<Vec<(String, String)>, EngineError> {
     let store = &engine.parts.store;
-    match which {
-        Which::Provider(name) => Ok(store.tested_ids(name).await?),
-        Which::All => {
-            let mut all = Vec::new();
-            for provider in store.providers().await? {
-                all.extend(store.tested_ids(&provider.name).await?);
-            }
-            Ok(all)
-        }
+    let providers = match which {
+        Which::Provider(name) => vec![name.clone()],
+        Which::All => store.providers().await?.into_iter().map(|row| row.name).collect(),
         Which::Key(id) => {
             let key = store.key(id).await?;
             let key = key.filter(|row| !matches!(row.role, Role::Dead | Role::Retiring));
-            Ok(key.map(|row| row.id).into_iter().collect())
+            return Ok(key.map(|row| (row.provider, row.id)).into_iter().collect());
         }
+    };
+    let mut keys = Vec::new();
+    for name in providers {
+        keys.extend(store.tested_ids(&name).await?.into_iter().map(|id| (name.clone(), id)));
     }
+    Ok(keys)
 }
 
 /// The keys that were looked at since.
 async fn reports(
     engine: &Engine,
-    ids: &[String],
+    keys: &[(String, String)],
     asked_at: Timestamp,
 ) -> Result<Vec<KeyReport>, EngineError> {
     let mut reports = Vec::new();
-    for id in ids {
+    for (_, id) in keys {
         let Some(key) = engine.parts.store.key(id).await? else { continue };
         let last = engine.parts.store.observations(id, 1).await?.into_iter().next();
         let seen = key.health.looked_at.is_some_and(|at| at >= asked_at);

@@ -148,11 +148,6 @@ impl Probes {
         free.min(self.policy.per_provider_concurrency.max(1).saturating_sub(here))
     }
 
-    /// True when no more looks may begin, these not yet sent ones aside, whatever their lane.
-    pub(crate) fn is_full(&self, unsent: usize) -> bool {
-        self.tasks.len() + unsent >= self.policy.concurrency.max(1)
-    }
-
     /// Begins a look, after its wait.
     pub(crate) fn send(&mut self, subject: Subject, lane: Lane, wait: Span) {
         let errand = Errand {
