@@ -3,21 +3,20 @@
 use crate::domain::schedule::rhythm;
 use crate::domain::schedule::rhythm::Turn;
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::EngineError;
-use crate::engine::passes::tester::Tester;
+use crate::engine::{Engine, EngineError};
 use crate::store::Waiting;
 
 /// So many at a time.
 const STEP: i64 = 500;
 
-/// Notes the next look of a few keys of the lane anew, each at its own moment.
+/// Notes the next look of a few keys of the lane anew, each at its own moment. `kind`: of its provider.
 pub(crate) async fn look(
-    tester: &mut Tester<'_>,
+    engine: &Engine,
+    kind: &str,
     waiting: &Waiting,
     now: Timestamp,
 ) -> Result<(), EngineError> {
-    let (parts, lane) = (&tester.engine.parts, &waiting.lane);
-    let kind = tester.providers.get(&lane.provider).map_or("", |row| row.kind.as_str());
+    let (parts, lane) = (&engine.parts, &waiting.lane);
     let floor = parts.tester.min_interval(kind).unwrap_or(Span::ZERO);
     // Two of the shortest periods are within what any schedule means, and need no calendar.
     if waiting.last <= now.plus(Span(parts.tests.interval.0.saturating_mul(2))) {

@@ -297,7 +297,8 @@ async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>,
         if waiting.first <= now {
             due.push(waiting.lane.clone());
         }
-        reschedule::look(tester, &waiting, now).await?;
+        let kind = tester.providers.get(&waiting.lane.provider).map_or("", |row| row.kind.as_str());
+        reschedule::look(tester.engine, kind, &waiting, now).await?;
     }
     due.sort_by_key(|lane| std::cmp::Reverse((lane.again && lane.current, lane.current, lane.again)));
     Ok(due)

@@ -100,7 +100,7 @@ on_both_databases! {
         assert_eq!(claim(&shelf.store, "me", true, 9).await, BTreeSet::from(["k0".to_owned()]));
         assert!(claim(&shelf.store, "me", false, 9).await.is_empty());
         // Noted for later than the schedule can mean.
-        let far = shelf.store.put_off(&lane(false), Timestamp(99_999_999_999), 9).await.unwrap();
+        let far = shelf.store.put_off(&lane(false), Timestamp(9_999_999_999_999), 9).await.unwrap();
         assert_eq!(far, ["k1"]);
         shelf.store.look_at(&[("k1".to_owned(), Timestamp(3))]).await.unwrap();
         assert_eq!(claim(&shelf.store, "me", false, 9).await, BTreeSet::from(["k1".to_owned()]));
@@ -140,7 +140,8 @@ on_both_databases! {
         assert_eq!(count(Some(46)).await.crowd, Crowd { looked: 1, doubted: 0, turned_bad: 1, bad: 1 });
         assert_eq!(count(None).await.recent, Crowd::default(), "good looks at a calm provider count nothing");
         // Two others are brought forward: those that nobody looked at since, the next of them first.
-        shelf.execute("UPDATE keys SET next_look_at = 1000 WHERE id IN ('k4', 'k5')").await.unwrap();
+        shelf.execute("UPDATE keys SET next_look_at = 1000 WHERE id = 'k4'").await.unwrap();
+        shelf.execute("UPDATE keys SET next_look_at = 1001 WHERE id = 'k5'").await.unwrap();
         let forward = Change::BringForward {
             provider: provider().name,
             at: Timestamp(55),
