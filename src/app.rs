@@ -29,7 +29,7 @@ use crate::domain::key::KeyKind;
 use crate::domain::name::Name;
 use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
-use crate::domain::schedule::{Cadence, Schedule, Window};
+use crate::domain::schedule::{Cadence, Rhythm, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
@@ -323,6 +323,11 @@ fn preference(entry: &settings::Preference) -> (String, Vec<String>) {
 
 fn test_policy(tests: &settings::Tests) -> TestPolicy {
     TestPolicy {
+        rhythm: Rhythm {
+            cron: Arc::new(tests.schedule.cron().clone()),
+            zone: tests.timezone,
+            spread: tests.spread,
+        },
         interval: tests.interval(),
         concurrency: tests.concurrency,
         per_provider_concurrency: tests.per_provider_concurrency,

@@ -1,5 +1,4 @@
 -- What /metrics counts at each scrape, and what lists are sorted by.
-CREATE INDEX keys_by_verdict ON keys (provider, verdict) WHERE role <> 'dead';
 CREATE INDEX keys_created ON keys (created_at, id) WHERE role <> 'dead';
 CREATE INDEX runs_outcomes ON runs (rotation, state, finished_at) WHERE is_open = 0;
 CREATE INDEX effects_outcomes ON effects (kind, status);

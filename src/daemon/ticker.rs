@@ -65,6 +65,12 @@ pub static PASSES: &[Pass] = &[
         look: |service, live| Box::pin(tests(service, live)),
     },
     Pass {
+        name: "accounts",
+        wake: "* * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(accounts(service, live)),
+    },
+    Pass {
         name: "leaks",
         wake: "* * * * * *",
         longest: LONG,
@@ -112,9 +118,14 @@ async fn runs(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError>
     Ok(())
 }
 
-/// Tests the keys when their schedule says so, and the second looks that are due.
+/// Tests the keys that are due.
 async fn tests(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
-    passes::check_tick(&live.engine, &service.stop).await.map(drop)
+    passes::check_tick(&live.engine, &service.stop).await
+}
+
+/// Watches the accounts themselves. Its own pass: an account that hangs holds up no test.
+async fn accounts(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    passes::watch_tick(&live.engine, &service.stop).await
 }
 
 /// Asks for leaked keys when their schedule says so. The emergencies that it starts are worked by `runs`.

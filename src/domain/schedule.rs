@@ -12,6 +12,7 @@
 //! - A due time that this schedule cannot have given (the configuration or the clock changed since) is counted
 //!   anew. Starting a run is never destructive, and what follows is held by the two-clock rule (R11).
 
+pub mod rhythm;
 mod window;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use croner::Cron;
 
 use super::time::{Span, Timestamp, backoff};
 
+pub use rhythm::Rhythm;
 pub use window::Window;
 
 /// The longest wait before a failed start is tried again.
@@ -155,6 +157,13 @@ pub fn occurrence(cron: &Cron, zone: Tz, after: Timestamp) -> Option<Timestamp> 
     let second = Timestamp(after.0.div_euclid(1000) * 1000);
     let next = cron.find_next_occurrence(&local(second, zone)?, false).ok()?;
     Some(Timestamp(next.timestamp_millis()))
+}
+
+/// The last time up to `until` that a cron expression names in a zone.
+fn occurrence_up_to(cron: &Cron, zone: Tz, until: Timestamp) -> Option<Timestamp> {
+    let second = Timestamp(until.0.div_euclid(1000) * 1000);
+    let last = cron.find_previous_occurrence(&local(second, zone)?, true).ok()?;
+    Some(Timestamp(last.timestamp_millis()))
 }
 
 /// The wall clock of a zone.

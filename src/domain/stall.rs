@@ -97,6 +97,7 @@ impl Waiter {
             | Kind::ConfigRejected
             | Kind::StrayKey
             | Kind::NameImitated
+            | Kind::TestsBehind
             | Kind::KeyHealed => false,
         }
     }

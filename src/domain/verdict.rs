@@ -6,13 +6,13 @@
 //!    can say `invalid`, and no rule for a 408, 429, 3xx or 5xx can be written that says so;
 //! 2. a *verdict* ([`health`]): sticky, moved by conclusive [`Observation`]s only, and to `invalid` only
 //!    after a second look;
-//! 3. a *tell* ([`tell`], and [`pass`] for whole providers): changes of verdict, not observations; flapping,
+//! 3. a *tell* ([`tell`], and [`crowd`] for whole providers): changes of verdict, not observations; flapping,
 //!    rate limits that last, outages, recoveries.
 
+pub mod crowd;
 pub mod health;
 pub mod history;
 pub mod observation;
-pub mod pass;
 pub mod rule;
 pub mod tell;
 

@@ -12,7 +12,7 @@ use crate::domain::access::Access;
 use crate::domain::inherit::Inherit;
 use crate::domain::key::MicroUsd;
 use crate::domain::rotation::{Policy, Target};
-use crate::domain::schedule::Schedule;
+use crate::domain::schedule::{Rhythm, Schedule};
 use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::Notifier;
@@ -81,9 +81,11 @@ pub struct ConfiguredDestination {
 }
 
 /// How stored keys are tested, `[tests]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TestPolicy {
-    /// Time between two scheduled passes.
+    /// When each key is looked at.
+    pub rhythm: Rhythm,
+    /// The shortest period of the schedule.
     pub interval: Span,
     /// Tests at one time.
     pub concurrency: usize,

@@ -13,7 +13,7 @@ use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, epochs, key_writes, memory, rotations};
+use super::{Store, StoreError, accounts, alerts, epochs, key_writes, looks, memory, rotations};
 use crate::crypto::{EncryptionKeyId, Sealed};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
@@ -49,10 +49,16 @@ pub enum Change {
     Promote { rotation: String, id: String },
     /// The provider no longer has it.
     Bury { id: String },
-    /// A test of a key.
-    Tested { id: String, facts: KeyFacts, health: Box<Health>, seen: Box<Observation> },
-    /// What was told of a key, without another test of it.
-    Told { id: String, health: Box<Health> },
+    /// A test of a key, and when the next is due.
+    Tested {
+        id: String,
+        facts: KeyFacts,
+        health: Box<Health>,
+        seen: Box<Observation>,
+        next_look_at: Timestamp,
+    },
+    /// A few other keys of a provider are due now, that nobody looked at since.
+    BringForward { provider: String, at: Timestamp, unseen_since: Timestamp, most: i64 },
     /// What is remembered from one pass to the next: [`Store::memory`].
     Remember { subject: String, doc: serde_json::Value },
     /// What is known of a published provisioning key.
@@ -285,7 +291,7 @@ async fn tested(
     Ok(all)
 }
 
-async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreError> {
+pub(super) async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreError> {
     match change {
         Change::Run { run, wake, blockers, error } => {
             runs::update(tx, run, *wake, blockers, error.as_deref(), lease.fence).await
@@ -303,8 +309,12 @@ async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result<(), StoreE
         Change::Place { account, sealed } => accounts::place(tx, account, sealed).await,
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
-        Change::Tested { id, facts, health, seen } => key_writes::tested(tx, id, facts, health, seen).await,
-        Change::Told { id, health } => key_writes::told(tx, id, health).await,
+        Change::Tested { id, facts, health, seen, next_look_at } => {
+            key_writes::tested(tx, id, facts, health, seen, *next_look_at).await
+        }
+        Change::BringForward { provider, at, unseen_since, most } => {
+            looks::bring_forward(tx, provider, (*at, *unseen_since), *most).await
+        }
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
         Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
         Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,

@@ -26,6 +26,17 @@ pub struct Damaged {
     pub key: Option<Box<KeyRow>>,
 }
 
+/// Living keys, a page of them.
+#[derive(Debug)]
+pub struct PageOfKeys {
+    /// Those whose row can be read.
+    pub keys: Vec<KeyRow>,
+    /// The others.
+    pub damaged: Vec<Damaged>,
+    /// After which the next page begins; `None` when this is the last.
+    pub last: Option<String>,
+}
+
 /// The rows that can be read.
 pub(super) fn readable<T>(rows: &[AnyRow], read: impl Fn(&AnyRow) -> Result<T, StoreError>) -> Vec<T> {
     rows.iter().filter_map(|row| read(row).ok()).collect()
@@ -103,10 +114,23 @@ impl Store {
         Ok(damaged)
     }
 
-    /// Every row of living keys, creates, open effects, addresses, rotations and open runs that cannot be read.
+    /// A page of living keys in the order of their ids: those that can be read, those that cannot, and the last id, unless
+    /// the page is the last.
+    pub async fn page_of_keys(&self, after: &str, most: i64) -> Result<PageOfKeys, StoreError> {
+        let rows = self.living_page(after, most).await?;
+        let is_full = i64::try_from(rows.len()).is_ok_and(|len| len == most);
+        let last = rows.last().filter(|_| is_full);
+        Ok(PageOfKeys {
+            keys: readable(&rows, keys::key_row),
+            damaged: damaged_keys(&rows),
+            last: last.map(|row| row.try_get("id")).transpose()?,
+        })
+    }
+
+    /// Every row of creates, open effects, addresses, rotations and open runs that cannot be read.
     pub async fn damaged(&self) -> Result<Vec<Damaged>, StoreError> {
         let all = async |sql: &'static str| sqlx::query(sql).fetch_all(self.pools.reader()).await;
-        let mut damaged = damaged_keys(&all("SELECT * FROM keys WHERE role <> 'dead'").await?);
+        let mut damaged = Vec::new();
         let open = all("SELECT * FROM effects WHERE status IN ('intended', 'unknown')").await?;
         damaged.extend(unreadable("effects", &open, effects::effect_row));
         let creates =

@@ -7,6 +7,7 @@ use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, PLACEHOLDER, Te
 use super::pool::Tx;
 use super::{Store, StoreError, epochs, to_json};
 use crate::domain::rotation::facts::KeyFacts;
+use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Health, Observation};
 
 impl Store {
@@ -140,9 +141,9 @@ async fn insert_row(tx: &mut Tx, key: &NewKey, number: Option<i64>) -> Result<()
     sqlx::query(
         "INSERT INTO keys (id, provider, number, name, priority, is_active, settings, secret, api_secret,
            fingerprint, mask, hash, account, rotation, generation, role, origin, issued_name, verdict,
-           created_at, updated_at, owner, note, expires_at)
+           created_at, updated_at, owner, note, expires_at, next_look_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $20, $19, $19,
-           $21, $22, $23)",
+           $21, $22, $23, $19)",
     )
     .bind(&key.id)
     .bind(&key.provider)
@@ -259,18 +260,23 @@ pub(super) async fn bury(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Records a test: what decisions use, what people read, and a row of the history.
+/// Records a test: what decisions use, what people read, a row of the history, and when the next is due. Whoever had
+/// claimed the key for it is done.
 pub(super) async fn tested(
     tx: &mut Tx,
     id: &str,
     facts: &KeyFacts,
     health: &Health,
     seen: &Observation,
+    next_look_at: Timestamp,
 ) -> Result<(), StoreError> {
     let column = TestColumn { last: facts.tested.clone(), refused_since: facts.refused_since };
+    let looks_again = health.look_again_at() == Some(next_look_at);
     sqlx::query(
         "UPDATE keys SET test = $1, health = $2, verdict = $3, detail = $4, latency_ms = $5, updated_at = $6,
-           expires_at = COALESCE($8, expires_at) WHERE id = $7",
+           next_look_at = $7, look_again = $8, looked_at = $9, doubted_at = $10, turned_bad_at = $11,
+           looked_by = NULL, look_until = 0, expires_at = COALESCE($13, expires_at)
+         WHERE id = $12",
     )
     .bind(to_json(&column))
     .bind(to_json(health))
@@ -278,20 +284,14 @@ pub(super) async fn tested(
     .bind(&seen.detail)
     .bind(i64::try_from(seen.latency_ms).unwrap_or(i64::MAX))
     .bind(tx.now.0)
+    .bind(next_look_at.0)
+    .bind(i64::from(looks_again))
+    .bind(health.looked_at.map(|at| at.0))
+    .bind(health.doubted_at().map(|at| at.0))
+    .bind(health.turned_bad_at().map(|at| at.0))
     .bind(id)
     .bind(health.expires_at.map(|at| at.0))
     .execute(&mut *tx.inner)
     .await?;
     super::observations::insert(tx, id, health.looked_at.unwrap_or(tx.now), seen).await
-}
-
-/// Remembers what was told of a key.
-pub(super) async fn told(tx: &mut Tx, id: &str, health: &Health) -> Result<(), StoreError> {
-    sqlx::query("UPDATE keys SET health = $1, updated_at = $2 WHERE id = $3")
-        .bind(to_json(health))
-        .bind(tx.now.0)
-        .bind(id)
-        .execute(&mut *tx.inner)
-        .await?;
-    Ok(())
 }

@@ -392,15 +392,34 @@ impl Store {
         Ok(readable(&rows, key_row))
     }
 
-    /// The keys that may be tested, without tombstones: active, with a secret, of a role that is tested.
-    pub async fn tested_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+    /// Ids of a provider's keys that may be tested, by number: active, with a secret, of a role that is tested.
+    pub async fn tested_ids(&self, provider: &str) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM keys WHERE is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
-             ORDER BY provider, COALESCE(number, 1000000000), created_at, id",
+            "SELECT id FROM keys WHERE provider = $1 AND is_active = 1 AND secret IS NOT NULL
+               AND role IN ('current', 'manual') ORDER BY COALESCE(number, 1000000000), created_at, id",
         )
+        .bind(provider)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
+    /// A provider's keys of nobody's rotation whose verdict is bad.
+    pub async fn bad_keys(&self, provider: &str) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM keys WHERE provider = $1 AND turned_bad_at IS NOT NULL AND role = 'manual'
+             ORDER BY COALESCE(number, 1000000000), created_at, id",
+        )
+        .bind(provider)
         .fetch_all(self.pools.reader())
         .await?;
         Ok(readable(&rows, key_row))
+    }
+
+    /// Rows of living keys in the order of their ids, after this one, a page of them.
+    pub(super) async fn living_page(&self, after: &str, most: i64) -> Result<Vec<AnyRow>, StoreError> {
+        let page = "SELECT * FROM keys WHERE id > $1 AND role <> 'dead' ORDER BY id LIMIT $2";
+        Ok(sqlx::query(page).bind(after).bind(most).fetch_all(self.pools.reader()).await?)
     }
 
     /// Keys that wait for a run that is not there: dead ones in use, and those on their way out.

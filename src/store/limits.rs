@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Gives one back that was taken within the same window.
-    pub async fn give_back(&self, limit: Limit, subject: &str) -> Result<(), StoreError> {
+    pub async fn forgive(&self, limit: Limit, subject: &str) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         sqlx::query("UPDATE limits SET used = used - 1 WHERE policy = $1 AND subject = $2 AND used > 0")
             .bind(limit.name)

@@ -3,8 +3,9 @@
 
 use sqlx::Row;
 
+use super::leases::Lease;
 use super::pool::Tx;
-use super::{Store, StoreError, from_json, to_json};
+use super::{Change, Store, StoreError, change, from_json, to_json};
 
 impl Store {
     /// What is remembered under this subject; the default before anything is.
@@ -34,12 +35,40 @@ impl Store {
         }
     }
 
+    /// Changes what is remembered, and what belongs to it, in one transaction: of several processes one at a time reads
+    /// and writes it. What cannot be read begins anew.
+    pub async fn revise<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        subject: &str,
+        decide: impl FnOnce(T) -> Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let doc = lock(&mut tx, subject).await?;
+        for change in decide(from_json(&doc, "provider_health.doc").unwrap_or_default()) {
+            change::apply(&mut tx, &Lease::nobody(), &change).await?;
+        }
+        tx.commit().await
+    }
+
     /// Remembers what belongs to no lease: whoever writes it saw it.
     pub async fn note(&self, subject: &str, doc: &serde_json::Value) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         remember(&mut tx, subject, doc).await?;
         tx.commit().await
     }
+}
+
+/// What is remembered, for nobody else to change before the transaction ends; an empty document before anything is.
+pub(super) async fn lock(tx: &mut Tx, subject: &str) -> Result<String, StoreError> {
+    let row = sqlx::query(
+        "INSERT INTO provider_health (subject, doc, updated_at) VALUES ($1, '{}', $2)
+         ON CONFLICT (subject) DO UPDATE SET updated_at = excluded.updated_at RETURNING doc",
+    )
+    .bind(subject)
+    .bind(tx.now.0)
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    Ok(row.try_get("doc")?)
 }
 
 /// Remembers it, over what was remembered before.

@@ -31,6 +31,14 @@ impl Kind {
         }
     }
 
+    /// One text of SQL for this database: SQLite has one writer, and locks no rows.
+    pub(super) fn dialect(self, sql: &str) -> String {
+        match self {
+            Self::Sqlite => sql.replace(" FOR UPDATE SKIP LOCKED", ""),
+            Self::Postgres => sql.to_owned(),
+        }
+    }
+
     fn clock_sql(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now",

@@ -2,16 +2,16 @@
 #![expect(clippy::disallowed_methods, reason = "the binary under test runs on the real clock")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rekeyd::clock::{Clock, SystemClock};
+use rekeyd::clock::SystemClock;
 use rekeyd::domain::secret::Secret;
-use rekeyd::domain::time::{Span, Timestamp};
 use rekeyd::engine::commands::{self, Which, Why, check_keys};
+use rekeyd::engine::passes::check_tick;
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::github::Scope;
 use rekeyd::store::{AlertRow, Store};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::{reconfigure, until};
@@ -202,7 +202,7 @@ on_both_databases! {
         }
         world.openrouter.faults().always("whoami", When::Before, Act::status(401));
         // The tests of a moment ago are forgotten: every key is due.
-        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL").await;
+        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL, next_look_at = 0").await;
         let mut daemon = world.serve();
         until("the outage is told", async || !of_kind(&world, "provider_incident").await.is_empty()).await;
         let invalid = async || {
@@ -227,7 +227,7 @@ on_both_databases! {
         add(&world, &world.first, &[]).await.ok();
         assert!(world.openrouter.edit_key(&hash(&world.first), |key| key.deleted = true));
         // The tests of a moment ago are forgotten: every key is due.
-        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL").await;
+        crate::support::ledger::rows(&world, "UPDATE keys SET health = NULL, next_look_at = 0").await;
         let mut daemon = world.serve();
         until("it is told", async || of_kind(&world, "key_invalid").await.len() == 1).await;
         daemon.kill().await.unwrap();
@@ -444,33 +444,6 @@ on_both_databases! {
     }
 }
 
-/// The machine's clock, which knows whether anybody ever waited by it.
-#[derive(Default)]
-struct Drowsy {
-    clock: SystemClock,
-    slept: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Clock for Drowsy {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    fn monotonic(&self) -> Span {
-        self.clock.monotonic()
-    }
-    async fn sleep(&self, span: Span) {
-        self.slept.store(true, Ordering::SeqCst);
-        self.clock.sleep(span).await;
-    }
-    fn nonce(&self) -> String {
-        self.clock.nonce()
-    }
-    fn fraction(&self) -> f64 {
-        self.clock.fraction()
-    }
-}
-
 on_both_databases! {
     async fn two_processes_test_each_key_once(db: Db) {
         let world = World::new(db).await;
@@ -479,25 +452,45 @@ on_both_databases! {
         }
         let asked = |world: &World| world.openrouter.requests().iter().filter(|r| r.label == "whoami").count();
         let before = asked(&world);
-        // Both ask while a third one has the queue: neither of them before the other has begun.
-        let store = Store::open(&world.database.url, 2).await.unwrap();
-        let third = store.acquire("queue:tests", "third", Span::minutes(5)).await.unwrap().unwrap();
-        let clocks = [Arc::new(Drowsy::default()), Arc::new(Drowsy::default())];
-        let (one, two) = (world.engine(clocks[0].clone()).await, world.engine(clocks[1].clone()).await);
+        let (one, two) = (world.engine(Arc::new(SystemClock::default())).await, world.engine(Arc::new(SystemClock::default())).await);
         let scope = commands::Scope { which: Which::Provider("openrouter".to_owned()), why: Why::Person };
         let stop = CancellationToken::new();
-        let let_go = async {
-            while clocks.iter().any(|clock| !clock.slept.load(Ordering::SeqCst)) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            store.release(&third).await.unwrap();
-        };
-        let (one, two, ()) =
-            tokio::join!(check_keys(&one, &scope, &stop), check_keys(&two, &scope, &stop), let_go);
-        assert_eq!(asked(&world) - before, 3);
-        for report in [one.unwrap(), two.unwrap()] {
+        let both = tokio::join!(check_keys(&one, &scope, &stop), check_keys(&two, &scope, &stop));
+        for report in [both.0.unwrap(), both.1.unwrap()] {
             assert_eq!((report.busy, report.keys.len()), (false, 3));
         }
-        store.close().await;
+        // Who asked later may want a look of its own; nobody looks at a key that another is looking at.
+        assert!((3..=6).contains(&(asked(&world) - before)));
+        // What is due is nobody's in particular.
+        crate::support::ledger::rows(&world, "UPDATE keys SET next_look_at = 0").await;
+        let before = asked(&world);
+        let (one, two) = tokio::join!(check_tick(&one, &stop), check_tick(&two, &stop));
+        (one.unwrap(), two.unwrap());
+        assert_eq!(asked(&world) - before, 3);
+    }
+}
+
+on_both_databases! {
+    async fn a_start_makes_nothing_due_and_a_new_schedule_what_it_says(db: Db) {
+        let mut world = World::new(db).await;
+        for n in 0..3 {
+            add(&world, &world.openrouter.new_regular_key(&format!("k{n}")), &[]).await.ok();
+        }
+        let looks = async |world: &World| {
+            let each = "SELECT COUNT(*) AS n FROM observations GROUP BY key_id ORDER BY n";
+            let rows = crate::support::ledger::rows(world, each).await;
+            rows.iter().map(|row| row.get::<i64, _>("n")).collect::<Vec<_>>()
+        };
+        let listed = |world: &World| world.openrouter.requests().iter().any(|r| r.label == "list_keys");
+        let mut daemon = world.serve();
+        until("the accounts are watched", async || listed(&world)).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        daemon.kill().await.unwrap();
+        assert_eq!(looks(&world).await, [1, 1, 1], "each was tested when it was added, and is due next year");
+        world.waits.tests = "*/2 * * * * *";
+        world.configure();
+        let mut daemon = world.serve();
+        until("each is looked at again and again", async || looks(&world).await[0] >= 3).await;
+        daemon.kill().await.unwrap();
     }
 }

@@ -7,6 +7,7 @@
 //! - `fences`: a write without the right changes nothing (I6), guarded commits (I2)
 //! - `crowd`: many at once: nothing twice, nothing lost
 //! - `keys`, `rows`: what is written comes back as it was
+//! - `looks`: which keys are due, and whose they are
 //! - `plans`: how the rows of each statement are found
 //! - `sealing`: changing the encryption key
 //! - `trouble`: locked, read-only, gone
@@ -17,6 +18,7 @@ mod fences;
 mod indexes;
 mod keys;
 mod leases;
+mod looks;
 mod plans;
 mod rows;
 mod schema;

@@ -103,10 +103,12 @@ impl Default for Engine {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Tests {
-    /// When every stored key is tested.
+    /// Its times begin the periods; each stored key is tested once in each, at a moment of its own.
     pub schedule: CronText,
     /// Zone of the schedule, an IANA name.
     pub timezone: String,
+    /// A period longer than this has its tests within so much of its beginning.
+    pub spread: DurationText,
     /// Tests at one time.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: u32,
@@ -130,6 +132,7 @@ impl Default for Tests {
         Self {
             schedule: "0 */15 * * * *".into(),
             timezone: "UTC".to_owned(),
+            spread: "15m".into(),
             concurrency: 32,
             per_provider_concurrency: 8,
             host_spacing: "250ms".into(),

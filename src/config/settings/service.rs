@@ -64,10 +64,12 @@ pub struct Engine {
 /// `[tests]`: the periodic key tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tests {
-    /// When a pass starts.
+    /// Its times begin the periods, in each of which a key is tested once.
     pub schedule: CronExpr,
     /// The zone of `schedule`.
     pub timezone: Tz,
+    /// A longer period has its tests within so much of its beginning.
+    pub spread: Span,
     /// Tests at one time, at least 1.
     pub concurrency: usize,
     /// Tests at one time at one provider, at least 1.
@@ -210,7 +212,7 @@ impl Engine {
 }
 
 impl Tests {
-    /// The usual time between two ticks of the schedule.
+    /// The shortest of the next periods of the schedule.
     pub fn interval(&self) -> Span {
         let start = chrono::DateTime::UNIX_EPOCH.with_timezone(&self.timezone);
         let ticks: Vec<_> = self.schedule.cron().iter_from(start, Direction::Forward).take(4).collect();
@@ -221,6 +223,7 @@ impl Tests {
     pub(super) fn read(file: &file::Tests, at: &At<'_>) -> Read<Self> {
         let schedule = at.field("schedule").cron(&file.schedule);
         let timezone = at.field("timezone").zone(&file.timezone);
+        let spread = at.field("spread").positive_span(&file.spread);
         let host_spacing = at.field("host_spacing").span(&file.host_spacing);
         let timeout = at.field("timeout").positive_span(&file.timeout);
         let confirm_after = at.field("confirm_after").span(&file.confirm_after);
@@ -228,6 +231,7 @@ impl Tests {
         Ok(Self {
             schedule: schedule?,
             timezone: timezone?,
+            spread: spread?,
             concurrency: file.concurrency as usize,
             per_provider_concurrency: file.per_provider_concurrency as usize,
             host_spacing: host_spacing?,

@@ -218,6 +218,12 @@ kinds! {
         next: "It calls there ever more rarely until something comes of it.",
         must: "Find out what undoes each time what rekeyd does there, or what keeps it from working: `rekeyd why {rotation}` says what waits.",
     }
+    /// Keys of a provider are looked at less often than the schedule says.
+    TestsBehind = "tests_behind", Warning {
+        still: "Every key is tested, those that wait longest first; second looks and current keys of rotations are not late.",
+        next: "It goes on at the pace that host_spacing allows.",
+        must: "If keys must be looked at more often, lower host_spacing or raise per_provider_concurrency in [tests]; else lengthen its schedule.",
+    }
     /// Our clock and the provider's differ.
     ClockSkew = "clock_skew", Warning {
         still: "Published keys keep working, and are tested.",

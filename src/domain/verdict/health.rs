@@ -175,21 +175,26 @@ impl Health {
         Step { health: next, change, look_again_at }
     }
 
-    /// True when a pass should look: never settled, or settled half an interval ago, or due for another
-    /// look. A clock that went back makes it due.
-    pub fn is_due(&self, now: Timestamp, interval: Span) -> bool {
-        let fresh = self.settled_at.is_some_and(|at| {
-            let age = now.since(at);
-            age >= Span::ZERO && age < Span(interval.0 / 2)
-        });
-        self.is_due_again(now) || !fresh
-    }
-
     /// True when it should be looked at out of turn: a suspicion or the mass guard waits for this look.
     pub fn is_due_again(&self, now: Timestamp) -> bool {
-        let again = self.suspicion.is_some_and(|suspicion| suspicion.look_again_at <= now);
-        let held = self.held_until.is_some_and(|until| until <= now && self.looked_at < Some(until));
-        again || held
+        self.look_again_at().is_some_and(|at| at <= now)
+    }
+
+    /// When it should be looked at out of turn, if at all.
+    pub fn look_again_at(&self) -> Option<Timestamp> {
+        let held = self.held_until.filter(|until| self.looked_at < Some(*until));
+        let again = self.suspicion.map(|suspicion| suspicion.look_again_at);
+        again.into_iter().chain(held).min()
+    }
+
+    /// Since when it is in doubt.
+    pub fn doubted_at(&self) -> Option<Timestamp> {
+        self.suspicion.map(|suspicion| suspicion.since)
+    }
+
+    /// Since when its verdict is bad.
+    pub fn turned_bad_at(&self) -> Option<Timestamp> {
+        self.since.filter(|_| self.verdict.is_bad())
     }
 
     /// Invalid was seen: the first time it is doubted, the second time it is believed.

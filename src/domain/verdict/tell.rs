@@ -45,9 +45,14 @@ impl Health {
         (next, tells)
     }
 
-    /// The mass guard holds this key's own alerts until a look at or after `until`.
-    pub fn hold(&mut self, until: Timestamp) {
-        self.held_until = Some(until);
+    /// The mass guard holds this key's own alerts until a look at or after `until`, or lets go of them.
+    pub fn hold(&mut self, until: Option<Timestamp>) {
+        self.held_until = until;
+    }
+
+    /// Since when a verdict stands that nobody was told of.
+    pub fn untold_since(&self) -> Option<Timestamp> {
+        self.turned_bad_at().filter(|_| !self.told.iter().any(|concern| concern.is_verdict()))
     }
 
     fn flapping_begins_or_ends(&mut self, now: Timestamp) -> Vec<Tell> {

@@ -151,7 +151,7 @@ pub(super) async fn record_first(engine: &Engine, id: &str, seen: Observation) -
     let look = Sighting::new(seen, Occasion::Extra);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
-        Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
+        Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(None, &[id.to_owned()], decide).await
 }

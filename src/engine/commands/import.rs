@@ -295,7 +295,7 @@ fn asked(engine: &Engine, lines: BTreeMap<String, Errands>) -> Seen {
     let (tell, seen) = mpsc::unbounded_channel();
     for line in lines.into_values() {
         let (tester, clock) = (Arc::clone(&engine.parts.tester), Arc::clone(&engine.parts.clock));
-        let (policy, tell) = (engine.parts.tests, tell.clone());
+        let (policy, tell) = (engine.parts.tests.clone(), tell.clone());
         tokio::spawn(async move {
             for (nth, (place, secret, settings)) in line.keys.into_iter().enumerate() {
                 if nth > 0 {

@@ -1,26 +1,124 @@
-//! The accounts themselves, once a pass: is the provisioning key alive and of the right kind, is there a usable
+//! The accounts themselves, once a period: is the provisioning key alive and of the right kind, is there a usable
 //! regular key, is there credit, is one account entered twice.
 
+use std::collections::BTreeSet;
+
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::alert::{Kind, Subject};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::domain::turn::Class;
 use crate::domain::verdict::{Reason, Verdict};
+use crate::engine::passes::beside::Beside;
+use crate::engine::passes::{behind, unreadable};
 use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
 use crate::engine::session::{Session, listing, provisioning, standing};
-use crate::engine::testing::endpoint::{Scope, Which, Why};
-use crate::engine::{Account, Engine, EngineError, session};
-use crate::store::{Change, KeyRow, Lease, Role};
+use crate::engine::testing::endpoint;
+use crate::engine::testing::endpoint::{QUEUE, WATCHED, Why};
+use crate::engine::{Account, Engine, EngineError, lease, session};
+use crate::store::{Change, KeyRow, Lease};
 
-/// The accounts that a pass watches: all, between passes those that [`waits`] tells.
-pub(crate) async fn to_watch<'e>(engine: &'e Engine, scope: &Scope) -> Result<Vec<&'e Account>, EngineError> {
+/// Between two looks at what waits meanwhile.
+const LOOK: Span = Span::seconds(1);
+/// So much of the history is forgotten in one transaction.
+const PRUNED: i64 = 2000;
+
+/// Watches the accounts when a period of the schedule began, and those that wait for a second look; rows that cannot be
+/// read are told of. One process at a time does so.
+pub async fn watch_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
+    let round = endpoint::watch_is_due(engine).await?;
+    if !round && !unreadable::is_due(engine).await? && to_watch(engine, Why::Again).await?.is_empty() {
+        return Ok(());
+    }
+    let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
+    let Some(lease) = lease else { return Ok(()) };
+    lease::while_held(engine, &lease, pass(engine, &lease, stop)).await
+}
+
+async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Result<(), EngineError> {
+    // Again, under the lease: another replica may just have looked.
+    let round = endpoint::watch_is_due(engine).await?;
+    let began = engine.clock().now();
+    if round || unreadable::is_due(engine).await? {
+        unreadable::tell(engine, lease).await?;
+        behind::tell(engine, lease).await?;
+    }
+    watch(engine, lease, if round { Why::Schedule } else { Why::Again }, stop).await?;
+    if !round || stop.is_cancelled() {
+        return Ok(());
+    }
+    let mark = Change::Remember { subject: WATCHED.to_owned(), doc: json!(Some(began)) };
+    engine.parts.store.commit(lease, &[mark]).await?;
+    prune(engine).await
+}
+
+/// For a person: all accounts, now. Waits for a process that watches them already.
+pub(crate) async fn watch_now(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
+    let until = engine.clock().monotonic().0 + Class::Watching.patience().0;
+    let lease = loop {
+        let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
+        if lease.is_some() || engine.clock().monotonic().0 >= until {
+            break lease;
+        }
+        engine.clock().sleep(Span(200)).await;
+    };
+    let Some(lease) = lease else { return Ok(()) };
+    let watched = async {
+        unreadable::tell(engine, &lease).await?;
+        watch(engine, &lease, Why::Person, stop).await
+    };
+    lease::while_held(engine, &lease, watched).await
+}
+
+/// Accounts beside each other, and those that wait for a second look meanwhile.
+async fn watch(
+    engine: &Engine,
+    lease: &Lease,
+    why: Why,
+    stop: &CancellationToken,
+) -> Result<(), EngineError> {
+    let (mut beside, mut watched) = (Beside::new(), BTreeSet::new());
+    let mut wanted = to_watch(engine, why).await?;
+    let mut why = why;
+    loop {
+        for account in wanted.into_iter().filter(|account| watched.insert(account.name.clone())) {
+            beside.add(async move {
+                watch_one(engine, lease, account, why, stop).await;
+                account.name.clone()
+            });
+        }
+        if beside.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            name = beside.next() => {
+                watched.remove(&name);
+                wanted = Vec::new();
+            }
+            () = engine.clock().sleep(LOOK) => {
+                why = Why::Again;
+                wanted = beside.during(to_watch(engine, why)).await?;
+            }
+        }
+    }
+}
+
+/// History that is older than it is kept for, in small steps.
+async fn prune(engine: &Engine) -> Result<(), EngineError> {
+    let before = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
+    while engine.parts.store.prune_observations(before, PRUNED).await? > 0 {}
+    Ok(())
+}
+
+/// The accounts that are watched: all, between periods those that wait for another look.
+async fn to_watch(engine: &Engine, why: Why) -> Result<Vec<&Account>, EngineError> {
     let now = engine.clock().now();
     let mut wanted = Vec::new();
-    for account in engine.accounts().filter(|_| scope.which == Which::All) {
-        if scope.why != Why::Again || waits(engine, account, now).await? {
+    for account in engine.accounts() {
+        if why != Why::Again || waits(engine, account, now).await? {
             wanted.push(account);
         }
     }
@@ -28,13 +126,7 @@ pub(crate) async fn to_watch<'e>(engine: &'e Engine, scope: &Scope) -> Result<Ve
 }
 
 /// One account, by itself: one that hangs or fails delays no other.
-pub(crate) async fn watch_one(
-    engine: &Engine,
-    lease: &Lease,
-    account: &Account,
-    why: Why,
-    stop: &CancellationToken,
-) {
+async fn watch_one(engine: &Engine, lease: &Lease, account: &Account, why: Why, stop: &CancellationToken) {
     let watched = async {
         if why == Why::Again {
             inherit::put_off(engine, account).await?;
@@ -49,16 +141,7 @@ pub(crate) async fn watch_one(
     }
 }
 
-/// A provisioning key waits for a second look, or a new key for what its predecessor had.
-pub(crate) async fn account_waits(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
-    for account in engine.accounts() {
-        if waits(engine, account, now).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
+/// Its provisioning key waits for a second look, or a new key for what its predecessor had.
 async fn waits(engine: &Engine, account: &Account, now: Timestamp) -> Result<bool, EngineError> {
     let watched: Watched = engine.parts.store.memory_or_anew(&provisioning::memory(account)).await?;
     Ok(watched.health.is_due_again(now) || inherit::is_owing(engine, account).await?)
@@ -74,7 +157,7 @@ async fn watch_account(
     let mut session = session::wait_for_session_or_stop(engine, &account.name, class, patience, stop).await?;
     for look in [Look::Keys, Look::Credits, Look::Duplicates, Look::Copies] {
         session = session::make_room(session, stop).await?;
-        let looked = watch(&mut session, look).await;
+        let looked = look_at(&mut session, look).await;
         if !matches!(looked, Ok(true)) {
             session.close().await?;
             return looked.map(drop);
@@ -93,7 +176,7 @@ enum Look {
 }
 
 /// One step; false when there is nothing to watch here.
-async fn watch(session: &mut Session<'_>, look: Look) -> Result<bool, EngineError> {
+async fn look_at(session: &mut Session<'_>, look: Look) -> Result<bool, EngineError> {
     if is_a_stranger(session).await? {
         return Ok(false);
     }
@@ -209,8 +292,8 @@ async fn other_entries(session: &Session<'_>) -> Result<Vec<String>, EngineError
 /// Stored keys that are provisioning keys of this account; `None` when one could not be asked.
 async fn stored_provisioning_keys(session: &mut Session<'_>) -> Result<Option<Vec<String>>, EngineError> {
     let mut found = Vec::new();
-    let keys = session.engine.parts.store.keys().await?;
-    let suspects = keys.into_iter().filter(|row| is_stored_provisioning(row, &session.account.provider));
+    let keys = session.engine.parts.store.bad_keys(&session.account.provider).await?;
+    let suspects = keys.into_iter().filter(is_stored_provisioning);
     for row in suspects {
         let Some(secret) = session.engine.open_or_pass_by(&row) else { continue };
         let deadline = session.deadline().await?;
@@ -229,7 +312,6 @@ async fn stored_provisioning_keys(session: &mut Session<'_>) -> Result<Option<Ve
     Ok(Some(found))
 }
 
-fn is_stored_provisioning(row: &KeyRow, provider: &str) -> bool {
-    let wrong = row.health.verdict == Verdict::Restricted && row.health.reason == Some(Reason::WrongKind);
-    wrong && row.provider == provider && row.role == Role::Manual
+fn is_stored_provisioning(row: &KeyRow) -> bool {
+    row.health.verdict == Verdict::Restricted && row.health.reason == Some(Reason::WrongKind)
 }

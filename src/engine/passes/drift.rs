@@ -42,9 +42,7 @@ type Marks = BTreeMap<String, Until>;
 /// Looks at the destinations of every rotation whose time has come.
 pub async fn drift_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
     // After the tests, never beside them: their look at an account passes by one that is taken.
-    if endpoint::pass_is_due(engine, rhythm(engine)).await?
-        || to_look_at(engine, &marks(engine).await?).await?.is_empty()
-    {
+    if endpoint::watch_is_due(engine).await? || to_look_at(engine, &marks(engine).await?).await?.is_empty() {
         return Ok(());
     }
     let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;

@@ -1,11 +1,11 @@
-//! What a pass says of a whole provider: an outage, or the incident that the mass guard holds alerts for.
+//! What looks say of a whole provider: an outage, or the incident that the mass guard holds alerts for.
 
 use crate::domain::alert::{Kind, NewAlert, Subject};
-use crate::domain::verdict::pass::{PassCount, ProviderTell};
+use crate::domain::verdict::crowd::{Crowd, ProviderTell};
 use crate::store::Change;
 
 /// The alert of a whole provider that begins or ends.
-pub(crate) fn provider_change(provider: &str, tell: ProviderTell, count: PassCount) -> Change {
+pub(crate) fn provider_change(provider: &str, tell: ProviderTell, crowd: Crowd) -> Change {
     let subject = Subject::Provider(provider.to_owned());
     let open = |kind, detail: String| Change::Alert(NewAlert::new(kind, subject.clone(), detail));
     match tell {
@@ -22,9 +22,9 @@ pub(crate) fn provider_change(provider: &str, tell: ProviderTell, count: PassCou
         ProviderTell::IncidentBegins => open(
             Kind::ProviderIncident,
             format!(
-                "At least {} of {} keys of provider {provider} turned bad at once. That is more often an outage, our own address or a \
+                "Of {} keys of provider {provider} that were looked at, {} turned bad at once. That is more often an outage, our own address or a \
                  moved endpoint than so many dead keys: their own alerts wait for another look in 10 minutes.",
-                count.turned_bad, count.keys
+                crowd.looked, crowd.turned_bad
             ),
         ),
         ProviderTell::IncidentEnds => {

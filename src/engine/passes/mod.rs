@@ -4,10 +4,12 @@
 //! ```text
 //! due        which rotation is due, and when it is due next
 //! runs       which runs are awake
-//! tests      whether stored keys are to be looked at · pass   a pass over them: select, probe, commit as looks come
-//!            · share   one provider's part of it, and the mass guard · incident   many bad at once · accounts
-//!            provisioning keys, credits, duplicates · heal   a dead current key starts an emergency · beside   what
-//!            goes on beside the looks · unreadable   rows that cannot be read, keys that cannot be opened
+//! tests      looks at stored keys: what is due, what a person asked for · tester   claims, probes, commits as looks
+//!            come · asked   what a person asked for · reschedule   another schedule than before · verdicts   what looks
+//!            change, and the mass guard · incident   what is said of a whole provider · heal   a dead current key
+//!            starts an emergency · beside   what goes on beside the looks
+//! accounts   provisioning keys, credits, duplicates · unreadable   rows that cannot be read, keys that cannot be opened
+//!            · behind   tests that come late
 //! leaks      what secret scanning found: an emergency, an alert, or nothing of ours
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
@@ -17,6 +19,8 @@
 //! ```
 
 pub(crate) mod accounts;
+pub(crate) mod asked;
+pub(crate) mod behind;
 pub(crate) mod beside;
 pub(crate) mod budgets;
 pub(crate) mod drift;
@@ -26,15 +30,17 @@ pub(crate) mod incident;
 pub(crate) mod leaks;
 pub(crate) mod mirror;
 pub(crate) mod notices;
-pub(crate) mod pass;
 pub(crate) mod presence;
+pub(crate) mod reschedule;
 pub(crate) mod runs;
-pub(crate) mod share;
 pub(crate) mod stalled;
+pub(crate) mod tester;
 pub(crate) mod tests;
 pub(crate) mod unreadable;
+pub(crate) mod verdicts;
 
 pub use super::testing::endpoint::{Scope, Which, Why};
+pub use accounts::watch_tick;
 pub use budgets::tell_budgets;
 pub use drift::drift_tick;
 pub use due::{look_at_schedules, start_due};

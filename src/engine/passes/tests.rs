@@ -1,21 +1,17 @@
-//! Tests of stored keys: when there is something to look at, and what a pass showed.
+//! Tests of stored keys: what the daemon looks at by itself, what a person asks for, and what was shown.
 //!
-//! A pass is single-flight over all processes (lease `queue:tests`). When a second look is due stands in the key's
-//! health: a pass that is on its way picks it up, else the next tick does ([`Why::Again`]).
+//! When a key is looked at next stands in its row, as an index finds it; several processes share what is due
+//! ([`super::tester`]).
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::time::{Span, Timestamp};
-use crate::engine::passes::pass::Seen;
-use crate::engine::passes::{accounts, heal, pass, unreadable};
-use crate::engine::testing::endpoint;
-use crate::engine::testing::endpoint::QUEUE;
+use crate::domain::time::Timestamp;
+use crate::engine::passes::accounts;
+use crate::engine::passes::asked::Asked;
+use crate::engine::passes::tester::{Queue, Tester};
 use crate::engine::testing::endpoint::{Scope, Which, Why};
-use crate::engine::{Engine, EngineError, lease};
-use crate::store::{KeyRow, Lease, ObservationRow};
-
-/// A person waits this long for another process that tests.
-const PATIENCE: Span = Span::seconds(60);
+use crate::engine::{Engine, EngineError};
+use crate::store::{KeyRow, ObservationRow, Role};
 
 /// One key of a pass.
 #[derive(Debug, Clone)]
@@ -37,81 +33,63 @@ pub struct CheckReport {
     pub healing: Vec<String>,
 }
 
-/// For a loop without a schedule of its own: a pass when one is due, else the second looks that are due.
-pub async fn check_tick(engine: &Engine, stop: &CancellationToken) -> Result<CheckReport, EngineError> {
-    let due = endpoint::pass_is_due(engine, engine.parts.tests.interval).await?;
-    let why = if due { Why::Schedule } else { Why::Again };
-    check_keys(engine, &Scope { which: Which::All, why }, stop).await
+/// Looks at every key that is due, until none is. Several processes may do so at once: each key is one's. Asked to stop,
+/// it gives up the calls to providers, and what they would have shown is looked at again.
+pub async fn check_tick(engine: &Engine, stop: &CancellationToken) -> Result<(), EngineError> {
+    Tester::new(engine, Why::Schedule, stop).await?.work(&mut Queue::default()).await
 }
 
-/// One pass. Several processes may call it at once: one of them works, and a key is tested once. Asked to
-/// stop, it gives up the calls to providers, and what they would have shown is looked at by the next pass.
+/// Looks at all keys of the scope now. Several processes may be asked at once: a key that one looks at is looked at once.
 pub async fn check_keys(
     engine: &Engine,
     scope: &Scope,
     stop: &CancellationToken,
 ) -> Result<CheckReport, EngineError> {
     let asked_at = engine.clock().now();
-    if scope.why == Why::Again && nothing_again(engine, asked_at).await? {
-        return Ok(CheckReport::default());
+    let keys = keys_of(engine, &scope.which).await?;
+    let mut asked = Asked::new(&keys, asked_at);
+    let mut tester = Tester::new(engine, scope.why, stop).await?;
+    tester.work(&mut asked).await?;
+    let healing = tester.healed;
+    if scope.which == Which::All {
+        accounts::watch_now(engine, stop).await?;
     }
-    let Some(lease) = queue(engine, scope.why).await? else {
-        return Ok(CheckReport { busy: true, ..CheckReport::default() });
-    };
-    lease::while_held(engine, &lease, pass(engine, scope, asked_at, &lease, stop)).await
+    Ok(CheckReport { busy: asked.is_busy, keys: reports(engine, &keys, asked_at).await?, healing })
 }
 
-async fn pass(
-    engine: &Engine,
-    scope: &Scope,
-    asked_at: Timestamp,
-    lease: &Lease,
-    stop: &CancellationToken,
-) -> Result<CheckReport, EngineError> {
-    // Another replica's pass of this very tick counts as ours.
-    if scope.why == Why::Schedule
-        && !endpoint::pass_is_due(engine, Span(engine.parts.tests.interval.0 / 2)).await?
-    {
-        return Ok(CheckReport::default());
-    }
-    let Some(Seen { ids, healing }) = pass::look(engine, scope, asked_at, lease, stop).await? else {
-        return Ok(CheckReport::default());
-    };
-    Ok(CheckReport { busy: false, keys: reports(engine, &ids).await?, healing })
-}
-
-async fn reports(engine: &Engine, ids: &[String]) -> Result<Vec<KeyReport>, EngineError> {
-    let mut reports = Vec::new();
-    for row in engine.parts.store.keys().await? {
-        if !ids.contains(&row.id) {
-            continue;
+/// Provider and id of each key of the scope.
+async fn keys_of(engine: &Engine, which: &Which) -> Result<Vec<(String, String)>, EngineError> {
+    let store = &engine.parts.store;
+    let providers = match which {
+        Which::Provider(name) => vec![name.clone()],
+        Which::All => store.providers().await?.into_iter().map(|row| row.name).collect(),
+        Which::Key(id) => {
+            let key = store.key(id).await?;
+            let key = key.filter(|row| !matches!(row.role, Role::Dead | Role::Retiring));
+            return Ok(key.map(|row| (row.provider, row.id)).into_iter().collect());
         }
-        let Some(last) = engine.parts.store.observations(&row.id, 1).await?.into_iter().next() else {
-            continue;
-        };
-        reports.push(KeyReport { key: row, last });
+    };
+    let mut keys = Vec::new();
+    for name in providers {
+        keys.extend(store.tested_ids(&name).await?.into_iter().map(|id| (name.clone(), id)));
+    }
+    Ok(keys)
+}
+
+/// The keys that were looked at since.
+async fn reports(
+    engine: &Engine,
+    keys: &[(String, String)],
+    asked_at: Timestamp,
+) -> Result<Vec<KeyReport>, EngineError> {
+    let mut reports = Vec::new();
+    for (_, id) in keys {
+        let Some(key) = engine.parts.store.key(id).await? else { continue };
+        let last = engine.parts.store.observations(id, 1).await?.into_iter().next();
+        let seen = key.health.looked_at.is_some_and(|at| at >= asked_at);
+        reports.extend(last.filter(|_| seen).map(|last| KeyReport { key, last }));
     }
     Ok(reports)
-}
-
-async fn nothing_again(engine: &Engine, now: Timestamp) -> Result<bool, EngineError> {
-    let keys = engine.parts.store.tested_keys().await?;
-    let waits = keys.iter().any(|row| row.health.is_due_again(now));
-    Ok(!waits
-        && !accounts::account_waits(engine, now).await?
-        && heal::waits(engine).await?.is_empty()
-        && !unreadable::is_due(engine).await?)
-}
-
-async fn queue(engine: &Engine, why: Why) -> Result<Option<Lease>, EngineError> {
-    let until = engine.clock().monotonic().0 + PATIENCE.0;
-    loop {
-        let lease = engine.parts.store.acquire(QUEUE, &engine.parts.owner, engine.parts.lease).await?;
-        if lease.is_some() || why != Why::Person || engine.clock().monotonic().0 >= until {
-            return Ok(lease);
-        }
-        engine.clock().sleep(Span(200)).await;
-    }
 }
 
 impl CheckReport {

@@ -1,8 +1,9 @@
 //! Rows of the store that cannot be read, and keys that cannot be opened: an alert about each (R21). All others pass
 //! them by, so this look is the only one that sees them all.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::crypto::CryptoError;
@@ -12,43 +13,53 @@ use crate::engine::testing::{alerts, endpoint};
 use crate::engine::{Engine, EngineError};
 use crate::store::{Change, Damaged, KeyRow, Lease, ProviderRow, Role};
 
-const MEMORY: &str = "unreadable";
-/// Between two looks at all of the store.
+const MEMORY: &str = "unreadable keys";
+/// Between two looks.
 const RHYTHM: Span = Span::seconds(30);
+/// Keys that are opened in one look; of more stored keys a page is looked at after the other.
+const PAGE: i64 = 500;
 
-/// True when all of the store should be looked at.
+/// How far the looks have come.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Walk {
+    looked_at: Option<Timestamp>,
+    /// The last key of the page before.
+    after: String,
+    /// What could not be read on the pages before.
+    found: BTreeSet<String>,
+}
+
+/// True when another look should be taken.
 pub(crate) async fn is_due(engine: &Engine) -> Result<bool, EngineError> {
-    let last: Option<Timestamp> = engine.parts.store.memory_or_anew(MEMORY).await?;
-    let age = last.map(|at| engine.clock().now().since(at));
+    let walk: Walk = engine.parts.store.memory_or_anew(MEMORY).await?;
+    let age = walk.looked_at.map(|at| engine.clock().now().since(at));
     Ok(age.is_none_or(|age| age >= RHYTHM || age < Span::ZERO))
 }
 
-/// Opens and resolves the alerts, so that they say what is so now.
+/// Opens the alerts of what cannot be read, and resolves those of what can be, once all was looked at since.
 pub(crate) async fn tell(engine: &Engine, lease: &Lease) -> Result<(), EngineError> {
     let store = &engine.parts.store;
     let kind = Kind::KeyUnreadable;
-    let mut found = BTreeMap::new();
-    for damaged in store.damaged().await? {
-        let alert = of_row(&damaged);
-        found.insert(alert.subject.to_string(), alert);
-    }
-    for row in store.keys().await?.iter().filter(|row| row.role != Role::Dead) {
-        if let Some(how) = closed(engine, row) {
-            let alert = of_key(row, how);
-            found.insert(alert.subject.to_string(), alert);
-        }
-    }
-    for provider in store.providers().await?.iter().filter(|one| endpoint::is_forged(engine, one)) {
-        let alert = of_endpoint(provider);
-        found.insert(alert.subject.to_string(), alert);
-    }
+    let mut walk: Walk = store.memory_or_anew(MEMORY).await?;
+    let page = store.page_of_keys(&walk.after, PAGE).await?;
+    let mut alerts: Vec<NewAlert> = page.damaged.iter().chain(&store.damaged().await?).map(of_row).collect();
+    alerts.extend(page.keys.iter().filter_map(|row| Some(of_key(row, closed(engine, row)?))));
+    let providers = store.providers().await?;
+    alerts.extend(providers.iter().filter(|one| endpoint::is_forged(engine, one)).map(of_endpoint));
+    walk.found.extend(alerts.iter().map(|alert| alert.subject.to_string()));
     let told = store.open_subjects(kind).await?;
-    let over = told.iter().filter(|subject| !found.contains_key(&subject.to_string()));
-    let mut changes: Vec<Change> =
-        over.map(|subject| Change::Resolve { kind, subject: subject.clone() }).collect();
-    let new = found.into_values().filter(|alert| !told.contains(&alert.subject));
+    let mut changes = Vec::new();
+    if page.last.is_none() {
+        let over = told.iter().filter(|subject| !walk.found.contains(&subject.to_string()));
+        changes.extend(over.map(|subject| Change::Resolve { kind, subject: subject.clone() }));
+        walk.found.clear();
+    }
+    walk.after = page.last.unwrap_or_default();
+    walk.looked_at = Some(engine.clock().now());
+    let new = alerts.into_iter().filter(|alert| !told.contains(&alert.subject));
     changes.extend(new.map(Change::Alert));
-    changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(Some(engine.clock().now())) });
+    changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(walk) });
     Ok(store.commit(lease, &changes).await?)
 }
 

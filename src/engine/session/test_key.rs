@@ -33,7 +33,7 @@ pub(crate) async fn test_key(
     let (engine, now) = (session.engine, asked_at);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
-        Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
+        Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(Some(&session.lease), std::slice::from_ref(&row.id), decide).await?;
     Ok(result)

@@ -7,10 +7,12 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::turn::Class;
 use crate::engine::{Engine, EngineError};
 use crate::provider::Base;
-use crate::store::{KeyRow, ProviderRow, Role};
+use crate::store::ProviderRow;
 
-/// Tests of stored keys.
-pub(crate) const QUEUE: &str = "queue:tests";
+/// Who watches the accounts.
+pub(crate) const QUEUE: &str = "queue:accounts";
+/// When they were watched.
+pub(crate) const WATCHED: &str = "pass";
 
 /// Which keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +54,6 @@ pub struct Scope {
     pub which: Which,
     /// Why.
     pub why: Why,
-}
-
-impl Scope {
-    /// True for a key that the pass is about.
-    pub(crate) fn includes(&self, row: &KeyRow) -> bool {
-        match &self.which {
-            Which::All => is_tested(row),
-            Which::Provider(name) => is_tested(row) && row.provider == *name,
-            Which::Key(id) => row.id == *id && !matches!(row.role, Role::Dead | Role::Retiring),
-        }
-    }
 }
 
 /// Where a key is tested. A secret goes nowhere but there.
@@ -157,14 +148,8 @@ pub(crate) fn bare(url: &Url) -> Url {
     bare
 }
 
-pub(crate) async fn pass_is_due(engine: &Engine, interval: Span) -> Result<bool, EngineError> {
-    let last: Option<Timestamp> = engine.parts.store.memory_or_anew("pass").await?;
-    let age = last.map(|at| engine.clock().now().since(at));
-    Ok(age.is_none_or(|age| age >= interval || age < Span::ZERO))
-}
-
-/// Tombstones, inactive keys and placeholders are not tested. A retiring key is watched through the account only:
-/// a test with it would keep it from going quiet. A candidate is its run's.
-pub(crate) fn is_tested(row: &KeyRow) -> bool {
-    row.is_active && row.secret.is_some() && matches!(row.role, Role::Current | Role::Manual)
+/// True when the accounts were not watched since a period of the schedule began.
+pub(crate) async fn watch_is_due(engine: &Engine) -> Result<bool, EngineError> {
+    let last: Option<Timestamp> = engine.parts.store.memory_or_anew(WATCHED).await?;
+    Ok(engine.parts.tests.rhythm.began_since(last, engine.clock().now()))
 }

@@ -1,9 +1,9 @@
 //! What a test of a key changes, and says.
 //!
 //! ```text
-//! endpoint  which keys are tested, where, and whether a pass is due
+//! endpoint  where a key is tested, and whether the accounts are to be watched
 //! alerts    what a test tells people · record   the one place that records a test
-//! probing   many tests at once, each provider at its own pace
+//! probing   many tests at once, each in its lane
 //! ```
 
 pub(crate) mod alerts;

@@ -1,13 +1,13 @@
-//! Many tests at once, without crowding anybody: so many in all, so many at one provider, and the starts at one
-//! host apart from each other. Every look is given out when it is over, whatever else is on its way.
+//! Many tests at once, without crowding anybody: so many in all, and so many at one provider. Every look is given out when
+//! it is over, whatever else is on its way.
 //!
-//! Four lanes lead to a host. Only the starts are shared: what is slow or hangs in one lane takes no place in
-//! another, so a second look at production's key starts at once beside hundreds of keys that wait.
+//! Keys wait in lanes ([`Lane`]): what is slow or hangs in one lane takes no place in another, so that a second look at
+//! production's key starts at once beside hundreds of keys that wait. Only the pace at a host is common to all, and to
+//! all processes; it is kept in the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::engine::testing::endpoint::Endpoint;
 use crate::engine::{Engine, TestPolicy};
 use crate::net::Deadline;
 use crate::provider::Tester;
-use crate::store::KeyRow;
+use crate::store::{KeyRow, Lane};
 
 /// Looks that are given out together, at most: the transaction that takes them in stays short.
 const TOGETHER: usize = 32;
@@ -31,23 +31,22 @@ pub(crate) struct Subject {
     pub(crate) secret: Secret,
 }
 
-/// How urgent a look is; the last is the most urgent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Lane {
-    /// The turn of any key.
-    Ordinary,
-    /// A second look at any key.
-    Again,
-    /// The turn of a rotation's current key.
-    Current,
-    /// A second look at a rotation's current key.
-    CurrentAgain,
+impl Subject {
+    /// Which host is asked: tests there keep a common pace.
+    pub(crate) fn host(&self) -> String {
+        match &self.endpoint {
+            Endpoint::At(url) | Endpoint::Given(url) => {
+                format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(0))
+            }
+            Endpoint::Catalog | Endpoint::Nowhere(_) => self.kind.clone(),
+        }
+    }
 }
 
 /// A look that is over. Without an observation its test died with its task.
 pub(crate) struct Look {
-    pub(crate) id: String,
-    pub(crate) provider: String,
+    pub(crate) row: KeyRow,
+    pub(crate) lane: Lane,
     pub(crate) seen: Option<Asked>,
 }
 
@@ -58,52 +57,27 @@ pub(crate) struct Asked {
     pub(crate) seen: Observation,
 }
 
-/// When the last test at a host began.
-type Gate = Arc<Mutex<Option<Span>>>;
-
-/// The places of one lane.
-struct Places {
-    everywhere: Arc<Semaphore>,
-    providers: BTreeMap<String, Arc<Semaphore>>,
-    /// Who is next at a host: one of each lane stands at its gate.
-    next: BTreeMap<String, Arc<Mutex<()>>>,
-}
-
 struct Errand {
     tester: Arc<dyn Tester>,
     clock: Arc<dyn Clock>,
-    policy: TestPolicy,
-    next: Arc<Mutex<()>>,
-    gate: Gate,
-    everywhere: Arc<Semaphore>,
-    here: Arc<Semaphore>,
+    timeout: Span,
+    /// Its place in the pace of the host.
+    wait: Span,
 }
 
 impl Errand {
     async fn run(self, subject: Subject) -> Asked {
-        let unasked = |clock: &dyn Clock, why: &str| {
-            let at = Stamp { ours: clock.now(), theirs: None };
-            Asked { at, seen: Observation::new(Judgement::UNEXPECTED, why) }
-        };
         let base = match subject.endpoint.base() {
             Ok(base) => base,
-            Err(why) => return unasked(&*self.clock, why),
+            Err(why) => {
+                let at = Stamp { ours: self.clock.now(), theirs: None };
+                return Asked { at, seen: Observation::new(Judgement::UNEXPECTED, why) };
+            }
         };
-        let next = self.next.lock().await;
-        let permits = (self.here.acquire().await, self.everywhere.acquire().await);
-        if let (Err(_), _) | (_, Err(_)) = permits {
-            return unasked(&*self.clock, "the tests were stopped");
+        if self.wait > Span::ZERO {
+            self.clock.sleep(self.wait).await;
         }
-        let mut last = self.gate.lock().await;
-        if let Some(last) = *last {
-            let apart = jittered(self.policy.host_spacing, self.clock.fraction());
-            let wait = Span(last.0 + apart.0 - self.clock.monotonic().0);
-            self.clock.sleep(Span(wait.0.max(0))).await;
-        }
-        *last = Some(self.clock.monotonic());
-        drop(last);
-        drop(next);
-        let deadline = Deadline::after(self.policy.timeout.to_std());
+        let deadline = Deadline::after(self.timeout.to_std());
         let settings = &subject.row.settings;
         let asked = Moment::now(&*self.clock);
         let seen = self.tester.test(&subject.kind, base, &subject.secret, settings, deadline).await;
@@ -131,21 +105,15 @@ impl Moment {
     }
 }
 
-/// Once to 1.4 times the spacing: ±20 % around the middle, and never less than was asked for.
-fn jittered(spacing: Span, fraction: f64) -> Span {
-    Span(spacing.0 + spacing.portion(0.4 * fraction).0)
-}
-
 /// Tests on their way.
 pub(crate) struct Probes {
     tester: Arc<dyn Tester>,
     clock: Arc<dyn Clock>,
     policy: TestPolicy,
-    lanes: BTreeMap<Lane, Places>,
-    gates: BTreeMap<String, Gate>,
     tasks: JoinSet<Asked>,
-    /// Key and provider of each.
-    going: HashMap<Id, (String, String)>,
+    going: HashMap<Id, (KeyRow, Lane)>,
+    /// How many are on their way in each lane.
+    lanes: BTreeMap<Lane, usize>,
 }
 
 impl Probes {
@@ -154,11 +122,10 @@ impl Probes {
         Self {
             tester: Arc::clone(&engine.parts.tester),
             clock: Arc::clone(&engine.parts.clock),
-            policy: engine.parts.tests,
-            lanes: BTreeMap::new(),
-            gates: BTreeMap::new(),
+            policy: engine.parts.tests.clone(),
             tasks: JoinSet::new(),
             going: HashMap::new(),
+            lanes: BTreeMap::new(),
         }
     }
 
@@ -168,49 +135,47 @@ impl Probes {
     }
 
     /// The keys that are being looked at.
-    pub(crate) fn going(&self) -> BTreeSet<&str> {
-        self.going.values().map(|(id, _)| id.as_str()).collect()
+    pub(crate) fn going(&self) -> impl Iterator<Item = &str> {
+        self.going.values().map(|(row, _)| row.id.as_str())
     }
 
-    /// Begins a look.
-    pub(crate) fn send(&mut self, subject: Subject, lane: Lane) {
-        let host = match &subject.endpoint {
-            Endpoint::At(url) | Endpoint::Given(url) => {
-                format!("{}:{:?}", url.host_str().unwrap_or_default(), url.port_or_known_default())
-            }
-            Endpoint::Catalog | Endpoint::Nowhere(_) => subject.kind.clone(),
-        };
-        let policy = self.policy;
-        let places = self.lanes.entry(lane).or_insert_with(|| Places::new(policy));
-        let provider = subject.row.provider.clone();
+    /// How many more looks may begin in a lane.
+    pub(crate) fn room(&self, lane: &Lane) -> usize {
+        let beside = |other: &&Lane| (other.current, other.again) == (lane.current, lane.again);
+        let all: usize = self.lanes.iter().filter(|(other, _)| beside(other)).map(|(_, count)| count).sum();
+        let here = self.lanes.get(lane).copied().unwrap_or_default();
+        let free = self.policy.concurrency.max(1).saturating_sub(all);
+        free.min(self.policy.per_provider_concurrency.max(1).saturating_sub(here))
+    }
+
+    /// Begins a look, after its wait.
+    pub(crate) fn send(&mut self, subject: Subject, lane: Lane, wait: Span) {
         let errand = Errand {
             tester: Arc::clone(&self.tester),
             clock: Arc::clone(&self.clock),
-            policy,
-            here: places.here(&provider, policy),
-            everywhere: Arc::clone(&places.everywhere),
-            next: Arc::clone(places.next.entry(host.clone()).or_default()),
-            gate: Arc::clone(self.gates.entry(host).or_default()),
+            timeout: self.policy.timeout,
+            wait,
         };
-        let key = subject.row.id.clone();
+        let row = subject.row.clone();
+        *self.lanes.entry(lane.clone()).or_default() += 1;
         let task = self.tasks.spawn(errand.run(subject));
-        self.going.insert(task.id(), (key, provider));
+        self.going.insert(task.id(), (row, lane));
     }
 
     /// Waits until a look is over; answers it, and those that are over at the same moment. None when none is on
     /// its way. Nothing is lost when this is dropped.
     pub(crate) async fn over(&mut self) -> Vec<Look> {
         let Some(first) = self.tasks.join_next_with_id().await else { return Vec::new() };
-        let mut looks = vec![self.look(first)];
+        let mut looks: Vec<Look> = self.look(first).into_iter().collect();
         while looks.len() < TOGETHER
             && let Some(next) = self.tasks.try_join_next_with_id()
         {
-            looks.push(self.look(next));
+            looks.extend(self.look(next));
         }
         looks
     }
 
-    fn look(&mut self, done: Result<(Id, Asked), JoinError>) -> Look {
+    fn look(&mut self, done: Result<(Id, Asked), JoinError>) -> Option<Look> {
         let (task, seen) = match done {
             Ok((task, seen)) => (task, Some(seen)),
             Err(error) => {
@@ -218,19 +183,11 @@ impl Probes {
                 (error.id(), None)
             }
         };
-        let (id, provider) = self.going.remove(&task).unwrap_or_default();
-        Look { id, provider, seen }
-    }
-}
-
-impl Places {
-    fn new(policy: TestPolicy) -> Self {
-        let everywhere = Arc::new(Semaphore::new(policy.concurrency.max(1)));
-        Self { everywhere, providers: BTreeMap::new(), next: BTreeMap::new() }
-    }
-
-    fn here(&mut self, provider: &str, policy: TestPolicy) -> Arc<Semaphore> {
-        let all = || Arc::new(Semaphore::new(policy.per_provider_concurrency.max(1)));
-        Arc::clone(self.providers.entry(provider.to_owned()).or_insert_with(all))
+        let (row, lane) = self.going.remove(&task)?;
+        if let Some(count) = self.lanes.get_mut(&lane) {
+            *count = count.saturating_sub(1);
+        }
+        self.lanes.retain(|_, count| *count > 0);
+        Some(Look { row, lane, seen })
     }
 }

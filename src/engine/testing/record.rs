@@ -2,8 +2,10 @@
 //! (R13), the history, the audit trail, what people are told. Passes, steps of runs and commands all end here.
 
 use crate::domain::rotation::facts::{KeyFacts, TestResult};
-use crate::domain::time::{Stamp, Timestamp};
-use crate::domain::verdict::{Observation, Occasion, Outcome, Reason, Step, Verdict};
+use crate::domain::schedule::rhythm;
+use crate::domain::schedule::rhythm::Turn;
+use crate::domain::time::{Span, Stamp, Timestamp};
+use crate::domain::verdict::{Health, Observation, Occasion, Outcome, Reason, Step, Verdict};
 use crate::engine::Engine;
 use crate::engine::testing::alerts;
 use crate::meter;
@@ -49,6 +51,10 @@ pub(crate) struct Folded {
     seen: Observation,
     facts: KeyFacts,
     pub(crate) step: Step,
+    /// The least time to the next look, where each costs the customer something.
+    floor: Span,
+    /// Its health before.
+    before: Health,
     now: Timestamp,
 }
 
@@ -65,9 +71,26 @@ impl Folded {
         self.row.rotation.as_deref().filter(|_| self.row.role == Role::Current && doubtful)
     }
 
-    /// The verdict turned bad with this look.
-    pub(crate) fn turned_bad(&self) -> bool {
-        self.step.change.is_some_and(|change| change.to.is_bad() && !change.from.is_bad())
+    /// Its health before this look.
+    pub(crate) fn before(&self) -> &Health {
+        &self.before
+    }
+
+    /// The key is in doubt, or bad, since this look.
+    pub(crate) fn is_refused_first(&self) -> bool {
+        let fell = |health: &Health| health.doubted_at().is_some() || health.turned_bad_at().is_some();
+        !fell(&self.before) && fell(&self.step.health)
+    }
+
+    /// The mass guard keeps the key's own alerts until then, or lets go of them.
+    pub(crate) fn hold(&mut self, until: Option<Timestamp>) {
+        self.step.health.hold(until);
+    }
+
+    /// Tests of keys of this kind cost their owner something.
+    pub(crate) fn of_kind(mut self, engine: &Engine, kind: &str) -> Self {
+        self.floor = engine.parts.tester.min_interval(kind).unwrap_or(Span::ZERO);
+        self
     }
 }
 
@@ -89,7 +112,9 @@ pub(crate) fn fold(engine: &Engine, mut row: KeyRow, look: &Sighting, asked: Sta
         _ => None,
     };
     let facts = KeyFacts { tested: Some((result, asked)), refused_since };
-    Some(Folded { row, seen: look.seen.clone(), facts, step, now: asked.ours })
+    let floor = engine.parts.tester.min_interval(&row.provider).unwrap_or(Span::ZERO);
+    let (before, seen) = (row.health.clone(), look.seen.clone());
+    Some(Folded { row, seen, facts, step, floor, before, now: asked.ours })
 }
 
 /// A look of the future is one of a clock that went back since.
@@ -98,14 +123,10 @@ fn is_overtaken(row: &KeyRow, asked: Stamp, now: Timestamp) -> bool {
     last.is_some_and(|last| asked.ours < last && last <= now)
 }
 
-/// All that is committed for it, in one transaction. `hold`: the mass guard keeps the key's own alerts until
-/// then.
-pub(crate) fn tested(engine: &Engine, folded: Folded, hold: Option<Timestamp>) -> Vec<Change> {
-    let Folded { row, seen, facts, step, now } = folded;
+/// All that is committed for it, in one transaction.
+pub(crate) fn tested(engine: &Engine, folded: Folded) -> Vec<Change> {
+    let Folded { row, seen, facts, step, floor, now, .. } = folded;
     let mut health = step.health;
-    if let Some(until) = hold {
-        health.hold(until);
-    }
     let mut told = Vec::new();
     if is_told_of(&row) {
         let (after, tells) = health.tell(now);
@@ -117,36 +138,24 @@ pub(crate) fn tested(engine: &Engine, folded: Folded, hold: Option<Timestamp>) -
         let detail = format!("{} → {}: {}", change.from, change.to, seen.detail);
         changes.push(Change::Audit(engine.entry("key.verdict", &alerts::subject(&row), detail)));
     }
-    changes.push(Change::Tested {
-        id: row.id.clone(),
-        facts,
-        health: Box::new(health),
-        seen: Box::new(seen),
-    });
+    let next_look_at = next_look_at(engine, &row.id, &health, &seen, floor);
+    let (health, seen) = (Box::new(health), Box::new(seen));
+    changes.push(Change::Tested { id: row.id, facts, health, seen, next_look_at });
     changes.extend(told);
     changes
 }
 
-/// The mass guard lets go of a key's own alerts: told is what holds by now. `seen` is its last look. One that was
-/// replaced meanwhile is told too, and over: nobody should wonder why there is another.
-pub(crate) fn let_go(mut row: KeyRow, seen: &Observation, now: Timestamp) -> Vec<Change> {
-    let replaced = row.rotation.is_some() && matches!(row.role, Role::Retiring | Role::Dead);
-    if replaced {
-        row.role = Role::Current;
-    }
-    row.health.held_until = None;
-    let mut changes = Vec::new();
-    if replaced || is_told_of(&row) {
-        let (health, tells) = row.health.tell(now);
-        changes = alerts::changes(&row, &health, seen, &tells);
-        row.health = health;
-    }
-    if replaced {
-        let over = |kind| Change::Resolve { kind, subject: alerts::subject(&row) };
-        changes.extend(alerts::OF_A_KEY.map(over));
-    }
-    changes.push(Change::Told { id: row.id, health: Box::new(row.health) });
-    changes
+/// Its own moment in a period of the schedule, or sooner, when something waits for another look.
+fn next_look_at(engine: &Engine, id: &str, health: &Health, seen: &Observation, floor: Span) -> Timestamp {
+    let now = engine.parts.clock.now();
+    let turn = Turn {
+        offset: rhythm::offset(id),
+        settled_at: health.settled_at.filter(|at| *at <= now),
+        floor,
+        retry_after: seen.retry_after.unwrap_or(Span::ZERO),
+    };
+    let regular = engine.parts.tests.rhythm.next(turn, now);
+    health.look_again_at().map_or(regular, |again| again.min(regular))
 }
 
 /// People hear of keys that consumers use. A candidate's troubles are its run's to tell.

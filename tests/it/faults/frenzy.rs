@@ -229,6 +229,7 @@ impl Hours<'_> {
             session.close().await.unwrap();
         }
         passes::check_tick(&self.engine, &none).await.unwrap();
+        passes::watch_tick(&self.engine, &none).await.unwrap();
         passes::drift_tick(&self.engine, &none).await.unwrap();
     }
 
@@ -270,6 +271,7 @@ impl Hours<'_> {
 /// The case, as far as it is wrong.
 async fn stands_still(case: Case, db: Db) -> Option<String> {
     let stage = Stage::new(db, false).await;
+    configured(&stage, "0 0 0 1 1 *", "0 */15 * * * *");
     (case.before)(&stage);
     let clock = Arc::new(Fast { clock: SystemClock::default(), skipped: AtomicI64::new(0) });
     let engine = stage.world.engine(Arc::<Fast>::clone(&clock)).await;

@@ -61,7 +61,7 @@ async fn keep_hanging(world: &World, url: &str) {
 
 /// The tests of a moment ago are forgotten: every key is due when the daemon starts.
 async fn forget_tests(world: &World) {
-    ledger::rows(world, "UPDATE keys SET health = NULL").await;
+    ledger::rows(world, "UPDATE keys SET health = NULL, next_look_at = 0").await;
 }
 
 fault! {

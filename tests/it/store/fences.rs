@@ -268,6 +268,7 @@ on_both_databases! {
             facts: facts.clone(),
             health: Box::default(),
             seen: Box::new(Observation::new(Judgement::VALID, "answered")),
+            next_look_at: Timestamp(99),
         };
         let mut unsent = holding("file:/c", 1);
         unsent.fact.level = Level::Pending;

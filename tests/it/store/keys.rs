@@ -183,6 +183,7 @@ on_both_databases! {
                 facts: facts.clone(),
                 health: Box::new(health.clone()),
                 seen: Box::new(seen),
+                next_look_at: Timestamp(99),
             };
             shelf.commit(&[tested]).await.unwrap();
             let row = shelf.key("g1").await;

@@ -206,11 +206,12 @@ fn a_held_key_waits_for_a_look_after_the_hold() {
     let mut key = Story::with(Valid);
     let step = key.health.observe(&seen(Restricted), Occasion::Pass, key.now(), CONFIRM);
     key.health = step.health;
-    key.health.hold(key.now().plus(Span::minutes(10)));
+    key.health.hold(Some(key.now().plus(Span::minutes(10))));
     assert_eq!(key.wait(0), []);
-    assert!(!key.health.is_due(key.now(), Span::hours(5)));
+    assert!(!key.health.is_due_again(key.now()));
+    assert_eq!(key.health.untold_since(), Some(key.now()));
     assert_eq!(key.wait(600), [], "time alone is not a look");
-    assert!(key.health.is_due(key.now(), Span::hours(5)));
+    assert!(key.health.is_due_again(key.now()));
     assert_eq!(key.look(0, Restricted), [Tell::Open(Concern::Restricted)]);
 }
 
@@ -229,15 +230,6 @@ fn expiry_warns_fourteen_three_and_one_days_ahead() {
     key.look(2 * day, Invalid);
     assert_eq!(key.look(20, Invalid), [Tell::Open(Concern::Invalid)]);
     assert_eq!(key.health.reason, Some(Reason::Expired), "a known date tells expired from revoked");
-}
-
-#[test]
-fn fresh_keys_are_skipped_and_clocks_that_go_back_are_not_trusted() {
-    let key = Story::with(Valid);
-    let due = |seconds| key.health.is_due(NOW.plus(Span::seconds(seconds)), Span::minutes(15));
-    assert!(!due(0) && !due(449) && due(450) && due(-1));
-    assert!(Story::with(Unreachable).health.is_due(NOW, Span::minutes(15)));
-    assert!(Health::default().is_due(NOW, Span::minutes(15)));
 }
 
 #[test]

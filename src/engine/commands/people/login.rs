@@ -64,7 +64,7 @@ impl Counters {
     /// It was none.
     async fn give_back(&self, engine: &Engine, taken: Allowance) -> Result<Allowance, EngineError> {
         for (limit, subject) in &self.0 {
-            engine.store().give_back(*limit, subject).await?;
+            engine.store().forgive(*limit, subject).await?;
         }
         Ok(Allowance { left: taken.left + 1, ..taken })
     }

@@ -126,7 +126,7 @@ pub async fn change_own_password(
     if !turn.verify(current, user.password).await {
         return Err(EngineError::usage("that is not the present password", "nothing was changed"));
     }
-    engine.store().give_back(Limit::LOGINS_OF_ACCOUNT, &counter).await?;
+    engine.store().forgive(Limit::LOGINS_OF_ACCOUNT, &counter).await?;
     change_user(engine, id, ChangeUser { password: Some(new), ..ChangeUser::default() }).await
 }
 

@@ -22,7 +22,7 @@ use crate::domain::verdict::Verdict;
 use crate::engine::run::start;
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation, budget, session};
-use crate::store::{Change, KeyRow, Lease, Role};
+use crate::store::{Change, KeyRow, Role};
 
 /// Time between two looks at what a person or another rotation must end.
 const LOOK: Span = Span::seconds(5);
@@ -81,25 +81,25 @@ pub(crate) async fn waits(engine: &Engine) -> Result<Vec<String>, EngineError> {
 
 /// Remembers whether the rotation has to be asked about again, and tells people what it waits for. True when an
 /// emergency was started.
-pub(crate) async fn note(engine: &Engine, lease: &Lease, answer: &Answer) -> Result<bool, EngineError> {
+pub(crate) async fn note(engine: &Engine, answer: &Answer) -> Result<bool, EngineError> {
     let rotation = answer.rotation.as_str();
-    let mut wishes: Wishes = engine.parts.store.memory_or_anew(MEMORY).await?;
-    let before = wishes.remove(rotation);
     let now = engine.parts.store.now().await?;
-    let wish = wish(engine, now, before.as_ref(), answer);
-    let mut changes = Vec::new();
-    if let Some(why) = wish.as_ref().and_then(|wish| wish.told.as_ref())
-        && before.as_ref().and_then(|before| before.told.as_ref()) != Some(why)
-    {
-        changes.push(told(rotation, why));
-    }
-    if wish != before {
-        wishes.extend(wish.map(|wish| (rotation.to_owned(), wish)));
-        changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(wishes) });
-    }
-    if !changes.is_empty() {
-        engine.parts.store.commit(lease, &changes).await?;
-    }
+    let changes = |mut wishes: Wishes| {
+        let before = wishes.remove(rotation);
+        let wish = wish(engine, now, before.as_ref(), answer);
+        let mut changes = Vec::new();
+        if let Some(why) = wish.as_ref().and_then(|wish| wish.told.as_ref())
+            && before.as_ref().and_then(|before| before.told.as_ref()) != Some(why)
+        {
+            changes.push(told(rotation, why));
+        }
+        if wish != before {
+            wishes.extend(wish.map(|wish| (rotation.to_owned(), wish)));
+            changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(wishes) });
+        }
+        changes
+    };
+    engine.parts.store.revise(MEMORY, changes).await?;
     Ok(matches!(answer.healed, Ok(Asked::Started)))
 }
 

@@ -303,7 +303,7 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
-        Ok(folded.flat_map(|folded| record::tested(engine, folded, None)).collect())
+        Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
     Ok(valid.then_some(now.ours))

@@ -1,0 +1,38 @@
+//! Keys whose next look is noted for later than the schedule can mean: the schedule was changed, or a clock went back.
+
+use crate::domain::schedule::rhythm;
+use crate::domain::schedule::rhythm::Turn;
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::{Engine, EngineError};
+use crate::store::Waiting;
+
+/// So many at a time.
+const STEP: i64 = 500;
+
+/// Notes the next look of a few keys of the lane anew, each at its own moment. `kind`: of its provider.
+pub(crate) async fn look(
+    engine: &Engine,
+    kind: &str,
+    waiting: &Waiting,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let (parts, lane) = (&engine.parts, &waiting.lane);
+    let floor = parts.tester.min_interval(kind).unwrap_or(Span::ZERO);
+    // Two of the shortest periods are within what any schedule means, and need no calendar.
+    if waiting.last <= now.plus(Span(parts.tests.interval.0.saturating_mul(2))) {
+        return Ok(());
+    }
+    let latest = parts.tests.rhythm.latest(floor, now);
+    if waiting.last <= latest {
+        return Ok(());
+    }
+    let ids = parts.store.put_off(lane, latest, STEP).await?;
+    let turn = |id: String| {
+        let turn = Turn { offset: rhythm::offset(&id), floor, ..Turn::default() };
+        let next = parts.tests.rhythm.next(turn, now);
+        (id, next)
+    };
+    let turns: Vec<(String, Timestamp)> = ids.into_iter().map(turn).collect();
+    tracing::info!(provider = %lane.provider, keys = turns.len(), "looks are scheduled anew");
+    Ok(parts.store.look_at(&turns).await?)
+}
