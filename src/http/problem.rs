@@ -180,7 +180,7 @@ impl From<StatusCode> for Problem {
     }
 }
 
-/// The headers by which a client learns what is left of a limit, as the IETF's draft of RateLimit writes them.
+/// The headers by which a client learns what is left of a limit, as the IETF's draft of `RateLimit` writes them.
 pub fn rate_limit(allowance: &Allowance) -> [(HeaderName, HeaderValue); 2] {
     let Allowance { limit, left, .. } = allowance;
     let policy = format!("{:?};q={};w={}", limit.name, limit.most, limit.window.0 / 1000);

@@ -105,13 +105,14 @@ impl Server {
     pub(super) fn read(file: &file::Server, at: &At<'_>) -> Read<Self> {
         let listen = at.field("listen").value(Listen::parse(&file.listen));
         let public_url = at.field("public_url").value(BaseUrl::parse(&file.public_url));
-        let trusted_proxies = at.field("trusted_proxies").each(&file.trusted_proxies, network);
+        let trusted_proxies =
+            at.field("trusted_proxies").each(&file.trusted_proxies, |text, at| network(text, at));
         Ok(Self { listen: listen?, public_url: public_url?, trusted_proxies: trusted_proxies? })
     }
 }
 
 /// A proxy's address, or the block of several. A block of everybody would let everybody say who they are.
-fn network(text: &String, at: &At<'_>) -> Read<IpNet> {
+fn network(text: &str, at: &At<'_>) -> Read<IpNet> {
     const HINT: &str = "write the proxy's address, or a block of addresses such as \"10.0.0.0/8\"";
     let single = || text.parse::<IpAddr>().map(IpNet::from);
     let Ok(network) = text.parse::<IpNet>().or_else(|_| single()) else {
