@@ -259,13 +259,21 @@ fn comparable(value: &Value) -> String {
 impl Wanted {
     fn includes(&self, row: &Value) -> bool {
         self.filters.iter().all(|(name, given)| match given {
-            Given::Text(words) if *name == "q" => {
-                row.to_string().to_lowercase().contains(&words.to_lowercase())
-            }
+            Given::Text(words) if *name == "q" => says(row, &words.to_lowercase()),
             Given::Text(text) => row[*name].as_str() == Some(text),
             Given::Flag(flag) => row[*name].as_bool() == Some(*flag),
             Given::Moment(_) => true,
         })
+    }
+}
+
+/// Whether some value of a row contains these words; names of fields say nothing.
+fn says(row: &Value, words: &str) -> bool {
+    match row {
+        Value::Array(all) => all.iter().any(|value| says(value, words)),
+        Value::Object(fields) => fields.values().any(|value| says(value, words)),
+        Value::String(text) => text.to_lowercase().contains(words),
+        other => other.to_string().contains(words),
     }
 }
 
@@ -335,6 +343,8 @@ mod tests {
     fn a_total_obeys_the_filters() {
         let page = page(rows(), "name", &read("state=idle&limit=2").unwrap());
         assert_eq!((names(&page).as_str(), page.total, page.next_cursor.is_some()), ("ac", 3, true));
+        let fields = super::page(rows(), "name", &read("q=state").unwrap());
+        assert_eq!(fields.total, 0, "the name of a field is no word of a row");
         let words = super::page(rows(), "name", &read("q=RUNN").unwrap());
         assert_eq!((names(&words).as_str(), words.total), ("b", 1));
     }
