@@ -19,7 +19,7 @@ struct Somebody {
 }
 
 async fn somebody(world: &World, site: &Site, role: Role) -> Somebody {
-    let (called, email) = (role.word(), format!("{}@example.com", role.called()));
+    let (called, email) = (role.word(), format!("{}@example.com", role.word()));
     world.rekeyd_with(&["users", "add", &email, "--role", called], PASSWORD).await.ok();
     let made = world.rekeyd(&["tokens", "create", called, "--role", called, "--json"]).await.ok().json();
     let token = Login::token(made["token"].as_str().unwrap());
