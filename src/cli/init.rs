@@ -109,7 +109,7 @@ pub(super) async fn run(context: &Context, flags: Flags) -> anyhow::Result<u8> {
     let missing = loaded.settings.check_references().iter().map(ToString::to_string).collect();
     let admin = make_admin(&loaded.settings, answers.admin.as_ref()).await;
     let next = next(&answers, &folder, &config, admin.is_some());
-    let done = Done { next, config, files, missing, admin };
+    let done = Done { config, files, missing, admin, next };
     context.out.value(&done, said)?;
     Ok(0)
 }

@@ -19,7 +19,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// Larger bodies are answered with 413.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// A request that takes longer is answered with 503.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Reads a request whole, waits for its answer, and no longer than that.
 pub(super) async fn admitted(request: Request, next: Next) -> Response {

@@ -56,6 +56,7 @@ impl Door for UnixListener {
 }
 
 /// Answers until told to stop; requests on their way are answered still.
+#[expect(clippy::disallowed_methods, reason = "the system is given real time to get descriptors back")]
 pub(super) async fn answer<L>(mut door: L, router: Router, crowd: Arc<Crowd>, stop: &CancellationToken)
 where
     L: Door,

@@ -32,6 +32,7 @@ fn is_well_formed(id: &str) -> bool {
 }
 
 /// The outermost layer: gives the request its id, and finishes its answer.
+#[expect(clippy::disallowed_methods, reason = "how long an answer took is measured, and decides nothing")]
 pub(super) async fn identified(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let method = request.method().clone();

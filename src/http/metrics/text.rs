@@ -1,4 +1,4 @@
-//! Metrics as Prometheus reads them: its own text, and OpenMetrics when asked.
+//! Metrics as Prometheus reads them: its own text, and `OpenMetrics` when asked.
 
 use std::fmt::Write;
 
