@@ -144,8 +144,8 @@ fn planted_commands_that_are_not_there_are_seen() {
     assert_eq!(unknown(fine, &groups), Vec::<String>::new());
     for planted in [
         "  rekeyd runz list   shows\n",
-        "`rekeyd audit list`",
         "`keys list --due`",
+        "`rekeyd audit lists`",
         "    rekeyd runs stop ID   stops\n",
         "`rekeyd why A B`",
     ] {
