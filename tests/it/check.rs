@@ -465,7 +465,8 @@ on_both_databases! {
         crate::support::ledger::rows(&world, "UPDATE keys SET next_look_at = 0").await;
         let before = asked(&world);
         let (one, two) = tokio::join!(check_tick(&one, &stop), check_tick(&two, &stop));
-        (one.unwrap(), two.unwrap());
+        one.unwrap();
+        two.unwrap();
         assert_eq!(asked(&world) - before, 3);
     }
 }
