@@ -34,9 +34,12 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
     let api = Api::new(Arc::clone(&running) as Arc<dyn Engines>);
     let answers = router(running, api.clone());
     let answering = tokio::spawn(listener.serve(answers, service.stopping()));
+    let all = Arc::clone(&service);
     daemon::run(service, reload(path.map(Path::to_owned), settings), signals).await?;
     answering.await?;
     tokio::time::timeout(LAST_WORK, api.finished()).await.ok();
+    // Last: what was asked for over HTTP is stored, too.
+    tokio::time::timeout(LAST_WORK, all.live().engine.store().close()).await.ok();
     Ok(())
 }
 

@@ -163,7 +163,6 @@ async fn stop(service: &Service, ticker: Ticker, presence: JoinHandle<()>, hard:
         }
         ticker.stop().await;
         service.accounts.empty().await;
-        live.engine.store().close().await;
     };
     tokio::select! {
         () = soft => {}

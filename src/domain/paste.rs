@@ -134,12 +134,22 @@ impl Fields {
             api_secret: self.text(API_SECRET).map(Secret::new),
             name: self.text(NAME),
             priority: priority.map_err(|_| refused("its priority is no number".to_owned()))?,
-            is_active: !self.text(ACTIVE).is_some_and(|text| ["false", "0", "no"].contains(&text.as_str())),
+            is_active: self.is_active().map_err(&refused)?,
             settings: self.settings().map_err(&refused)?,
             owner: self.text(&["owner"]),
             note: self.text(NOTE),
             expires_at: expires.map_err(|text| refused(format!("{} is no date", shown(&text))))?,
         })
+    }
+
+    /// Active, unless a word says that it is not: as CSV files of spreadsheets, programs and databases have it.
+    fn is_active(&self) -> Result<bool, String> {
+        let Some(text) = self.text(ACTIVE) else { return Ok(true) };
+        match text.trim().to_lowercase().as_str() {
+            "true" | "t" | "1" | "yes" | "y" | "on" | "active" | "" => Ok(true),
+            "false" | "f" | "0" | "no" | "n" | "off" | "inactive" => Ok(false),
+            _ => Err(format!("whether it is active is neither yes nor no: {}", shown(&text))),
+        }
     }
 
     fn settings(&self) -> Result<Value, String> {

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderValue, Method};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use schemars::JsonSchema;
@@ -21,7 +22,11 @@ use super::once::once;
 use super::problem::Problem;
 use crate::domain::listing::{Page, Shape};
 use crate::domain::role::Permission;
+use crate::domain::secret::without_masks;
 use crate::engine::commands::note_refusal;
+
+/// So many characters of what was asked are kept of a refusal.
+const ASKED: usize = 256;
 
 /// Who may ask for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +187,8 @@ where
     if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
         guest.is_known();
     }
-    let asked = format!("{} {}", request.method(), request.uri().path());
+    let asked: String =
+        format!("{} {}", request.method(), request.uri().path()).chars().take(ASKED).collect();
     let allowed = match allow {
         Allow::May(permission) => caller.may(permission),
         Allow::Anyone | Allow::Known => Ok(()),
@@ -194,8 +200,24 @@ where
         }
         Err(problem) => problem.into_response(),
     };
+    if !caller.role().may(Permission::Keys) && allow != Allow::May(Permission::Credentials) {
+        response = hidden(response).await;
+    }
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     audited(&api, &caller, &asked, response).await
+}
+
+/// The same answer for who may not see masks.
+async fn hidden(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.ends_with("json") {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(body) => Response::from_parts(head, Body::from(without_masks(&String::from_utf8_lossy(&body)))),
+        Err(_) => Problem::from(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+    }
 }
 
 /// Reads what was asked of a list before its handler runs.

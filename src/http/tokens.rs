@@ -71,7 +71,8 @@ async fn create(
     let expires = asked.expires.as_deref().map(parse_span).transpose().map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "bad_request", format!("expires: {}", error.message))
     })?;
-    let owner = caller.whose().map(str::to_owned);
+    // An admin's too: it is nothing once they are disabled.
+    let owner = caller.identity.user.clone();
     let make = MakeToken { name: asked.name, role, expires, providers: asked.providers, owner };
     let created = create_token(&api.engine_for(&caller), make).await?;
     Ok((StatusCode::CREATED, [no_store()], Json(created)).into_response())

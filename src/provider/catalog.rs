@@ -146,6 +146,11 @@ pub fn kinds_of_form(key: &str) -> Vec<&'static str> {
         row.forms.iter().filter(|form| form.fits(key)).map(|form| form.prefix.len()).max().unwrap_or(0)
     };
     let longest = CATALOG.iter().map(fits).max().unwrap_or(0);
+    // What begins like a more special key, and is none, is a damaged one: it is not sent to whoever takes anything.
+    let begins = |form: &&KeyForm| key.starts_with(form.prefix) && form.prefix.len() > longest;
+    if CATALOG.iter().flat_map(|row| row.forms).any(|form| begins(&form)) {
+        return Vec::new();
+    }
     CATALOG.iter().filter(|row| longest > 0 && fits(row) == longest).map(|row| row.name).collect()
 }
 

@@ -95,7 +95,9 @@ async fn replace_secret(tx: &mut Tx, id: &str, secret: &NewSecret) -> Result<(),
     epochs::in_force(tx, &secret.sealed.by).await?;
     sqlx::query(
         "UPDATE keys SET secret = $1, fingerprint = $2, mask = $3, hash = $4, verdict = $5, detail = NULL,
-           test = NULL, health = NULL, latency_ms = NULL, replaced_at = $6 WHERE id = $7",
+           test = NULL, health = NULL, latency_ms = NULL, replaced_at = $6, next_look_at = $6, look_again = 0,
+           looked_by = NULL, look_until = 0, looked_at = NULL, doubted_at = NULL, turned_bad_at = NULL
+         WHERE id = $7",
     )
     .bind(&secret.sealed.token)
     .bind(&secret.fingerprint)

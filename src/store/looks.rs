@@ -344,11 +344,14 @@ async fn crowd(tx: &mut Tx, provider: &str, since: Timestamp) -> Result<Crowd, S
     let turned_bad =
         "SELECT COUNT(*) AS n FROM keys WHERE provider = $1 AND turned_bad_at >= $2 AND is_active = 1
          AND role IN ('current', 'manual') AND turned_bad_at IS NOT NULL";
+    let bad =
+        "SELECT COUNT(*) AS n FROM keys WHERE provider = $1 AND turned_bad_at IS NOT NULL AND looked_at >= $2
+         AND is_active = 1 AND role IN ('current', 'manual')";
     Ok(Crowd {
         looked: count(tx, looked, provider, since).await?,
         doubted: count(tx, doubted, provider, since).await?,
         turned_bad: count(tx, turned_bad, provider, since).await?,
-        bad: count(tx, turned_bad, provider, Timestamp(0)).await?,
+        bad: count(tx, bad, provider, since).await?,
     })
 }
 

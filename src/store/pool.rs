@@ -263,6 +263,8 @@ fn constraint_of(name: Option<&str>, text: &str) -> String {
         ("keys.rotation", "keys_one_current"),
         ("holdings.address, holdings.seq", "holdings_seq"),
         ("alerts.kind, alerts.subject", "alerts_one_open"),
+        ("users.email", "users_email"),
+        ("tokens.name", "tokens_name"),
     ];
     known
         .iter()

@@ -7,8 +7,6 @@ use crate::domain::time::Span;
 
 /// So long an answer is kept.
 const KEPT: Span = Span::hours(24);
-/// Who began and has no answer by now has died with it.
-const AT_WORK: Span = Span::minutes(5);
 
 /// A request that may be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +24,7 @@ pub struct Repeatable {
 pub enum Before {
     /// Nothing: from now on it is at work.
     Nothing,
-    /// It is at work.
+    /// It is at work, or nobody knows what came of it.
     AtWork,
     /// It asked for something else.
     Another,
@@ -39,9 +37,8 @@ impl Store {
     pub async fn begin_repeatable(&self, asked: &Repeatable) -> Result<Before, StoreError> {
         let mut tx = self.pools.begin().await?;
         let now = tx.now;
-        sqlx::query("DELETE FROM repeats WHERE began_at < $1 OR (status IS NULL AND began_at < $2)")
+        sqlx::query("DELETE FROM repeats WHERE began_at < $1")
             .bind(now.plus(Span(-KEPT.0)).0)
-            .bind(now.plus(Span(-AT_WORK.0)).0)
             .execute(&mut *tx.inner)
             .await?;
         let begun = sqlx::query(

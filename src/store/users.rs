@@ -114,6 +114,12 @@ impl Store {
         row.as_ref().map(user_row).transpose()
     }
 
+    /// Whether there is anybody who is not disabled.
+    pub async fn has_users(&self) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT id FROM users WHERE disabled_at IS NULL LIMIT 1");
+        Ok(row.fetch_optional(self.pools.reader()).await?.is_some())
+    }
+
     /// One person, by address in lower case.
     pub async fn user_of(&self, email: &str) -> Result<Option<UserRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM users WHERE email = $1")

@@ -1,5 +1,6 @@
 //! What people do with the keys that they keep: change them, find them, paste many, hand them out.
 
+use rekeyd::sim::fault::When;
 use serde_json::{Value, json};
 
 use crate::support::{Db, World, on_both_databases};
@@ -84,6 +85,24 @@ on_both_databases! {
         let tested = world.rekeyd(&["keys", "test", "openrouter", &spare, "--json"]).await.ok().json();
         assert_eq!(tested[0]["outcome"], "valid", "what is sealed is the new key: {tested}");
         world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn a_look_that_was_on_its_way_says_nothing_of_the_key_that_came_meanwhile(db: Db) {
+        let world = World::new(db).await;
+        allow_private_endpoints(&world, true);
+        let base = world.openrouter.base_url();
+        world.rekeyd(&["providers", "add", "nova", "--kind", "custom", "--base-url", &base]).await.ok();
+        world.rekeyd_with(&["keys", "add", "nova", "--no-test"], "nova-false-key-1").await.ok();
+        let held = world.script.hold("models", When::After);
+        let mut testing = world.command(&["keys", "test", "nova", "1"]).spawn().unwrap();
+        held.arrived().await;
+        world.rekeyd_with(&["keys", "update", "nova", "1", "--no-test"], "nova-false-key-2").await.ok();
+        held.release();
+        testing.wait().await.unwrap();
+        let key = world.rekeyd(&["keys", "list", "--provider", "nova", "--json"]).await.ok().json()[0].clone();
+        assert_eq!(key["status"], "untested", "{key}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! JSON: a list of keys or of rows, an object by provider or by variable, what lists of ours print.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Fields, KEY, Offered, PROVIDER, Pasted, Refused, Vocabulary, bare};
 
@@ -34,18 +34,37 @@ fn read(value: Value, of: Option<&str>, vocabulary: &Vocabulary, found: &mut Fou
             let offered = whose.map(|of| bare(of, key.trim(), None));
             found.push(offered.map_err(|why| Refused::new(&key, why)));
         }
-        Value::Object(mut fields) => {
-            if let Some(list) = LISTS.iter().find(|name| fields.get(**name).is_some_and(Value::is_array)) {
-                return read(fields.remove(*list).unwrap_or_default(), of, vocabulary, found);
-            }
-            if KEY.iter().any(|name| fields.get(*name).is_some_and(Value::is_string)) {
-                return found.push(Fields(fields).offered(of, vocabulary));
-            }
-            for (name, value) in fields {
-                named(&name, value, of, vocabulary, found);
-            }
-        }
+        Value::Object(fields) => object(fields, of, vocabulary, found),
         other => found.push(Err(Refused::new(&other.to_string(), "no key, no row and no list"))),
+    }
+}
+
+/// A row; else lists of rows, and fields that are called after a provider or a variable. What it says of a provider holds
+/// for all in it.
+fn object(mut fields: Map<String, Value>, of: Option<&str>, vocabulary: &Vocabulary, found: &mut Found) {
+    if KEY.iter().any(|name| fields.get(*name).is_some_and(Value::is_string)) {
+        return found.push(Fields(fields).offered(of, vocabulary));
+    }
+    let said = PROVIDER.iter().find_map(|name| match fields.get(*name) {
+        Some(Value::String(_)) => fields.remove(*name).and_then(|value| value.as_str().map(str::to_owned)),
+        _ => None,
+    });
+    let of = of.map(str::to_owned).or(said);
+    let of = of.as_deref();
+    let mut has_list = false;
+    for list in LISTS {
+        if let Some(Value::Array(rows)) = fields.get_mut(*list) {
+            has_list = true;
+            read(Value::Array(std::mem::take(rows)), of, vocabulary, found);
+            fields.remove(*list);
+        }
+    }
+    for (name, value) in fields {
+        // Beside a list stands what says something of the list, and perhaps a key.
+        let means_one = || vocabulary.known(&name).or_else(|| vocabulary.by_variable(&name)).is_some();
+        if !has_list || means_one() {
+            named(&name, value, of, vocabulary, found);
+        }
     }
 }
 

@@ -159,6 +159,35 @@ fn json_is_read_in_the_forms_that_people_have() {
     );
 }
 
+#[test]
+fn what_an_object_says_of_a_provider_holds_for_all_in_it() {
+    for text in [
+        r#"{"provider":"vision-nova","keys":["gsk_a1"]}"#,
+        r#"{"vision-nova":{"keys":["gsk_a1"]}}"#,
+        r#"{"vision-nova":{"keys":[{"key":"gsk_a1"}]}}"#,
+        r#"{"data":[{"provider":"vision-nova","keys":["gsk_a1"]}],"next_cursor":"gsk_x","total":1}"#,
+    ] {
+        assert_eq!(told(text), ["1 vision-nova gsk_a1"], "{text}");
+    }
+    let beside = r#"{"keys":["gsk_a1"],"credentials":["gsk_a2"],"OPENAI_API_KEY":"sk-proj-a3"}"#;
+    assert_eq!(told(beside), ["1 groq gsk_a1", "2 groq gsk_a2", "3 openai sk-proj-a3"]);
+}
+
+#[test]
+fn what_is_not_active_stays_so_whoever_wrote_the_file() {
+    for (word, active) in [
+        ("False", Some(false)),
+        ("f", Some(false)),
+        ("NO", Some(false)),
+        ("TRUE", Some(true)),
+        ("", Some(true)),
+        ("maybe", None),
+    ] {
+        let read = read(&format!("provider,api_key,is_active\nopenai,sk-proj-a1,{word}\n"), None).remove(0);
+        assert_eq!(read.key.ok().map(|key| key.is_active), active, "{word}");
+    }
+}
+
 /// Nothing that is refused shows a key, and nothing that anybody pastes ends the program.
 #[test]
 fn whatever_is_pasted_is_answered_without_showing_a_key() {

@@ -33,7 +33,7 @@ pub struct Crowd {
     pub doubted: usize,
     /// Of these, turned bad.
     pub turned_bad: usize,
-    /// Bad now, since whenever.
+    /// Of these, bad, since whenever.
     pub bad: usize,
 }
 
@@ -45,7 +45,8 @@ impl Crowd {
         let moved = |count: usize, of: fn(&Health) -> Option<Timestamp>| {
             count.saturating_sub(counted(of(before))) + counted(of(after))
         };
-        let is_bad = |health: &Health| usize::from(health.turned_bad_at().is_some());
+        let is_bad =
+            |health: &Health| usize::from(health.turned_bad_at().is_some()) * counted(health.looked_at);
         Self {
             looked: moved(self.looked, |health| health.looked_at),
             doubted: moved(self.doubted, Health::doubted_at),
@@ -86,7 +87,7 @@ impl Mass {
     /// Until when a key that turned bad at this moment, and of which nobody was told, keeps its alert back. A look at or
     /// after that tells it, or asks again.
     pub fn hold(self, turned: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let last = turned.plus(MASS_HOLD);
+        let last = turned.min(now).plus(MASS_HOLD);
         let until = match self {
             Self::Single => return None,
             Self::Open => now.plus(COMPANY_HOLD).min(last),
@@ -161,6 +162,7 @@ impl ProviderHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::verdict::Verdict;
     use crate::domain::verdict::health::Suspicion;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -240,5 +242,13 @@ mod tests {
         assert_eq!(first.after(&health(0, true), &health(20, false), since), crowd(1, 0, 0));
         let long_ago = first.after(&health(-60, false), &health(1, false), since);
         assert_eq!(long_ago, crowd(2, 1, 0), "it was not counted before");
+        let bad = |looked| Health {
+            verdict: Verdict::Invalid,
+            since: Some(NOW.plus(Span::hours(-1))),
+            ..health(looked, false)
+        };
+        let old = Crowd::default().after(&bad(-120), &bad(-60), since);
+        assert_eq!(old.bad, 0, "a dead key that nobody looked at lately keeps no incident open");
+        assert_eq!(Crowd::default().after(&bad(-120), &bad(1), since).bad, 1);
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Observation, Outcome, Reason, Verdict};
-use crate::domain::time::{Span, Stamp, Timestamp, backoff};
+use crate::domain::time::{CLOCK_SLACK, Span, Stamp, Timestamp, backoff};
 
 /// Four changes of verdict within this time are flapping.
 pub const FLAPPING_WINDOW: Span = Span::hours(6);
@@ -204,7 +204,8 @@ impl Health {
         if self.verdict == Verdict::Invalid {
             return Some(Verdict::Invalid);
         }
-        match self.suspicion {
+        // A suspicion of the future is one of a clock that went back since (R18).
+        match self.suspicion.filter(|suspicion| suspicion.since <= now.plus(CLOCK_SLACK)) {
             Some(suspicion) if now >= suspicion.look_again_at => {
                 self.suspicion = None;
                 Some(Verdict::Invalid)

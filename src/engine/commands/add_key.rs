@@ -53,12 +53,12 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     let seen = given::first_test(engine, given).await?;
     let warning = given::warning(engine, given, seen.as_ref());
     let sealing = engine.sealing_key().await?;
-    let new = new_row(engine, &add, &provider, fingerprint);
+    let new = new_row(engine, &add, &provider, fingerprint.clone());
     let new = engine.with_secrets(&sealing, new, Some(&add.secret), add.api_secret.as_ref())?;
     let entry = engine.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
     let key = engine.parts.store.add_key(&NewProvider::known(&provider), &new, &entry).await?;
     if let Some(seen) = seen {
-        given::record_first(engine, &key.id, seen).await?;
+        given::record_first(engine, &key.id, &fingerprint, seen).await?;
     }
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);
     Ok(Added { key, warning })

@@ -27,7 +27,10 @@ macro_rules! alone {
             wait_for_session_or_stop($engine, $account, Class::Person, $patience, &CancellationToken::new())
                 .await?;
         let outcome = $work.await;
-        $session.close().await?;
+        // What was done is done: a lease that cannot be given back runs out by itself.
+        if let Err(error) = $session.close().await {
+            tracing::warn!(%error, "an account could not be given back");
+        }
         outcome
     }};
 }

@@ -49,7 +49,13 @@ pub async fn delete_key(
         });
     }
     let entry = engine.entry("key.removed", format!("provider {provider} number {number}"), key.mask.clone());
-    engine.parts.store.remove_key(&key.id, &entry).await?;
+    // One that was ended at its provider is buried already.
+    if !engine.parts.store.remove_key(&key.id, &entry).await? && !at_provider {
+        return Err(EngineError::Refused(format!(
+            "refused: {provider} number {number} was deleted or taken into a rotation meanwhile"
+        )));
+    }
+    tables_follow(engine, std::slice::from_ref(&key.id)).await?;
     Ok(key)
 }
 
@@ -90,7 +96,11 @@ pub async fn pause(engine: &Engine, name: &str, pause: Pause) -> Result<PausedVi
 }
 
 /// Lets go of a key at every account of its provider. False when none of them lists it.
-async fn let_go_everywhere(engine: &Engine, key: &KeyRow, at_provider: bool) -> Result<bool, EngineError> {
+pub(super) async fn let_go_everywhere(
+    engine: &Engine,
+    key: &KeyRow,
+    at_provider: bool,
+) -> Result<bool, EngineError> {
     let mut listed = false;
     let kind = provider_of(engine, &key.provider).await?.kind;
     for account in engine.parts.accounts.values().filter(|account| account.provider == kind) {

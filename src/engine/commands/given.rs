@@ -145,12 +145,19 @@ pub(super) fn warning(engine: &Engine, given: Given<'_>, seen: Option<&Observati
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Records the test that was made before the key had a row.
-pub(super) async fn record_first(engine: &Engine, id: &str, seen: Observation) -> Result<(), EngineError> {
+/// Records the test that was made before the key with this fingerprint had a row.
+pub(super) async fn record_first(
+    engine: &Engine,
+    id: &str,
+    fingerprint: &str,
+    seen: Observation,
+) -> Result<(), EngineError> {
+    let asked_with = fingerprint.to_owned();
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
     let look = Sighting::new(seen, Occasion::Extra);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
+        let folded =
+            rows.into_iter().filter_map(|row| record::fold(engine, row, Some(&asked_with), &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(None, &[id.to_owned()], decide).await

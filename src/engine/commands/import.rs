@@ -330,7 +330,7 @@ async fn store(engine: &Engine, batch: &mut [Candidate]) -> Result<Vec<Option<i6
     let numbers = engine.parts.store.add_keys(&rows).await?;
     for (one, (_, new, _)) in batch.iter_mut().zip(&rows) {
         if let Some(seen) = one.seen.take() {
-            given::record_first(engine, &new.id, seen).await?;
+            given::record_first(engine, &new.id, &one.fingerprint, seen).await?;
         }
     }
     Ok(numbers.into_iter().map(Some).collect())

@@ -22,8 +22,12 @@ pub async fn begin(engine: &Engine, asked: &Repeatable) -> Result<Option<(i64, S
         Before::Nothing => Ok(None),
         Before::Answered(status, body) => Ok(Some((status, body))),
         Before::AtWork => Err(EngineError::Conflict {
-            text: "the first request of this Idempotency-Key is at work".to_owned(),
-            hint: Some("ask again in a moment".to_owned()),
+            text: "the first request of this Idempotency-Key is at work, or it is not known what came of it"
+                .to_owned(),
+            hint: Some(
+                "ask again in a moment; if that goes on, look at what is there and take another key"
+                    .to_owned(),
+            ),
         }),
         Before::Another => Err(EngineError::usage(
             "this Idempotency-Key was used for another request",

@@ -5,12 +5,13 @@ use serde_json::Value;
 use crate::crypto::{Sealed, Use};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::Observation;
+use crate::domain::verdict::{Observation, Outcome};
+use crate::engine::commands::by_hand::let_go_everywhere;
 use crate::engine::commands::given;
 use crate::engine::commands::given::Given;
 use crate::engine::commands::kept::{a_placeholder, belongs_to_no_rotation, numbered, tables_follow};
 use crate::engine::{Engine, EngineError};
-use crate::store::{About, KeyEdit, KeyRow, NewSecret};
+use crate::store::{About, KeyEdit, KeyRow, NewSecret, Origin};
 
 /// What becomes of the date until which a key is good.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,7 +123,7 @@ pub struct Updated {
 ///
 /// # Errors
 /// Refused for a generation of a rotation (R15), a placeholder that would become active, and whatever
-/// [`super::add_key`] refuses of a secret.
+/// [`super::add_key()`] refuses of a secret.
 pub async fn update_key(
     engine: &Engine,
     provider: &str,
@@ -143,8 +144,20 @@ pub async fn update_key(
     if is_placeholder && update.is_active == Some(true) {
         return Err(a_placeholder(provider, number));
     }
+    if update.secret.is_some() && row.origin != Origin::Given {
+        return Err(EngineError::Refused(format!(
+            "refused: rekeyd issued {provider} number {number} itself, and another key is another row: add it with \
+             `rekeyd keys add {provider}`"
+        )));
+    }
     let (secret, seen, warning) = new_secret(engine, &row, &update).await?;
+    let is_proved = seen.as_ref().is_some_and(|seen| seen.outcome() == Outcome::Valid);
+    if secret.is_some() && !is_proved {
+        // What is stored instead may be no key at all: then this one goes as with `keys delete`.
+        let_go_everywhere(engine, &row, false).await?;
+    }
     let replaced = secret.as_ref().map(|_| row.mask.clone());
+    let fingerprint = secret.as_ref().map(|secret| secret.fingerprint.clone());
     let edit = KeyEdit {
         name: update.name.clone(),
         priority: update.priority,
@@ -161,8 +174,8 @@ pub async fn update_key(
             "refused: {provider} number {number} was deleted or taken into a rotation meanwhile"
         )));
     };
-    if let Some(seen) = seen {
-        given::record_first(engine, &key.id, seen).await?;
+    if let (Some(seen), Some(fingerprint)) = (seen, fingerprint) {
+        given::record_first(engine, &key.id, &fingerprint, seen).await?;
     }
     tables_follow(engine, std::slice::from_ref(&key.id)).await?;
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);

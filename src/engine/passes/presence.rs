@@ -34,7 +34,10 @@ pub async fn take_leave(engine: &Engine) -> Result<(), EngineError> {
 pub async fn is_served(engine: &Engine, rotation: &str) -> Result<bool, EngineError> {
     let mine = standing::fingerprint(engine, rotation);
     let daemons = engine.parts.store.daemons(Daemon::SILENT).await?;
-    Ok(daemons.iter().any(|daemon| daemon.works(rotation, &mine)))
+    // One that lacks the key that seals leaves the run to whoever has it.
+    let sealing = engine.parts.store.sealing_key().await?;
+    let can_seal = |daemon: &Daemon| sealing.as_ref().is_none_or(|key| daemon.keys.contains(key));
+    Ok(daemons.iter().any(|daemon| daemon.works(rotation, &mine) && can_seal(daemon)))
 }
 
 async fn tell_stale(engine: &Engine) -> Result<(), EngineError> {

@@ -43,6 +43,8 @@ pub(crate) struct Tester<'e> {
     pub(crate) probes: Probes,
     healing: Beside<'e, heal::Answer>,
     asking: BTreeSet<String>,
+    /// When it last asked for the healings that wait, on the monotonic clock.
+    waited_at: Option<Span>,
     /// Rotations that are being healed.
     pub(crate) healed: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl<'e> Tester<'e> {
             probes: Probes::new(engine),
             healing: Beside::new(),
             asking: BTreeSet::new(),
+            waited_at: None,
             healed: Vec::new(),
         };
         tester.know_providers().await?;
@@ -98,7 +101,13 @@ impl<'e> Tester<'e> {
             // What stands still in a transaction may hold what is waited for: the healings move meanwhile.
             let done = healing.during(Box::pin(self.one(turn, source))).await;
             self.go_on_with(healing);
-            done?;
+            if let Err(error) = done {
+                // Healings under way come to their end, and the keys are anybody's again.
+                if let Err(also) = self.end().await {
+                    tracing::debug!(error = %also, "the looks that were under way were not given back");
+                }
+                return Err(error);
+            }
             let idle = self.probes.is_empty() && self.healing.is_empty() && source.is_dry();
             if idle || self.stop.is_cancelled() {
                 break;
@@ -123,13 +132,23 @@ impl<'e> Tester<'e> {
         match turn {
             Turn::Looks(looks) => self.take_in(looks).await?,
             Turn::Healed(answer) => self.note(answer).await?,
-            Turn::Time => {
-                for rotation in heal::waits(self.engine).await? {
-                    self.heal(&rotation);
-                }
-            }
+            Turn::Time => {}
         }
+        self.heal_those_that_wait().await?;
         if self.stop.is_cancelled() { Ok(()) } else { source.feed(self).await }
+    }
+
+    /// Healings that had to wait are asked for again every [`LOOK`], however many looks come in meanwhile.
+    async fn heal_those_that_wait(&mut self) -> Result<(), EngineError> {
+        let now = self.engine.clock().monotonic();
+        if self.waited_at.is_some_and(|at| now.0 - at.0 < LOOK.0) {
+            return Ok(());
+        }
+        self.waited_at = Some(now);
+        for rotation in heal::waits(self.engine).await? {
+            self.heal(&rotation);
+        }
+        Ok(())
     }
 
     /// Asked to stop, it gives up the calls to providers, and the keys are anybody's again; what is being done with
@@ -294,11 +313,13 @@ async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>,
     let mut due = Vec::new();
     for waiting in tester.engine.parts.store.waiting().await? {
         if waiting.first <= now {
-            due.push(waiting.lane.clone());
+            due.push((waiting.lane.clone(), waiting.first));
         }
         let kind = tester.providers.get(&waiting.lane.provider).map_or("", |row| row.kind.as_str());
         reschedule::look(tester.engine, kind, &waiting, now).await?;
     }
-    due.sort_by_key(|lane| std::cmp::Reverse((lane.again && lane.current, lane.current, lane.again)));
-    Ok(due)
+    // Of one class the lane that waits longest goes first: those that are never empty keep nobody out.
+    let class = |lane: &Lane| std::cmp::Reverse((lane.again && lane.current, lane.current, lane.again));
+    due.sort_by_key(|(lane, first)| (class(lane), *first));
+    Ok(due.into_iter().map(|(lane, _)| lane).collect())
 }

@@ -23,6 +23,8 @@ use crate::store::{Change, Counting, KeyRow, Known, ProviderRow, StoreError};
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     asked: Asked,
+    /// Of the secret that was asked with.
+    fingerprint: Option<String>,
     occasion: Occasion,
     /// From when on others say something about this key, if they do.
     since: Option<Timestamp>,
@@ -34,7 +36,7 @@ impl Seen {
         let asked = look.seen?;
         let occasion = if look.lane.again || why == Why::Person { Occasion::Extra } else { Occasion::Pass };
         let since = counts_since(&look.row.health, &asked);
-        Some((look.row.id, Self { asked, occasion, since }))
+        Some((look.row.id, Self { asked, fingerprint: look.row.fingerprint, occasion, since }))
     }
 }
 
@@ -107,7 +109,7 @@ impl Round<'_> {
         let folded = rows.into_iter().filter_map(|row| {
             let seen = looks.get(&row.id)?;
             let look = Sighting::new(seen.asked.seen.clone(), seen.occasion);
-            let folded = record::fold(self.engine, row, &look, seen.asked.at)?;
+            let folded = record::fold(self.engine, row, seen.fingerprint.as_ref(), &look, seen.asked.at)?;
             Some(folded.of_kind(self.engine, &self.provider.kind))
         });
         folded.collect()

@@ -31,8 +31,9 @@ pub(crate) async fn test_key(
     let result = look.result.clone().unwrap_or_else(|| record::meaning(&look.seen));
     // A proof is as old as its question (R19).
     let (engine, now) = (session.engine, asked_at);
+    let asked_with = row.fingerprint.as_ref();
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
+        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, asked_with, &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(Some(&session.lease), std::slice::from_ref(&row.id), decide).await?;

@@ -95,8 +95,18 @@ impl Folded {
 }
 
 /// Takes one look in, which was asked at this moment (R19). None when another one that was asked later is taken in
-/// already: what a key showed before says nothing about it any more.
-pub(crate) fn fold(engine: &Engine, mut row: KeyRow, look: &Sighting, asked: Stamp) -> Option<Folded> {
+/// already, or when the row has another secret by now than the one with this fingerprint, which was asked with: what a key
+/// showed before says nothing about it any more.
+pub(crate) fn fold(
+    engine: &Engine,
+    mut row: KeyRow,
+    asked_with: Option<&String>,
+    look: &Sighting,
+    asked: Stamp,
+) -> Option<Folded> {
+    if row.fingerprint.as_ref() != asked_with {
+        return None;
+    }
     // A provider that tells no expiry leaves what a person said of it.
     row.health.expires_at = row.health.expires_at.or(row.about.expires_at);
     if is_overtaken(&row, asked, engine.parts.clock.now()) {

@@ -1,6 +1,7 @@
 //! From which address a request really comes.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -41,10 +42,18 @@ impl FromRequestParts<Api> for Origin {
     }
 }
 
-/// The true address of who calls: the peer, or whom a trusted proxy names. `unix` for the socket file.
+/// Whoever may open the socket file is trusted like a proxy: the last address that it forwards for, else `unix`.
+fn behind_the_socket(parts: &Parts) -> String {
+    let lines = parts.headers.get_all("x-forwarded-for").iter();
+    let last =
+        lines.last().and_then(|line| line.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    last.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+}
+
+/// The true address of who calls: the peer, or whom a trusted proxy names; of the socket file whom its peer names, else `unix`.
 pub(in crate::http) fn origin(access: &Access, parts: &Parts) -> Option<String> {
     match parts.extensions.get::<ConnectInfo<Peer>>()?.0 {
-        Peer::Unix => Some("unix".to_owned()),
+        Peer::Unix => Some(behind_the_socket(parts)),
         Peer::Tcp(peer) => {
             let lines = parts.headers.get_all("x-forwarded-for").iter();
             // A line that is no text says nothing, and ends the chain there.

@@ -60,13 +60,16 @@ async fn list(State(api): State<Api>, _: Caller, Asked(wanted): Asked) -> Result
 /// Sends all rows, page after page, so that none but one is in memory. A reader who leaves ends it.
 async fn send(engine: Engine, wanted: Wanted, first: Page<KeyView>, mut to: Sender<Bytes, EngineError>) {
     let mut page = first;
-    let mut text = String::from("{\"providers\":[");
+    let (mut text, mut has_rows) = (String::from("{\"providers\":["), false);
     loop {
         let rows: Vec<String> =
             page.items.iter().map(|row| serde_json::to_string(row).unwrap_or_default()).collect();
+        if !rows.is_empty() && has_rows {
+            text.push(',');
+        }
+        has_rows |= !rows.is_empty();
         text.push_str(&rows.join(","));
         let Some(next) = &page.next_cursor else { break };
-        text.push(',');
         if to.send_data(Bytes::from(std::mem::take(&mut text))).await.is_err() {
             return;
         }

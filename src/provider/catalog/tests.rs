@@ -468,6 +468,8 @@ fn a_form_tells_whose_a_key_is_only_where_it_is_clear() {
         (format!("gsk_{}", "a".repeat(52)), &["groq"]),
         // What several have, and what has no beginning, is nobody's alone.
         (format!("sk-{}", hex(32)), &["openai", "deepseek"]),
+        // A damaged key goes to nobody: least of all to whoever takes anything that begins like it.
+        (format!("sk-or-v1-{}", hex(62)), &[]),
         ("a".repeat(40), &[]),
         (hex(64), &[]),
     ] {

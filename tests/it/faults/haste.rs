@@ -69,7 +69,7 @@ fault! {
         let mut world = World::new(db).await;
         world.waits.confirm_after = "3s";
         world.configure();
-        reconfigure(&world, "[tests]", "[tests]\ntimeout = \"10s\"\nhost_spacing = \"10ms\"");
+        reconfigure(&world, "[tests]", "[tests]\ntimeout = \"10s\"\nallow_private_endpoints = true\nhost_spacing = \"10ms\"");
         world.adopt().await;
         let (url, calls) = silent_host().await;
         keep_hanging(&world, &url).await;

@@ -15,8 +15,16 @@ const WHOLE: &[(&str, &str)] = &[
         "SELECT h.*, a.drift FROM holdings h JOIN addresses a ON a.address = h.address LEFT JOIN keys",
         "every half minute",
     ),
-    ("SELECT * FROM effects WHERE kind = 'create' AND NOT", "every half minute"),
     ("SELECT * FROM keys ORDER BY provider", "the list of all keys"),
+    (
+        "SELECT provider, verdict, is_active, COUNT(*)",
+        "a person asks for the providers: counted in an index alone",
+    ),
+    ("SELECT provider, verdict, COUNT(*)", "a scrape of /metrics: counted in an index alone"),
+    ("SELECT rotation, state, COUNT(*) FROM runs", "a scrape of /metrics: counted in an index alone"),
+    ("SELECT rotation, MAX(finished_at) FROM runs", "a scrape of /metrics: read in an index alone"),
+    ("SELECT kind, status, COUNT(*) FROM effects", "a scrape of /metrics: counted in an index alone"),
+    ("SELECT kind, severity, COUNT(*) FROM alerts", "a scrape of /metrics"),
     ("SELECT * FROM alerts ORDER BY", "a person asks for those that are over, too"),
 ];
 

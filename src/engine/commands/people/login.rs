@@ -3,6 +3,8 @@
 //! Guessing is limited twice: by address, and by account. The second limit would let strangers lock a person out, so the
 //! addresses from which that person logged in before are counted each by itself, and all others together.
 
+use std::net::Ipv6Addr;
+
 use super::limits::allow;
 use super::passwords::Turn;
 use super::seals;
@@ -51,7 +53,7 @@ impl Counters {
             // Nobody's account is counted like somebody's, and what was typed there is not kept.
             None => Secret::new(email).sha256_hex(),
         };
-        Ok(Self([(Limit::LOGINS_FROM_ADDRESS, address.to_owned()), (Limit::LOGINS_OF_ACCOUNT, account)]))
+        Ok(Self([(Limit::LOGINS_FROM_ADDRESS, network(address)), (Limit::LOGINS_OF_ACCOUNT, account)]))
     }
 
     /// Counts a failure before it is one, so that no two guesses pass the same count.
@@ -70,6 +72,17 @@ impl Counters {
     }
 }
 
+/// Whose guesses are counted together: an IPv6 address is one of the very many of its owner.
+fn network(address: &str) -> String {
+    match address.parse::<Ipv6Addr>() {
+        Ok(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{}/64", Ipv6Addr::from([a, b, c, d, 0, 0, 0, 0]))
+        }
+        Err(_) => address.to_owned(),
+    }
+}
+
 /// Begins a session for who knows the password of this account. [`EngineError::Unknown`] for everybody else, whether the
 /// account is unknown or disabled, or the password wrong; [`EngineError::Limited`] after too many of those.
 pub async fn log_in(
@@ -80,7 +93,11 @@ pub async fn log_in(
 ) -> Result<LoggedIn, EngineError> {
     let turn = Turn::wait().await;
     let email = lower(email);
-    let user = engine.store().user_of(&email).await?.and_then(|user| seals::genuine_user(engine, user));
+    let found = match email.chars().any(char::is_control) {
+        true => None,
+        false => engine.store().user_of(&email).await?,
+    };
+    let user = found.and_then(|user| seals::genuine_user(engine, user));
     let counters = Counters::of(engine, &email, user.as_ref(), address.unwrap_or("unknown")).await?;
     let taken = counters.take(engine).await?;
     let hash = user.as_ref().filter(|user| user.disabled_at.is_none()).and_then(|user| user.password.clone());

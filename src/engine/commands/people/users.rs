@@ -75,7 +75,7 @@ fn sealed(engine: &Engine, user: NewUser) -> NewUser {
 
 /// Whether anybody may log in at all.
 pub async fn has_users(engine: &Engine) -> Result<bool, EngineError> {
-    Ok(engine.store().users().await?.iter().any(|user| user.disabled_at.is_none()))
+    Ok(engine.store().has_users().await?)
 }
 
 /// Everybody, by address.

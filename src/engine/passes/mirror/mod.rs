@@ -301,8 +301,9 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
     let now = asked.stamp(engine.clock(), &seen);
     let look = Sighting::new(seen, Occasion::Extra);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
+    let asked_with = row.fingerprint.as_ref();
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, &look, now));
+        let folded = rows.into_iter().filter_map(|row| record::fold(engine, row, asked_with, &look, now));
         Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
