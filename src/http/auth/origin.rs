@@ -44,9 +44,10 @@ impl FromRequestParts<Api> for Origin {
 
 /// Whoever may open the socket file is trusted like a proxy: the last address that it forwards for, else `unix`.
 fn behind_the_socket(parts: &Parts) -> String {
-    let lines = parts.headers.get_all("x-forwarded-for").iter();
-    let last =
-        lines.last().and_then(|line| line.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    let mut lines = parts.headers.get_all("x-forwarded-for").iter();
+    let last = lines
+        .next_back()
+        .and_then(|line| line.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
     last.map_or_else(|| "unix".to_owned(), |address| address.to_string())
 }
 

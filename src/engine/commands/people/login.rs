@@ -93,10 +93,8 @@ pub async fn log_in(
 ) -> Result<LoggedIn, EngineError> {
     let turn = Turn::wait().await;
     let email = lower(email);
-    let found = match email.chars().any(char::is_control) {
-        true => None,
-        false => engine.store().user_of(&email).await?,
-    };
+    let found =
+        if email.chars().any(char::is_control) { None } else { engine.store().user_of(&email).await? };
     let user = found.and_then(|user| seals::genuine_user(engine, user));
     let counters = Counters::of(engine, &email, user.as_ref(), address.unwrap_or("unknown")).await?;
     let taken = counters.take(engine).await?;
