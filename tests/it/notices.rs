@@ -182,7 +182,7 @@ on_both_databases! {
         let open = office.engine.store().alerts(false).await.unwrap();
         let alert = open.iter().find(|row| row.kind == "key_invalid").unwrap();
         let acked = commands::acknowledge(&office.engine, &alert.id).await.unwrap();
-        assert_eq!(acked.acked_by.as_deref(), Some("test"));
+        assert_eq!(acked.acked_by.as_deref(), Some("cli:test"));
         assert_eq!(office.engine.store().audit(9).await.unwrap()[0].action, "alert.acknowledged");
         office.pass_time(Span::hours(50)).await;
         assert_eq!(office.deliver_later().await.reminded, 0, "somebody has seen it");
@@ -314,7 +314,9 @@ async fn a_server_without_tls_gets_nothing_when_tls_is_asked_for() {
 
 on_both_databases! {
     async fn the_digest_comes_on_schedule_when_something_is_open(db: Db) {
-        let office = Office::with(db, "digest = \"0 0 * * * *\"").await;
+        // Half an hour away from the machine's own time, which goes on meanwhile.
+        let minute = chrono::Utc::now().format("%M").to_string().parse::<u32>().unwrap();
+        let office = Office::with(db, &format!("digest = \"0 {} * * * *\"", (minute + 30) % 60)).await;
         office.deliver().await;
         office.pass_time(Span::hours(3)).await;
         assert_eq!(office.deliver().await.built, 0, "nothing is open");
@@ -406,7 +408,7 @@ async fn a_person_lists_acknowledges_and_tries_the_mail_server() {
         let by = acked.ok().json()["acked_by"].as_str().unwrap().to_owned();
         assert!(by.contains(&nix::unistd::Uid::current().to_string()) && !by.contains("tester"), "{by}");
     } else {
-        assert_eq!(acked.status, 2);
+        assert_eq!(acked.status, 1);
     }
     assert_eq!(world.rekeyd(&["alerts", "ack", "nothing"]).await.status, 2);
 }
