@@ -133,12 +133,12 @@ fault! {
     async fn fault_42_an_account_of_10_000_keys_behind_a_slow_provider(db: Db) {
         let mut world = World::new(db).await;
         // All pages of two readings take much longer than one call may, and than the lease is.
-        (world.waits.lease, world.waits.call_timeout) = ("4s", "1500ms");
+        (world.waits.lease, world.waits.call_timeout) = ("10s", "4s");
         world.configure();
         for n in 0..9_999 {
             world.openrouter.new_regular_key(&format!("somebody's {n}"));
         }
-        world.script.add(Rule::new("list_keys", When::Before, Act::Delay(Duration::from_millis(20))));
+        world.script.add(Rule::new("list_keys", When::Before, Act::Delay(Duration::from_millis(50))));
         world.adopt().await;
         let pages =
             || world.openrouter.requests().iter().filter(|request| request.label == "list_keys").count();
