@@ -22,6 +22,18 @@ async fn record(world: &World, number: i64) -> Vec<(String, Option<String>)> {
     ledger::rows(world, &sql).await.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
+/// Starts a run beside a daemon; its id, when it says that it waits for the table.
+async fn run_that_waits_for_the_table(world: &World) -> String {
+    world.rekeyd(&["rotations", "run", "production"]).await;
+    let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+    let waits = async || {
+        let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+        why.contains(&format!("rekeyd runs release {run} app-database"))
+    };
+    until("it says what it waits for", waits).await;
+    run
+}
+
 on_both_databases! {
     async fn a_key_that_a_table_hands_out_is_taken_back_before_it_is_ended(db: Db) {
         let world = World::new(db).await;
@@ -72,13 +84,7 @@ on_both_databases! {
         world.rekeyd(&["keys", "delete", "openrouter", "1", "--yes"]).await.ok();
         world.adopt().await;
         let daemon = serve(&world).await;
-        world.rekeyd(&["rotations", "run", "production"]).await;
-        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
-        let waits = async || {
-            let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
-            why.contains(&format!("rekeyd runs release {run} app-database"))
-        };
-        until("it says what it waits for", waits).await;
+        run_that_waits_for_the_table(&world).await;
         app.sql("ALTER TABLE elsewhere RENAME TO provider_api_keys").await;
         assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first), "the application works");
         until("done", async || runs_in(&world, &["done"]).await == 1).await;
@@ -99,13 +105,7 @@ on_both_databases! {
         world.configure();
         world.adopt().await;
         let daemon = serve(&world).await;
-        world.rekeyd(&["rotations", "run", "production"]).await;
-        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
-        let waits = async || {
-            let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
-            why.contains(&format!("rekeyd runs release {run} app-database"))
-        };
-        until("it says what it waits for", waits).await;
+        let run = run_that_waits_for_the_table(&world).await;
         assert_eq!(world.living().len(), 2, "both keys live");
         assert_eq!(handed_out(&app, 1).await.as_ref(), Some(&world.first), "the application works");
         world.rekeyd(&["runs", "release", &run, "app-database"]).await.ok();
