@@ -340,6 +340,8 @@ on_both_databases! {
         let alert = told(&engine).await.remove(0);
         assert_eq!(alert.subject, "account main");
         assert!(alert.detail.contains(id) && alert.detail.contains("(grace)"), "{alert:?}");
+        // However long the commands take, the next look is still to come.
+        ledger::rows(&world, "UPDATE runs SET wake_at = wake_at + 3600000").await;
         let shown = world.rekeyd(&["runs", "show", id, "--json"]).await.ok().json();
         let why = world.rekeyd(&["why", "production", "--json"]).await.ok().json();
         let rotation = world.rotation().await;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::support::ledger;
+use crate::support::wait::reconfigure;
 
 const VICTIM: &str = "sk-proj-0123456789abcdefNOTAKEY";
 
@@ -33,6 +34,8 @@ async fn thief() -> (String, Arc<Mutex<String>>) {
 /// A world with a key of another provider.
 async fn world_with_victim(db: Db) -> World {
     let world = World::new(db).await;
+    // The thief's host is on this machine.
+    reconfigure(&world, "[tests]", "[tests]\nallow_private_endpoints = true");
     world.adopt().await;
     world.rekeyd_with(&["keys", "add", "openai", "--secret-stdin", "--no-test"], VICTIM).await.ok();
     world
