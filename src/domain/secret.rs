@@ -87,6 +87,22 @@ pub fn mask(text: &str) -> String {
     }
 }
 
+/// The same text for who may not see masks: each of them becomes `(hidden)`.
+pub fn without_masks(text: &str) -> String {
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(from) = rest.find(belongs) {
+        let (before, word) = rest.split_at(from);
+        let (word, after) = word.split_at(word.find(|c: char| !belongs(c)).unwrap_or(word.len()));
+        let is_mask = word.find("...").is_some_and(|at| at + 3 < word.len());
+        out.push_str(before);
+        out.push_str(if is_mask { "(hidden)" } else { word });
+        rest = after;
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +143,20 @@ mod tests {
             "xy",
         ] {
             assert!(!is_placeholder(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_are_hidden_and_nothing_else_is() {
+        for text in ["sk-or-v1-0123456789abcdef-0123", "sk-false-000000000000"] {
+            let masked = mask(text);
+            assert_eq!(
+                without_masks(&format!("Key {masked}, of main: ({masked}).")),
+                "Key (hidden), of main: ((hidden))."
+            );
+        }
+        for text in ["wait... then", "it is 3.5 s", "runs on acme/app", "ü ... ü", ""] {
+            assert_eq!(without_masks(text), text);
         }
     }
 

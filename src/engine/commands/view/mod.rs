@@ -6,6 +6,7 @@
 //! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
 //! key · account                 stored keys; accounts and their keys at the provider
 //! destination · alert           where keys go; what people are told
+//! now · glance                  does production work; a rotation in three answers
 //! people · audit                who may log in, and by which token; who did what
 //! system                        what the program says of itself
 //! database                      where the schema stands, what was sealed anew
@@ -16,7 +17,9 @@ mod alert;
 mod audit;
 mod database;
 mod destination;
+mod glance;
 mod key;
+mod now;
 mod people;
 mod plan;
 mod rotation;
@@ -29,16 +32,21 @@ pub use account::{
     AccountView, HandledKeyView, IssuedKeyView, ListedAccountView, RemoteKeyView, ThawedView, account_view,
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
-pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use alert::{
+    AdviceView, AlertDetailView, AlertView, OutboxView, TrialView, alert_detail, alert_view, alert_views,
+    outbox_views,
+};
 pub use audit::AuditView;
 pub(super) use audit::audit_view;
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
+pub use glance::{Glance, glance};
 pub use key::{
     DeletedKeyView, KeyListView, KeyTestView, KeyView, TestedKeyView, key_test_view, key_view, key_views,
     tested_key_view,
 };
+pub use now::{NowView, Step, now_view};
 pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
 pub use rotation::{
