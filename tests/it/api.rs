@@ -92,7 +92,10 @@ async fn whole_by_pages(client: &Client, path: &str, sort: &str) {
         assert_eq!(page.status, 200, "{path} {sort}: {}", page.body);
         let page = page.json();
         let rows = page.get("items").or(page.get("providers")).unwrap();
-        (seen, total) = (seen + rows.as_array().unwrap().len(), page["total"].as_u64().unwrap() as usize);
+        (seen, total) = (
+            seen + rows.as_array().unwrap().len(),
+            usize::try_from(page["total"].as_u64().unwrap()).unwrap(),
+        );
         let Some(next) = page["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }

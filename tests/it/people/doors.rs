@@ -19,9 +19,9 @@ struct Somebody {
 }
 
 async fn somebody(world: &World, site: &Site, role: Role) -> Somebody {
-    let (word, email) = (role.word(), format!("{}@example.com", role.word()));
-    world.rekeyd_with(&["users", "add", &email, "--role", word], PASSWORD).await.ok();
-    let made = world.rekeyd(&["tokens", "create", word, "--role", word, "--json"]).await.ok().json();
+    let (called, email) = (role.word(), format!("{}@example.com", role.word()));
+    world.rekeyd_with(&["users", "add", &email, "--role", called], PASSWORD).await.ok();
+    let made = world.rekeyd(&["tokens", "create", called, "--role", called, "--json"]).await.ok().json();
     let token = Login::token(made["token"].as_str().unwrap());
     Somebody { role, session: site.log_in(&email, PASSWORD).await.unwrap(), token }
 }
