@@ -7,6 +7,8 @@ pub enum Via {
     Cli,
     /// The REST API.
     Api,
+    /// A page of the dashboard.
+    Dashboard,
     /// Nobody asked: the daemon by itself.
     Daemon,
 }
@@ -17,6 +19,7 @@ impl Via {
         match self {
             Self::Cli => "cli",
             Self::Api => "api",
+            Self::Dashboard => "dashboard",
             Self::Daemon => "daemon",
         }
     }

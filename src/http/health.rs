@@ -1,5 +1,4 @@
-//! `/healthz`: the process lives. `/readyz`: it does its work. `/`: the same for people, and where to look next. No
-//! login, nothing of the inside.
+//! `/healthz`: the process lives. `/readyz`: it does its work. No login, nothing of the inside.
 
 use std::sync::Arc;
 
@@ -31,23 +30,6 @@ pub(super) struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<Unready>,
-}
-
-const WHERE_NEXT: &str = "
-On the server:
-  rekeyd rotations list   the rotations, and when they are due
-  rekeyd why NAME         what is proved, and what blocks the old key
-  rekeyd alerts list      what needs a person
-";
-
-/// Where the links of mails lead.
-pub(super) async fn front(State(readiness): State<Arc<dyn Readiness>>) -> String {
-    let reasons = readiness.unready().await;
-    let state = if reasons.is_empty() { "ready" } else { "not ready" };
-    let mut lines = vec![format!("rekeyd {}: {state}", env!("CARGO_PKG_VERSION"))];
-    lines.extend(reasons.iter().map(|reason| format!("  {}: {}", reason.what, reason.why)));
-    lines.push(WHERE_NEXT.to_owned());
-    lines.join("\n")
 }
 
 /// 200 while the process lives.

@@ -1,7 +1,7 @@
 //! What other programs reach over HTTP.
 //!
 //! [`router()`] puts the resources together with the limits that hold for all of them; one file a resource, which
-//! declares its paths and who may ask for each ([`Routes`], [`Allow`]): [`health`], `login`, `users`, `sessions`, `tokens`. Before a handler runs, `auth` finds
+//! declares its paths and who may ask for each ([`Routes`], [`Allow`]): [`health`], `login`, `users`, `sessions`, `tokens`; what people read is in `dashboard`. Before a handler runs, `auth` finds
 //! out who calls; what goes wrong becomes a [`Problem`]. The room knows the engine, never the daemon: who composes
 //! brings what a resource asks for as a trait of that resource's file.
 
@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod connections;
 mod crowd;
+mod dashboard;
 mod doc;
 mod health;
 mod listener;
@@ -39,5 +40,5 @@ pub use listener::{BindError, Listener};
 pub use peer::Peer;
 pub use problem::{Problem, rate_limit};
 pub use request_id::RequestId;
-pub use router::{router, routes};
+pub use router::{pages, router, routes};
 pub use routes::{Allow, Declared, Routes};

@@ -206,8 +206,10 @@ pub(super) fn finish(mut response: Response, request_id: &str, base: &str) -> Re
         return carrying(problem.render(request_id, base), &response);
     }
     let status = response.status();
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().ends_with(b"json"));
-    if is_json || !(status.is_client_error() || status.is_server_error()) {
+    let media = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // A page has said it in its own way.
+    let is_said = media.is_some_and(|it| it.ends_with(b"json") || it.starts_with(b"text/html"));
+    if is_said || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     carrying(Problem::of(status).render(request_id, base), &response)

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use tower::ServiceExt;
 
 use super::admission::admitted;
 use super::api::Api;
+use super::dashboard;
 use super::health::{self, Readiness};
 use super::metrics::metrics;
 use super::request_id::identified;
@@ -18,17 +22,72 @@ use super::{login, sessions, tokens, users};
 /// Everything that is served.
 pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
     let open = Router::new()
-        .route("/", get(health::front))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(readiness);
     let open = open.merge(Router::new().route("/metrics", get(metrics)).with_state(api.clone()));
-    let resources = routes().into_router().with_state(api.clone());
-    open.merge(resources).layer(from_fn(admitted)).layer(from_fn_with_state(api, identified))
+    let resources = routes().and(pages()).into_router().with_state(api.clone());
+    let served = open
+        .merge(resources)
+        .layer(from_fn_with_state(api.clone(), dashboard::dressed))
+        .layer(from_fn(admitted))
+        .layer(from_fn_with_state(api.clone(), identified));
+    let below = ServiceExt::<Request>::map_request(served, move |request| below_public_url(&api, request));
+    Router::new().fallback_service(below)
+}
+
+/// The public URL may have a path: what is asked for below it is served as if it had none, whether the proxy in front
+/// takes it off or not.
+fn below_public_url(api: &Api, mut request: Request) -> Request {
+    let engine = api.engine();
+    let base = engine.access().public_url.path().trim_end_matches('/');
+    let asked = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    if let Some(rest) = below(base, asked)
+        && let Ok(uri) = rest.parse()
+    {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// What is left of an address below this path; nothing when it is not below it.
+fn below(base: &str, asked: &str) -> Option<String> {
+    let rest = asked.strip_prefix(base).filter(|_| !base.is_empty())?;
+    match rest.chars().next() {
+        None => Some("/".to_owned()),
+        Some('?') => Some(format!("/{rest}")),
+        Some('/') => Some(rest.to_owned()),
+        Some(_) => None,
+    }
 }
 
 /// Every resource of the API, with who may ask for it.
 pub fn routes() -> Routes {
     let all = [resources::routes(), login::routes(), users::routes(), sessions::routes(), tokens::routes()];
     all.into_iter().fold(Routes::default(), Routes::and)
+}
+
+/// Every page of the dashboard, with who may ask for it.
+pub fn pages() -> Routes {
+    dashboard::routes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_below_the_public_url_is_served() {
+        for (base, asked, served) in [
+            ("/ops/rekeyd", "/ops/rekeyd", Some("/")),
+            ("/ops/rekeyd", "/ops/rekeyd/", Some("/")),
+            ("/ops/rekeyd", "/ops/rekeyd?done=asked", Some("/?done=asked")),
+            ("/ops/rekeyd", "/ops/rekeyd/alerts?q=a", Some("/alerts?q=a")),
+            ("/ops/rekeyd", "/ops/rekeyd-else", None),
+            ("/ops/rekeyd", "/alerts", None),
+            ("", "/alerts", None),
+        ] {
+            assert_eq!(below(base, asked).as_deref(), served, "{asked}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub struct Letter {
 /// What a letter must know besides its notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetterContext {
-    /// `[server] public_url`, for the link to the status page.
+    /// `[server] public_url`, for the links to the dashboard.
     pub public_url: String,
 }
 
@@ -77,6 +77,7 @@ pub fn digest(open: &[Open], voice: &LetterContext) -> Letter {
                 clean(&alert.detail),
             )],
             footer: format!("Open since {}.", alert.opened_at),
+            page: None,
         })
         .collect();
     Letter {
@@ -96,6 +97,7 @@ pub fn trial(voice: &LetterContext) -> Letter {
             ("What you must do", "Nothing: alerts reach you.".to_owned()),
         ],
         footer: String::new(),
+        page: None,
     };
     let sections = [section];
     Letter {
@@ -111,6 +113,14 @@ struct Section {
     colour: &'static str,
     answers: Vec<(&'static str, String)>,
     footer: String,
+    /// The alert's page of the dashboard, below the public URL.
+    page: Option<String>,
+}
+
+impl Section {
+    fn address(&self, voice: &LetterContext) -> Option<String> {
+        Some(format!("{}{}", voice.public_url.trim_end_matches('/'), self.page.as_ref()?))
+    }
 }
 
 fn section(notice: &Notice) -> Section {
@@ -127,26 +137,14 @@ fn section(notice: &Notice) -> Section {
             (happened(notice.event), detail),
             ("What still works", advice.still.to_owned()),
             ("What rekeyd does next", advice.next.to_owned()),
-            ("What you must do", with_names(advice.must, notice)),
+            ("What you must do", clean(&advice.must_about(&notice.subject, notice.rotation.as_deref()))),
         ];
         (answers, footer(notice, &opened))
     };
     let heading = format!("{}: {}: {}", label(notice), notice.subject, notice.kind.title());
     let severity = (notice.event != Event::Resolved).then_some(notice.severity);
-    Section { heading: clean(&heading), colour: colour(severity), answers, footer }
-}
-
-/// Commands that can be copied: names that the notice says are put in; for others `NAME` stands.
-fn with_names(text: &str, notice: &Notice) -> String {
-    let rotation = notice.rotation.as_deref().or_else(|| notice.subject.rotation());
-    let names = [
-        ("{rotation}", rotation),
-        ("{account}", notice.subject.account()),
-        ("{destination}", notice.subject.destination()),
-    ];
-    names.into_iter().fold(text.to_owned(), |text, (place, name)| {
-        text.replace(place, &name.map_or_else(|| "NAME".to_owned(), clean))
-    })
+    let page = Some(format!("/alerts/{}", notice.alert));
+    Section { heading: clean(&heading), colour: colour(severity), answers, footer, page }
 }
 
 fn happened(event: Event) -> &'static str {
@@ -207,6 +205,9 @@ fn text_of(sections: &[Section], voice: &LetterContext) -> String {
         if !section.footer.is_empty() {
             let _ = writeln!(text, "{}\n", section.footer);
         }
+        if let Some(address) = section.address(voice) {
+            let _ = writeln!(text, "{address}\n");
+        }
         let _ = writeln!(text, "--------\n");
     }
     let _ = writeln!(text, "Status: {}", voice.public_url);
@@ -235,9 +236,14 @@ fn html_of(sections: &[Section], voice: &LetterContext) -> String {
             "<p style=\"margin:0 0 24px;color:#5b5b5b;font-size:13px\">{}</p>",
             escape(&section.footer)
         );
+        if let Some(address) = section.address(voice) {
+            let address = escape(&address);
+            let _ =
+                writeln!(html, "<p style=\"margin:0 0 24px\"><a href=\"{address}\">Open this alert</a></p>");
+        }
     }
     let url = escape(&voice.public_url);
-    let _ = writeln!(html, "<p><a href=\"{url}\">Open the status page</a></p>\n</body></html>");
+    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</body></html>");
     html
 }
 

@@ -96,6 +96,12 @@ impl Store {
         rows.iter().map(alert_row).collect()
     }
 
+    /// One alert.
+    pub async fn alert(&self, id: &str) -> Result<Option<AlertRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM alerts WHERE id = $1").bind(id);
+        row.fetch_optional(self.pools.reader()).await?.as_ref().map(alert_row).transpose()
+    }
+
     /// A page of the alerts.
     pub async fn alert_page(&self, wanted: &Wanted) -> Result<Page<AlertRow>, StoreError> {
         self.page(&LIST, wanted, alert_row).await

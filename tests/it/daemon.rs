@@ -208,7 +208,7 @@ async fn a_database_that_goes_away_makes_it_unready_and_comes_back() {
     let daemon = serve(&world).await;
     assert_eq!(get(&world, "/healthz").await.0, 200);
     assert_eq!(get(&world, "/readyz").await, (200, serde_json::json!({ "status": "ready" })));
-    assert_eq!(get(&world, "/").await.0, 200, "where the links of mails lead");
+    assert_eq!(get(&world, "/login").await.0, 200, "where the links of mails lead who nobody knows");
     let (server, name) = world.database.url.rsplit_once('/').unwrap();
     let mut admin = sqlx::PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
     let rename = |from: &str, to: &str| sqlx::AssertSqlSafe(format!("ALTER DATABASE {from} RENAME TO {to}"));

@@ -4,6 +4,7 @@
 //! - `api`: the REST API, route by route, and a rotation by it
 //! - `application`: the application's PostgreSQL: who can read, who writes, what is carried over
 //! - `check`: tests of stored keys: verdicts, alerts, the mass guard, healing, the provisioning key for scripts
+//! - `dashboard`: the pages of a real daemon, as a browser without a script reads them
 //! - `daemon`: it runs by itself: ticks, stop, reload
 //! - `everyday`: what users do every day, by the commands of the README
 //! - `init`: the first minutes: a configuration, the manual, completions
@@ -26,6 +27,7 @@ mod api;
 mod application;
 mod check;
 mod daemon;
+mod dashboard;
 mod everyday;
 mod faults;
 mod house;

@@ -18,7 +18,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{Column, column, line, table};
 use crate::cli::output::say;
+use crate::crypto::bearer;
 
+/// Who may log in to the dashboard.
+const ADMIN: &str = "admin@example.com";
 /// Exit status of a story that somebody stopped.
 const STOPPED: u8 = 130;
 
@@ -41,7 +44,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     introduce(&stage);
     if !args.once {
         let stayed = tokio::select! {
-            stayed = stay(&stage) => stayed,
+            stayed = stay(&stage, port) => stayed,
             () = ending.asked_for() => Ok(()),
         };
         stage.close().await;
@@ -119,8 +122,13 @@ fn introduce(stage: &Stage) {
 }
 
 /// Lets a newcomer play: shows mails as they arrive, for as long as it is let.
-async fn stay(stage: &Stage) -> anyhow::Result<()> {
+async fn stay(stage: &Stage, port: u16) -> anyhow::Result<()> {
     story::adopt(stage).await?;
+    let password = bearer::new_session();
+    let added = stage.quietly(&["users", "add", ADMIN, "--role", "admin"], Some(password.expose())).await?;
+    anyhow::ensure!(added.status == 0, "the admin of the demo: {}", added.stderr);
+    // Of this demo only, which ends with it.
+    say!("\nthe dashboard: http://127.0.0.1:{port}  e-mail {ADMIN}  password {}", password.expose());
     let command = format!("{} --config {}", stage::program().display(), stage.config().display());
     say!("\nproduction's key is adopted. In another terminal:\n");
     for (args, what) in [

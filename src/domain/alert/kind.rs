@@ -1,6 +1,6 @@
 //! What can be wrong, and what people should know of it.
 
-use super::Severity;
+use super::{Severity, Subject};
 
 /// Three answers that hold for every alert of a kind; what happened in this one is in its detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,20 @@ pub struct Advice {
     pub next: &'static str,
     /// What the reader must do. `{rotation}`, `{account}` and `{destination}` stand for the names of this alert.
     pub must: &'static str,
+}
+
+impl Advice {
+    /// What the reader must do, with the names of this alert in its commands; where it has none, `NAME` stands.
+    pub fn must_about(self, subject: &Subject, rotation: Option<&str>) -> String {
+        let names = [
+            ("{rotation}", rotation.or_else(|| subject.rotation())),
+            ("{account}", subject.account()),
+            ("{destination}", subject.destination()),
+        ];
+        names
+            .into_iter()
+            .fold(self.must.to_owned(), |text, (place, name)| text.replace(place, name.unwrap_or("NAME")))
+    }
 }
 
 macro_rules! kinds {

@@ -16,11 +16,8 @@ pub async fn notice_backlog(engine: &Engine) -> Result<Backlog, EngineError> {
 
 /// A person has seen an alert.
 pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertView, EngineError> {
-    let find = async || {
-        let all = engine.parts.store.alerts(true).await?;
-        Ok::<_, EngineError>(all.into_iter().find(|row| row.id == alert))
-    };
-    let Some(row) = find().await? else {
+    let store = engine.store();
+    let Some(row) = store.alert(alert).await? else {
         return Err(EngineError::not_there(
             format!("there is no alert {alert}"),
             "`rekeyd alerts list` shows the open ones",
@@ -30,8 +27,8 @@ pub async fn acknowledge(engine: &Engine, alert: &str) -> Result<AlertView, Engi
         return Err(EngineError::Conflict { text: format!("alert {alert} is over"), hint: None });
     }
     let entry = engine.entry("alert.acknowledged", &row.subject, &row.kind);
-    engine.parts.store.acknowledge(alert, &entry).await?;
-    Ok(alert_view(find().await?.unwrap_or(row)))
+    store.acknowledge(alert, &entry).await?;
+    Ok(alert_view(store.alert(alert).await?.unwrap_or(row)))
 }
 
 /// Sends a test mail to everybody who may get one, each in an envelope of their own.

@@ -69,6 +69,21 @@ impl Store {
         Ok(all)
     }
 
+    /// Messages that carried a notice of this alert, for each recipient, the first one first.
+    pub async fn outbox_about(&self, alert: &str) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT m.id, m.channel, m.subject, m.message_id, m.created_at, d.recipient, d.attempts, d.error,
+                    d.refused, d.not_before, d.sent_at
+             FROM messages m JOIN deliveries d ON d.message = m.id
+             WHERE m.id IN (SELECT c.message FROM message_notices c JOIN notices n ON n.id = c.notice WHERE n.alert = $1)
+             ORDER BY m.created_at, m.id, d.recipient",
+        )
+        .bind(alert)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(outbox_row).collect()
+    }
+
     /// How much is still to be told, and since when.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let row = sqlx::query(

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::domain::alert::{Kind, Subject};
 use crate::engine::{Engine, EngineError};
 use crate::store::{AlertRow, OutboxRow};
 
@@ -20,11 +21,22 @@ pub struct AlertView {
     pub account: Option<String>,
     pub rotation: Option<String>,
     pub detail: String,
+    /// What still works, what rekeyd does next, and what a person must do: the words of the mail.
+    pub advice: Option<AdviceView>,
     pub opened_at: String,
     pub acked_at: Option<String>,
     pub acked_by: Option<String>,
     pub reminded_at: Option<String>,
     pub resolved_at: Option<String>,
+}
+
+/// What people should know of an alert.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[expect(missing_docs, reason = "the fields are those of Advice")]
+pub struct AdviceView {
+    pub still: &'static str,
+    pub next: &'static str,
+    pub must: String,
 }
 
 /// A row of `alerts list --outbox`.
@@ -60,9 +72,33 @@ pub async fn alert_views(engine: &Engine, with_resolved: bool) -> Result<Vec<Ale
     Ok(engine.store().alerts(with_resolved).await?.into_iter().map(alert_view).collect())
 }
 
+/// One alert, and whom it reached: the page of an alert.
+#[derive(Debug, Serialize)]
+pub struct AlertDetailView {
+    /// What is wrong.
+    pub alert: AlertView,
+    /// Messages about it, for each recipient, the first one first.
+    pub told: Vec<OutboxView>,
+}
+
+/// One alert, and whom it reached.
+pub async fn alert_detail(engine: &Engine, id: &str) -> Result<AlertDetailView, EngineError> {
+    let row = engine.store().alert(id).await?.ok_or_else(|| {
+        EngineError::not_there(format!("there is no alert {id}"), "`rekeyd alerts list` shows the open ones")
+    })?;
+    let told = engine.store().outbox_about(id).await?;
+    Ok(AlertDetailView { alert: alert_view(row), told: told.into_iter().map(outbox_view).collect() })
+}
+
 /// One alert.
 pub fn alert_view(row: AlertRow) -> AlertView {
+    let advice = Kind::parse(&row.kind).map(Kind::advice).map(|advice| AdviceView {
+        still: advice.still,
+        next: advice.next,
+        must: advice.must_about(&Subject::parse(&row.subject), row.rotation.as_deref()),
+    });
     AlertView {
+        advice,
         id: row.id,
         kind: row.kind,
         severity: row.severity,

@@ -15,7 +15,7 @@ pub struct AuditView {
     pub at: String,
     /// Who.
     pub actor: String,
-    /// By which way: `cli`, `api`, `daemon`.
+    /// By which way: `cli`, `api`, `dashboard`, `daemon`.
     pub via: String,
     /// The true address of who called; null on the command line.
     pub address: Option<String>,

@@ -12,6 +12,8 @@ use crate::engine::{Account, ConfiguredDestination, Engine, EngineError};
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DestinationView {
     pub address: String,
+    /// When it was last looked at.
+    pub checked_at: Option<String>,
     pub drift: Option<String>,
     pub error: Option<String>,
     pub generation: Option<i64>,
@@ -68,6 +70,7 @@ pub(crate) async fn destination_view(
         required: place.target.required,
         rotation,
         kind: place.kind,
+        checked_at: held.as_ref().and_then(|held| held.checked_at.clone()),
         drift: held.as_ref().and_then(|held| held.drift.clone()),
         error: held.and_then(|held| held.error),
     })

@@ -7,6 +7,7 @@
 //! key · provider · account      stored keys, whose they are; accounts and their keys at the provider
 //! import · credential           what was pasted; what is handed out
 //! destination · alert           where keys go; what people are told
+//! now · glance                  does production work; a rotation in three answers
 //! people · audit                who may log in, and by which token; who did what
 //! system                        what the program says of itself
 //! database                      where the schema stands, what was sealed anew
@@ -18,9 +19,11 @@ mod audit;
 mod credential;
 mod database;
 mod destination;
+mod glance;
 mod history;
 mod import;
 mod key;
+mod now;
 mod people;
 mod plan;
 mod provider;
@@ -34,19 +37,24 @@ pub use account::{
     AccountView, HandledKeyView, IssuedKeyView, ListedAccountView, RemoteKeyView, ThawedView, account_view,
     account_views, issued_key_view, remote_key_views, thawed_view,
 };
-pub use alert::{AlertView, OutboxView, TrialView, alert_view, alert_views, outbox_views};
+pub use alert::{
+    AdviceView, AlertDetailView, AlertView, OutboxView, TrialView, alert_detail, alert_view, alert_views,
+    outbox_views,
+};
 pub use audit::AuditView;
 pub(super) use audit::audit_view;
 pub use credential::{CredentialView, Exposed, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
+pub use glance::{Glance, glance};
 pub use history::{HistoryView, LookView, ShownKeyView, history_view, shown_key_view};
 pub use import::{ImportedView, imported_views};
 pub use key::{
     DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyView, TestedKeyView, find_keys,
     key_test_view, key_view, tested_key_view,
 };
+pub use now::{NowView, Step, now_view};
 pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
 pub use provider::{DeletedProviderView, ProviderView, deleted_provider_view, provider_view, provider_views};

@@ -68,6 +68,8 @@ pub struct TargetView {
     pub generation: Option<i64>,
     pub error: Option<String>,
     pub drift: Option<String>,
+    /// When it was last looked at.
+    pub checked_at: Option<String>,
 }
 
 fn generation_view(key: &KeyRow) -> GenerationView {
@@ -189,6 +191,7 @@ fn target_view(
         generation: newest.and_then(|row| generation_of(row, generations)),
         error: newest.and_then(|row| row.fact.error.clone()),
         drift: newest.and_then(|row| row.fact.drift.clone()),
+        checked_at: newest.and_then(|row| row.fact.checked).map(|at| at.ours.rfc3339()),
     }
 }
 
