@@ -23,6 +23,8 @@ pub enum Use {
     Endpoint,
     /// Where an account is: the row is its identity.
     Place,
+    /// What somebody pasted and has not stored yet.
+    Paste,
 }
 
 /// What a sealed text is, and whose.

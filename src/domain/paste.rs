@@ -15,6 +15,7 @@ mod json;
 mod lines;
 mod whose;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use whose::Vocabulary;
@@ -54,6 +55,41 @@ pub struct Offered {
     pub note: Option<String>,
     /// Until when it is good.
     pub expires_at: Option<Timestamp>,
+}
+
+/// What a person says of all that they paste; what a line says of itself goes before it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// Name for people.
+    pub name: Option<String>,
+    /// 100 production, 50–90 backup, below 50 testing.
+    pub priority: Option<i64>,
+    /// Free JSON.
+    pub settings: Option<Value>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// What it is for.
+    pub note: Option<String>,
+    /// Until when it is good.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Offered {
+    /// With what was said of all, where this one says nothing.
+    #[must_use]
+    pub fn or(self, said: &Said) -> Self {
+        let says_nothing = self.settings.as_object().is_some_and(Map::is_empty);
+        let settings = said.settings.clone().filter(|_| says_nothing).unwrap_or(self.settings);
+        Self {
+            name: self.name.or_else(|| said.name.clone()),
+            priority: self.priority.or(said.priority),
+            owner: self.owner.or_else(|| said.owner.clone()),
+            note: self.note.or_else(|| said.note.clone()),
+            expires_at: self.expires_at.or(said.expires_at),
+            settings,
+            ..self
+        }
+    }
 }
 
 /// Why a line offers no key, and what may be shown of it.

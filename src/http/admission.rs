@@ -6,18 +6,21 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::crowd::Guest;
+use super::dashboard;
 use super::problem::Problem;
 
 /// A body comes whole within this.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// Larger bodies are answered with 413.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// A paste of many keys may be so long (interface.md §3).
+const PASTE_LIMIT_BYTES: usize = 2 * 1024 * 1024;
 /// A request that takes longer is answered with 503.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -26,7 +29,8 @@ pub(super) async fn admitted(request: Request, next: Next) -> Response {
     let guest = request.extensions().get::<Arc<Guest>>().cloned();
     let shows_credential = shows_credential(request.headers());
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_DEADLINE, whole(body)).await {
+    let longest = longest(&head.uri);
+    let body = match tokio::time::timeout(BODY_DEADLINE, whole(body, longest)).await {
         Ok(Ok(body)) => body,
         Ok(Err(status)) => return refused(Problem::from(status)),
         Err(_) => return refused(Problem::from(StatusCode::REQUEST_TIMEOUT)),
@@ -42,8 +46,13 @@ pub(super) async fn admitted(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| Problem::unavailable("slow", "this took too long", 5).into_response())
 }
 
-async fn whole(body: Body) -> Result<Bytes, StatusCode> {
-    match Limited::new(body, BODY_LIMIT_BYTES).collect().await {
+/// What somebody pastes may be longer.
+fn longest(uri: &Uri) -> usize {
+    if uri.path().ends_with(dashboard::PASTE) { PASTE_LIMIT_BYTES } else { BODY_LIMIT_BYTES }
+}
+
+async fn whole(body: Body, longest: usize) -> Result<Bytes, StatusCode> {
+    match Limited::new(body, longest).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
         Err(_) => Err(StatusCode::BAD_REQUEST),

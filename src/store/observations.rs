@@ -79,6 +79,23 @@ impl Store {
         rows.iter().map(observation_row).collect()
     }
 
+    /// What the tests of a key showed on each day since, in UTC: days since 1970, outcome, how many; oldest first.
+    pub async fn outcomes_by_day(
+        &self,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Vec<(i64, String, i64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT at / 86400000 AS day, outcome, COUNT(*) AS n FROM observations WHERE key_id = $1 AND at >= $2
+             GROUP BY at / 86400000, outcome ORDER BY day, outcome",
+        )
+        .bind(key)
+        .bind(since.0)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("day")?, row.try_get("outcome")?, row.try_get("n")?))).collect()
+    }
+
     /// Forgets tests made before this moment, so many at the most: a step that holds up nobody. Answers how many.
     pub async fn prune_observations(&self, before: Timestamp, most: i64) -> Result<u64, StoreError> {
         let mut tx = self.pools.begin().await?;

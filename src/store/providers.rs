@@ -7,6 +7,7 @@ use super::audit::{self, AuditEntry};
 use super::key_writes::ensure_provider;
 use super::keys::{NewProvider, ProviderRow};
 use super::{Store, StoreError};
+use crate::domain::time::Timestamp;
 
 /// How many keys of a provider have one verdict, tombstones and what is on its way out apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,17 @@ pub struct KeyCount {
     pub is_active: bool,
     /// How many.
     pub count: i64,
+}
+
+/// How a provider answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answering {
+    /// Name of the provider.
+    pub provider: String,
+    /// When one of its keys was looked at last.
+    pub tested_at: Option<Timestamp>,
+    /// Milliseconds, on average over its keys.
+    pub latency_ms: Option<i64>,
 }
 
 fn provider_row(row: &AnyRow) -> Result<ProviderRow, StoreError> {
@@ -95,6 +107,24 @@ impl Store {
         audit::write(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// How each provider answered the last test of each active key.
+    pub async fn answering(&self) -> Result<Vec<Answering>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT provider, MAX(looked_at) AS tested_at, CAST(AVG(latency_ms) AS BIGINT) AS latency FROM keys
+             WHERE is_active = 1 AND role IN ('current', 'manual') GROUP BY provider",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        let read = |row: &AnyRow| {
+            Ok(Answering {
+                provider: row.try_get("provider")?,
+                tested_at: row.try_get::<Option<i64>, _>("tested_at")?.map(Timestamp),
+                latency_ms: row.try_get("latency")?,
+            })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// How many keys there are of each provider and verdict.

@@ -34,6 +34,7 @@ enum Place {
     Fact,
     Endpoint,
     Account,
+    Paste,
 }
 
 impl Place {
@@ -44,6 +45,7 @@ impl Place {
             Self::Fact => Use::Fact,
             Self::Endpoint => Use::Endpoint,
             Self::Account => Use::Place,
+            Self::Paste => Use::Paste,
         }
     }
 
@@ -57,6 +59,7 @@ impl Place {
                 "UPDATE providers SET base_url_seal = $1 WHERE name = $2 AND base_url_seal = $3"
             }
             Self::Account => "UPDATE accounts SET place = $1 WHERE identity = $2 AND place = $3",
+            Self::Paste => "UPDATE pastes SET text = $1 WHERE id = $2 AND text = $3",
         }
     }
 }
@@ -97,6 +100,7 @@ impl SealedText {
             }
             (Place::Endpoint, _) => format!("address of provider {}", self.row),
             (Place::Account, _) => format!("address of account {}", self.row),
+            (Place::Paste, _) => format!("paste {}", self.row),
             _ => format!("fact {}", self.row),
         }
     }
@@ -255,7 +259,7 @@ const KEYS: &str = "SELECT id, provider, account, rotation, generation, secret, 
      WHERE id > $1 AND (secret IS NOT NULL OR api_secret IS NOT NULL) ORDER BY id LIMIT $2";
 
 /// Name and token of all that is no key's.
-const OTHERS: [(Place, &str); 3] = [
+const OTHERS: [(Place, &str); 4] = [
     (Place::Fact, "SELECT name, value AS token FROM meta WHERE name LIKE 'sealed:%' ORDER BY name"),
     (
         Place::Endpoint,
@@ -265,6 +269,7 @@ const OTHERS: [(Place, &str); 3] = [
         Place::Account,
         "SELECT identity AS name, place AS token FROM accounts WHERE place IS NOT NULL ORDER BY identity",
     ),
+    (Place::Paste, "SELECT id AS name, text AS token FROM pastes ORDER BY id"),
 ];
 
 async fn all(tx: &mut Tx) -> Result<Vec<SealedText>, StoreError> {

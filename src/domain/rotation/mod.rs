@@ -28,6 +28,7 @@ mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
 mod waiting;
+mod way_out;
 
 pub use apply::{Event, IllegalEvent, apply};
 pub use directive::{Blocker, Cause, Directive};
@@ -35,6 +36,7 @@ pub use emergency::{Emergency, gives_way_to_healing};
 pub use next::next;
 pub use spread::spread;
 pub use waiting::{Moment, Waiting, moments};
+pub use way_out::WayOut;
 
 pub use super::key::{Figures, Usage};
 

@@ -10,7 +10,7 @@ use super::directive::{Blocker, Cause, Directive};
 use super::facts::{Facts, Request, TestResult};
 use super::inherit;
 use super::retire;
-use super::{Event, Issuing, KeyRef, MAX_UNCLEAR, Rollback, Run, State};
+use super::{Event, Issuing, KeyRef, MAX_UNCLEAR, Rollback, Run, State, WayOut};
 use crate::domain::time::{Span, Stamp, Until};
 
 /// Time between two tests of a fresh key that is not accepted yet.
@@ -51,28 +51,19 @@ fn answer(run: &Run, facts: &Facts, id: &str, request: &Request) -> Event {
     let id = id.to_owned();
     let refused = |reason: &str| Event::RequestRefused { id: id.clone(), reason: reason.to_owned() };
     match request {
-        // Nobody has the new key: going back is to stop, too.
-        Request::Abort | Request::Rollback if can_abort(run, facts) => Event::AbortAsked { id },
-        Request::Abort => match run.can_roll_back() {
-            Ok(()) => refused("a destination may already hold the new key: use rollback instead of abort"),
-            Err(why) => refused(&format!("a destination may already hold the new key, and {why}")),
-        },
-        Request::Rollback => match run.can_roll_back() {
-            Ok(()) => Event::RollbackAsked { id },
-            Err(why) => refused(why),
-        },
+        Request::Abort | Request::Rollback => {
+            match run.way_out(*request == Request::Rollback, facts.candidate_may_be_held(run)) {
+                Ok(WayOut::Stop) => Event::AbortAsked { id },
+                Ok(WayOut::Back) => Event::RollbackAsked { id },
+                Err(why) => refused(&why),
+            }
+        }
         Request::Resume => Event::Resumed { id },
         Request::Release { destination } => match may_release(run, facts, destination) {
             Ok(()) => Event::Released { id, destination: destination.clone() },
             Err(why) => refused(&why),
         },
     }
-}
-
-/// True when a person may still stop the run without a trace: no address may hold the new key, and every
-/// old key is as it was.
-fn can_abort(run: &Run, facts: &Facts) -> bool {
-    run.is_before_retiring() && !facts.candidate_may_be_held(run)
 }
 
 /// A person may accept that a dead optional destination keeps a dead key (the guard), and that one which left the

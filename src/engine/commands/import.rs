@@ -111,6 +111,17 @@ pub fn decrypted(rows: Vec<Pasted>, keys: Option<&Ring>) -> Vec<Pasted> {
     rows.into_iter().map(|row| Pasted { key: row.key.and_then(clear), ..row }).collect()
 }
 
+/// What would become of each line, before any provider is asked: nothing is stored.
+pub async fn preview(engine: &Engine, rows: Vec<Pasted>) -> Result<Vec<Imported>, EngineError> {
+    let (mut answers, candidates) = sorted_out(engine, rows).await?;
+    for one in only_new(engine, &mut answers, candidates).await? {
+        if one.add.secret.is_placeholder() {
+            answers[one.index].fate = Fate::Placeholder(None);
+        }
+    }
+    Ok(answers)
+}
+
 /// Stores what can be stored. `done` is told how many lines have their answer.
 pub async fn import(
     engine: &Engine,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! add_key · update_key    a key that a person gives us to keep, and what changes of it · given · kept  what both ask first
-//! import · hand_out      many keys at once; one for whoever needs it
+//! import · hand_out      many keys at once; one for whoever needs it · paste  many keys between their preview and their import
+//! selected               keys picked from a list, each for itself
 //! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
 //! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
@@ -34,11 +35,13 @@ mod import;
 mod kept;
 mod lists;
 mod mirror;
+mod paste;
 mod people;
 mod plan;
 mod providers;
 pub mod repeats;
 mod runs;
+mod selected;
 mod status;
 mod thaw;
 mod update_key;
@@ -51,7 +54,8 @@ pub use super::session::keys::rotation_of_destination;
 pub use super::session::provisioning::account_credits;
 pub use super::session::{Opened, Session, open_session, wait_for_session};
 pub use crate::domain::hand_out::Strategy;
-pub use crate::store::{About, AuditFilter, KeySort, Pause};
+pub use crate::domain::paste::Said;
+pub use crate::store::{About, AuditFilter, KeySort, PLACEHOLDER, Pause};
 pub use add_key::{AddKey, Added, add_key};
 pub use adopt::{Adoption, adopt};
 pub use alerts::{acknowledge, notice_backlog, tell_pass, test_email};
@@ -72,13 +76,14 @@ pub use encryption::{Proof, prove_secrets, reencrypt};
 pub use gauges::gauges;
 pub use given::provider_names;
 pub use hand_out::{Ask, HandedOut, hand_out};
-pub use import::{Import, decrypted, import, read_pasted};
+pub use import::{Fate, Import, Imported, decrypted, import, read_pasted};
 pub use kept::{numbered, testable};
 pub use lists::{
     ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page,
     alert_page, audit_list, destination_page, key_history, key_page, rotation_page, run_page,
 };
 pub use mirror::{mirror_by_hand, mirrors};
+pub use paste::{Pasting, import_paste, keep_paste, preview_paste, take_paste};
 pub use people::{
     ChangeUser, Identity, LoggedIn, MakeToken, Way, acceptable_password, add_user, allow, audit_page,
     by_session, by_token, change_own_password, change_user, create_token, end_session, find_user, has_users,
@@ -89,6 +94,7 @@ pub use providers::{AddProvider, add_provider, delete_provider, removable};
 pub use runs::{
     RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, is_served, open_run_of, run_status,
 };
+pub use selected::{Deed, do_to_each, key_with_id, may_go};
 pub use status::{Status, prove_writable, status};
 pub use thaw::thaw;
 pub use update_key::{Expiry, UpdateKey, Updated, update_key};

@@ -156,15 +156,7 @@ pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<
     let keys = engine.parts.store.living_keys(name).await?;
     keys.iter().try_for_each(belongs_to_no_rotation)?;
     let hashes: Vec<String> = keys.iter().filter_map(|key| key.hash.clone()).collect();
-    for account in engine.parts.accounts.values().filter(|account| account.provider == provider.kind) {
-        if hashes.is_empty() {
-            break;
-        }
-        let mut session = session::wait_for_session(engine, &account.name, Class::Person).await?;
-        let allowed = something_remains(&mut session, &hashes).await;
-        session.close().await?;
-        allowed?;
-    }
+    accounts_can_spare(engine, &provider.kind, &hashes).await?;
     if keys.is_empty() && engine.parts.store.provider(name).await?.is_none() {
         return Err(EngineError::Absent {
             text: format!("provider {name} has no keys, and the catalog keeps its name: nothing was removed"),
@@ -172,6 +164,24 @@ pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<
         });
     }
     Ok((provider, keys))
+}
+
+/// Refuses when an account of this kind has no usable key but these.
+pub(super) async fn accounts_can_spare(
+    engine: &Engine,
+    kind: &str,
+    hashes: &[String],
+) -> Result<(), EngineError> {
+    for account in engine.parts.accounts.values().filter(|account| account.provider == kind) {
+        if hashes.is_empty() {
+            break;
+        }
+        let mut session = session::wait_for_session(engine, &account.name, Class::Person).await?;
+        let allowed = something_remains(&mut session, hashes).await;
+        session.close().await?;
+        allowed?;
+    }
+    Ok(())
 }
 
 /// Refuses when the account has no usable key but these.

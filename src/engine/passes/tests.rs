@@ -63,15 +63,23 @@ async fn keys_of(engine: &Engine, which: &Which) -> Result<Vec<(String, String)>
     let providers = match which {
         Which::Provider(name) => vec![name.clone()],
         Which::All => store.providers().await?.into_iter().map(|row| row.name).collect(),
-        Which::Key(id) => {
-            let key = store.key(id).await?;
-            let key = key.filter(|row| !matches!(row.role, Role::Dead | Role::Retiring));
-            return Ok(key.map(|row| (row.provider, row.id)).into_iter().collect());
-        }
+        Which::Key(id) => return some_keys(engine, std::slice::from_ref(id)).await,
+        Which::Keys(ids) => return some_keys(engine, ids).await,
     };
     let mut keys = Vec::new();
     for name in providers {
         keys.extend(store.tested_ids(&name).await?.into_iter().map(|id| (name.clone(), id)));
+    }
+    Ok(keys)
+}
+
+/// Those of them that may be tested.
+async fn some_keys(engine: &Engine, ids: &[String]) -> Result<Vec<(String, String)>, EngineError> {
+    let mut keys = Vec::new();
+    for id in ids {
+        let key = engine.parts.store.key(id).await?;
+        let key = key.filter(|row| !row.is_placeholder() && !matches!(row.role, Role::Dead | Role::Retiring));
+        keys.extend(key.map(|row| (row.provider, row.id)));
     }
     Ok(keys)
 }

@@ -23,6 +23,8 @@ pub enum Which {
     Provider(String),
     /// One key by id, active or not.
     Key(String),
+    /// Some keys by their ids, active or not.
+    Keys(Vec<String>),
 }
 
 /// Why they are looked at.

@@ -25,6 +25,8 @@ pub struct Caller {
     pub address: Option<String>,
     /// The id of this request.
     pub request_id: String,
+    /// By the API, or by a page.
+    pub via: Via,
 }
 
 /// What a request shows.
@@ -51,8 +53,9 @@ impl Caller {
         let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         let (parts, body) = std::mem::take(request).into_parts();
         let address = origin::origin(engine.access(), &parts);
+        let via = if parts.uri.path().starts_with("/api/") { Via::Api } else { Via::Dashboard };
         *request = Request::from_parts(parts, body);
-        Ok(Self { identity, address, request_id })
+        Ok(Self { identity, address, request_id, via })
     }
 
     /// Their role.
@@ -94,7 +97,7 @@ impl Caller {
     pub fn actor(&self) -> Actor {
         Actor {
             name: self.identity.name.clone(),
-            via: Via::Api,
+            via: self.via,
             address: self.address.clone(),
             request_id: Some(self.request_id.clone()),
         }
@@ -161,7 +164,7 @@ mod tests {
 
     fn caller(role: Role, way: Way, providers: Option<Vec<String>>) -> Caller {
         let identity = Identity { name: "x".to_owned(), user: None, role, providers, way };
-        Caller { identity, address: None, request_id: String::new() }
+        Caller { identity, address: None, request_id: String::new(), via: Via::Api }
     }
 
     #[test]

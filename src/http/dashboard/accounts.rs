@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 use super::fields::Fields;
@@ -42,10 +42,26 @@ struct AccountPage {
 }
 
 impl AccountPage {
-    /// Deleting the only key that works is not offered: the guard would refuse it.
     fn is_last(&self, key: &RemoteKeyView) -> bool {
-        !key.disabled && self.keys.iter().filter(|other| !other.disabled).count() == 1
+        is_last(key, &self.keys)
     }
+}
+
+/// Deleting the only key that works is not offered: the guard would refuse it.
+fn is_last(key: &RemoteKeyView, keys: &[RemoteKeyView]) -> bool {
+    !key.disabled && keys.iter().filter(|other| !other.disabled).count() == 1
+}
+
+/// A key of an account before it is disabled or deleted.
+#[derive(Template)]
+#[template(path = "account_key.html")]
+struct AccountKeyPage {
+    frame: Frame,
+    name: String,
+    key: RemoteKeyView,
+    /// `disable` or `delete`.
+    what: &'static str,
+    is_last: bool,
 }
 
 async fn list(visit: Visit) -> Result<Response, Problem> {
@@ -73,11 +89,38 @@ async fn thaw(visit: Visit, Path(name): Path<String>) -> Result<Response, Proble
 async fn handle(visit: Visit, Path(name): Path<String>, fields: Fields) -> Result<Response, Problem> {
     let (address, hash) = (format!("/accounts/{name}"), fields.text("hash").to_owned());
     let handling = handling(&fields)?;
+    if !fields.is_ticked("sure")
+        && let Some(what) = destroys(handling)
+    {
+        return ask(&visit, name, &hash, what).await;
+    }
     let handled = visit.whole(move |engine| async move {
         commands::handle_at(&engine, &name, &hash, handling, PATIENCE).await
     });
     handled.await?;
     Ok(visit.done(&address, "changed"))
+}
+
+/// The word of what ends a key.
+fn destroys(handling: Handling) -> Option<&'static str> {
+    match handling {
+        Handling::Disable => Some("disable"),
+        Handling::Delete => Some("delete"),
+        Handling::Enable | Handling::Limit(_) => None,
+    }
+}
+
+/// What the account says of the key now, before anybody is asked whether it shall end.
+async fn ask(visit: &Visit, name: String, hash: &str, what: &'static str) -> Result<Response, Problem> {
+    let asked = name.clone();
+    let keys =
+        visit.whole(move |engine| async move { commands::keys_at(&engine, &asked, PATIENCE).await }).await?;
+    let last = keys.iter().any(|key| key.hash == hash && is_last(key, &keys));
+    let key = keys.into_iter().find(|key| key.hash == hash).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "not_found", "the account has no key with this hash")
+    })?;
+    let frame = visit.frame(format!("{what} a key of {name}"));
+    page(&AccountKeyPage { frame, name, key, what, is_last: last })
 }
 
 fn handling(fields: &Fields) -> Result<Handling, Problem> {

@@ -51,6 +51,10 @@ pub(in crate::http) async fn dressed(State(api): State<Api>, request: Request, n
     let response = with_token(request, next).await;
     let asked = asked.path_and_query().map_or("/", |asked| asked.as_str());
     let mut response = if wants_page { shown(&api, &method, asked, &request_id, response) } else { response };
+    if is_html(&response) {
+        // The page has said it, in its own words.
+        response.extensions_mut().remove::<Problem>();
+    }
     if response.status() == StatusCode::SEE_OTHER || is_html(&response) {
         for (name, value) in HEADERS {
             response.headers_mut().insert(name, HeaderValue::from_static(value));

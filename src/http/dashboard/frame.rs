@@ -11,6 +11,8 @@ use crate::domain::time::Timestamp;
 const PLACES: &[(&str, &str, Permission)] = &[
     ("/", "Now", Permission::Look),
     ("/alerts", "Alerts", Permission::Look),
+    ("/providers", "Providers", Permission::Look),
+    ("/keys", "Keys", Permission::Keys),
     ("/rotations", "Rotations", Permission::Look),
     ("/runs", "Runs", Permission::Look),
     ("/destinations", "Destinations", Permission::Look),
@@ -31,6 +33,10 @@ const DONE: &[(&str, &str)] = &[
     ("published", "The current key was written once more."),
     ("thawed", "The account is frozen no more."),
     ("changed", "Done."),
+    ("deleted", "Deleted."),
+    ("tested", "Tested. Each row says what came of it."),
+    ("testing", "The tests go on. This page shows each verdict as it comes."),
+    ("going-on", "It goes on, key after key. This page shows what is left."),
     ("logged-out", "You are logged out."),
 ];
 

@@ -11,11 +11,12 @@
 //! parts        how a state, a moment or a sentence looks
 //! fields       what a form sends, and its hidden token
 //! failure      what is shown instead of a page
-//! login · now · alerts · rotations · runs · destinations · accounts · system · audit · people · own
-//!              the pages
+//! login · now · alerts · providers · keys · key · add · rotations · runs · destinations · accounts · system · audit ·
+//! people · own  the pages
 //! ```
 
 mod accounts;
+mod add;
 mod alerts;
 mod assets;
 mod audit;
@@ -23,16 +24,20 @@ mod destinations;
 mod failure;
 mod fields;
 mod frame;
+mod key;
+mod keys;
 mod login;
 mod now;
 mod own;
 mod parts;
 mod people;
+mod providers;
 mod rotations;
 mod runs;
 mod system;
 mod visit;
 
+pub(super) use add::PASTE;
 pub(super) use failure::dressed;
 
 use super::routes::Routes;
@@ -43,6 +48,10 @@ pub(super) fn routes() -> Routes {
         .and(login::routes())
         .and(now::routes())
         .and(alerts::routes())
+        .and(providers::routes())
+        .and(keys::routes())
+        .and(key::routes())
+        .and(add::routes())
         .and(rotations::routes())
         .and(runs::routes())
         .and(destinations::routes())

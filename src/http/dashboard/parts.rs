@@ -44,13 +44,15 @@ impl Tone {
     /// Of a state by its word: of rotations, runs, effects, keys, destinations and alerts.
     pub(super) fn of(word: &str) -> Self {
         match word {
-            "idle" | "done" | "valid" | "confirmed" | "effective" | "current" | "enabled" | "sent" => {
-                Self::Good
-            }
+            "idle" | "done" | "valid" | "confirmed" | "effective" | "current" | "enabled" | "sent"
+            | "added" | "new" => Self::Good,
             "critical" | "invalid" | "frozen" | "parked" | "failed" | "unknown" | "refused" => Self::Bad,
-            "warning" | "paused" | "restricted" | "quota_exhausted" | "drift" => Self::Warn,
+            "warning" | "paused" | "restricted" | "quota_exhausted" | "drift" | "unreachable"
+            | "unexpected" | "rate_limited" => Self::Warn,
             "untested" | "unverified" | "placeholder" | "info" | "disabled" | "deleted" | "superseded"
-            | "aborted" | "rolled_back" | "over" | "pending" | "dead" | "loose" => Self::Off,
+            | "aborted" | "rolled_back" | "over" | "pending" | "dead" | "loose" | "inactive" | "known" => {
+                Self::Off
+            }
             _ => Self::Busy,
         }
     }

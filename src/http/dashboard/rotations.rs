@@ -28,7 +28,6 @@ pub(super) fn routes() -> Routes {
         .at(Method::GET, "/rotations/{name}/plan", operates, plan)
         .at(Method::GET, "/rotations/{name}/leaked", operates, leaked)
         .at(Method::POST, "/rotations/{name}/run", operates, run)
-        .at(Method::POST, "/rotations/{name}/rollback", operates, roll_back)
         .at(Method::POST, "/rotations/{name}/pause", operates, pause)
         .at(Method::POST, "/rotations/{name}/resume", operates, resume)
 }
@@ -136,15 +135,6 @@ async fn run(visit: Visit, Path(name): Path<String>, fields: Fields) -> Result<R
         .whole(move |engine| async move { commands::rotate(&engine, &name, leaked, PATIENCE).await })
         .await?;
     Ok(visit.done(&format!("/runs/{id}"), "started"))
-}
-
-async fn roll_back(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
-    let asked = visit.whole(move |engine| async move {
-        let (id, ticket) = commands::roll_back(&engine, &name).await?;
-        commands::answered_soon(&engine, &id, &ticket).await
-    });
-    let run = asked.await?;
-    Ok(visit.done(&format!("/runs/{}", run.id), "asked"))
 }
 
 async fn pause(visit: Visit, Path(name): Path<String>, fields: Fields) -> Result<Response, Problem> {

@@ -12,7 +12,7 @@ use super::parts;
 use super::visit::{ROWS, Visit, page};
 use crate::domain::role::Permission::{Look, Operate};
 use crate::domain::rotation::facts::Request;
-use crate::engine::commands::{self, ListedRunView, RUNS, RunView};
+use crate::engine::commands::{self, ListedRunView, RUNS, RunView, WayOutView};
 use crate::http::problem::Problem;
 use crate::http::routes::{Allow, Routes};
 
@@ -22,6 +22,9 @@ pub(super) fn routes() -> Routes {
         .at(Method::GET, "/runs", Allow::May(Look), list)
         .at(Method::GET, "/runs/{id}", Allow::May(Look), show)
         .at(Method::POST, "/runs/{id}/resume", operates, resume)
+        .at(Method::GET, "/runs/{id}/rollback", operates, way_back)
+        .at(Method::POST, "/runs/{id}/rollback", operates, roll_back)
+        .at(Method::GET, "/runs/{id}/abort", operates, way_out)
         .at(Method::POST, "/runs/{id}/abort", operates, abort)
         .at(Method::POST, "/runs/{id}/release", operates, release)
 }
@@ -49,11 +52,16 @@ impl RunPage {
     fn is_open(&self) -> bool {
         self.run.outcome.is_none()
     }
+}
 
-    /// Later a destination holds the new key: then it can be rolled back.
-    fn may_abort(&self) -> bool {
-        matches!(self.run.state, "planned" | "issuing" | "verifying" | "publishing" | "parked")
-    }
+/// What would happen, and what the rules say, before anybody is asked whether it shall.
+#[derive(Template)]
+#[template(path = "way_out.html")]
+struct WayOutPage {
+    frame: Frame,
+    end: WayOutView,
+    /// Back to the previous key; else only a stop.
+    back: bool,
 }
 
 /// What was seen, in one line: `generation 3, status 204`.
@@ -89,6 +97,20 @@ async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem>
 
 async fn resume(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
     ask(&visit, id, Request::Resume).await
+}
+
+async fn way_back(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let end = commands::way_out_view(visit.engine(), &id, true).await?;
+    page(&WayOutPage { frame: visit.frame(format!("Roll back {}", end.rotation)), end, back: true })
+}
+
+async fn way_out(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let end = commands::way_out_view(visit.engine(), &id, false).await?;
+    page(&WayOutPage { frame: visit.frame(format!("Stop the run of {}", end.rotation)), end, back: false })
+}
+
+async fn roll_back(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    ask(&visit, id, Request::Rollback).await
 }
 
 async fn abort(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {

@@ -8,7 +8,6 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::frame::Frame;
-use crate::domain::actor::{Actor, Via};
 use crate::domain::listing::{Shape, Wanted};
 use crate::domain::time::Span;
 use crate::engine::{Engine, EngineError};
@@ -36,11 +35,10 @@ impl FromRequestParts<Api> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, api).await?;
-        let actor = Actor { via: Via::Dashboard, ..caller.actor() };
         let session = session_cookie(&parts.headers);
         Ok(Self {
             api: api.clone(),
-            engine: api.engine().acting_as(actor),
+            engine: api.engine_for(&caller),
             caller,
             csrf: session.map(|session| csrf_token(&session).expose().to_owned()).unwrap_or_default(),
             path: parts.uri.path().to_owned(),
@@ -104,6 +102,23 @@ impl Visit {
         self.api.whole(work(self.engine.clone())).await
     }
 
+    /// The same where it may take long: `None` when it goes on after as long as somebody waits.
+    pub(super) async fn begun<T, F>(&self, work: impl FnOnce(Engine) -> F) -> Result<Option<T>, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
+    {
+        match tokio::time::timeout(PATIENCE.to_std(), self.whole(work)).await {
+            Ok(done) => done.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// To another page.
+    pub(super) fn to(&self, path: &str) -> Response {
+        see_other(&format!("{}{path}", base(&self.engine)))
+    }
+
     /// To the page that shows what was done.
     pub(super) fn done(&self, path: &str, what: &str) -> Response {
         see_other(&format!("{}{path}?done={what}", base(&self.engine)))
@@ -130,4 +145,16 @@ pub(super) fn page(template: &impl Template) -> Result<Response, Problem> {
         Problem::from(StatusCode::INTERNAL_SERVER_ERROR)
     })?;
     Ok(([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
+}
+
+/// A page that was filled in, once more, with what is wrong about it: only the reader can mend that.
+pub(super) fn page_after(template: &impl Template, problem: Problem) -> Result<Response, Problem> {
+    if problem.status().is_server_error() && problem.status() != StatusCode::BAD_GATEWAY {
+        return Err(problem);
+    }
+    let mut response = page(template)?;
+    *response.status_mut() = problem.status();
+    // The audit trail has a row of what a rule refused.
+    response.extensions_mut().insert(problem);
+    Ok(response)
 }

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! rotation · run · why · plan   rotations and their runs · waits   what they wait for, in the same words
+//! way_out                       what would become of a run that a person ends
 //! key · provider · account      stored keys, whose they are; accounts and their keys at the provider
+//! key_page · provider_card      a key with what breaks when it dies; how many keys are in which state
 //! import · credential           what was pasted; what is handed out
 //! destination · alert           where keys go; what people are told
 //! now · glance                  does production work; a rotation in three answers
@@ -23,14 +25,17 @@ mod glance;
 mod history;
 mod import;
 mod key;
+mod key_page;
 mod now;
 mod people;
 mod plan;
 mod provider;
+mod provider_card;
 mod rotation;
 mod run;
 mod system;
 mod waits;
+mod way_out;
 mod why;
 
 pub use account::{
@@ -54,10 +59,12 @@ pub use key::{
     DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyView, TestedKeyView, find_keys,
     key_test_view, key_view, tested_key_view,
 };
+pub use key_page::{DayView, KeyPageView, UndoneView, key_page_view};
 pub use now::{NowView, Step, now_view};
 pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
 pub use provider::{DeletedProviderView, ProviderView, deleted_provider_view, provider_view, provider_views};
+pub use provider_card::{ProviderCardView, provider_card, provider_cards};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,
     adopted_view, rotation_view, rotation_views,
@@ -65,4 +72,5 @@ pub use rotation::{
 pub use run::{EffectView, ListedRunView, RunView, listed_run_view, run_view, run_views};
 pub use system::{OutboxStateView, ReplicaView, SystemView, system_view};
 pub use waits::{MomentView, WaitView, WaitsView};
+pub use way_out::{WayOutView, way_out_view};
 pub use why::{WhyView, why};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AlertView, RotationView, alert_views, rotation_views};
+use super::{AlertView, ProviderCardView, RotationView, alert_views, provider_cards, rotation_views};
 use crate::domain::alert::Kind;
 use crate::domain::time::Timestamp;
 use crate::engine::{Engine, EngineError};
@@ -23,6 +23,8 @@ pub struct NowView {
     pub alerts: Vec<AlertView>,
     /// Every rotation of the configuration.
     pub rotations: Vec<RotationView>,
+    /// Providers that have keys.
+    pub providers: Vec<ProviderCardView>,
     /// When a daemon was last heard of.
     pub daemon_seen_at: Option<String>,
 }
@@ -45,7 +47,9 @@ pub async fn now_view(engine: &Engine) -> Result<NowView, EngineError> {
     let steps = steps(engine.accounts().next().is_some(), &rotations);
     let (works, needs_somebody, sentence) = sentence(&alerts, &rotations, &steps);
     let daemon_seen_at = daemons.iter().map(|daemon| daemon.seen_at).max().map(Timestamp::rfc3339);
-    Ok(NowView { works, needs_somebody, sentence, steps, alerts, rotations, daemon_seen_at })
+    let mut providers = provider_cards(engine).await?;
+    providers.retain(|card| card.provider.configured);
+    Ok(NowView { works, needs_somebody, sentence, steps, alerts, rotations, providers, daemon_seen_at })
 }
 
 fn rank(severity: &str) -> u8 {
