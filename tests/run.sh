@@ -4,18 +4,20 @@
 #   tests/run.sh                 all of it
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
+#   tests/run.sh browser [deep]  the dashboard in a real Chromium; deep: every screen, and the keyboard only
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
 #   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: a minute of
-#                                fuzzing for each parser, and both of these, about an hour on two cores
+#                                fuzzing for each parser, the browser on every screen, and both of these, about an hour
+#                                on two cores
 #   tests/run.sh load [TIMES]    the integration tests so many times (3) while two programs keep two cores busy:
 #                                none depends on how fast the machine is
 #   tests/run.sh defences [FAULT | WORD…]
 #                                takes each defence of tests/defences.toml away and demands that its test fails
 #
 # Needs Rust with rustfmt and clippy. What else is missing (a C compiler, PostgreSQL's server programs, Python
-# with `cryptography` and `PyNaCl`) is installed on Debian and its relatives, as root or through sudo. The server
+# with `cryptography` and `PyNaCl`, Chromium and Node for the browser tests) is installed on Debian and its relatives, as root or through sudo. The server
 # is a private one: in a temporary folder, on a free loopback port, gone when this script ends.
 #
 # However this script ends, what it started ends too: each command runs in a process group of its own, which is ended
@@ -286,6 +288,12 @@ deny_from_package() {
     rm -rf "$1/venv"
 }
 
+need_browser() {
+    has chromium || install chromium
+    has node && has npm || install nodejs npm
+    (cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund)
+}
+
 # --- a PostgreSQL server of our own ----------------------------------------------------------------------------
 
 # PostgreSQL refuses to run as root.
@@ -400,6 +408,12 @@ table_of_proofs() {
     ((${#missing[@]} == 0)) || die "not proved: ${missing[*]}"
 }
 
+# Each file of tests has a demo of its own, one after the other.
+browser_tests() {
+    need_browser
+    CHROMIUM=$(command -v chromium) DEEP=${1:-} node --test --test-concurrency=1 tests/browser/
+}
+
 dependencies() {
     need_deny
     cargo deny --locked check bans licenses sources
@@ -412,6 +426,7 @@ everything_else() {
     part "documentation" documentation
     part "examples in the documentation" cargo test --locked --doc
     part "dependencies" dependencies
+    part "browser" browser_tests
     part "systemd's machine" tests/systemd.sh prepare
 }
 
@@ -490,14 +505,20 @@ main() {
         ;;
     deep)
         step "fuzz" fuzz
+        step "build" cargo build --locked
+        step "browser" browser_tests deep
         load
         defences
+        ;;
+    browser)
+        step "build" cargo build --locked
+        step "browser" browser_tests "$@"
         ;;
     load) load "$@" ;;
     defences) defences "$@" ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny, deep, load [TIMES], defences [FAULT | WORD…])" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, browser [deep], systemd, deny, deep, load [TIMES], defences [FAULT | WORD…])" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

@@ -39,7 +39,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     // Before anything is there that could be left behind: nobody listening, a signal ends a process on the spot.
     let mut ending = Ending::listen()?;
-    let port = if args.once { 0 } else { args.port };
+    let port = if args.once { 0 } else { port_of(args.port)? };
     let stage = Stage::open(port).await?;
     introduce(&stage);
     if !args.once {
@@ -57,6 +57,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<u8> {
     let log = stage.close().await;
     let Some(proofs) = played else { return Ok(STOPPED) };
     tell(&proofs.inspect_err(|_| say!("the daemon's last words:\n{log}"))?, &log)
+}
+
+/// The port of the dashboard, which its address tells: for 0 one that is free.
+fn port_of(asked: u16) -> std::io::Result<u16> {
+    if asked != 0 {
+        return Ok(asked);
+    }
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Prints what was proved. Answers the exit status.
@@ -124,6 +132,7 @@ fn introduce(stage: &Stage) {
 /// Lets a newcomer play: shows mails as they arrive, for as long as it is let.
 async fn stay(stage: &Stage, port: u16) -> anyhow::Result<()> {
     story::adopt(stage).await?;
+    story::furnish(stage).await?;
     let password = bearer::new_session();
     let added = stage.quietly(&["users", "add", ADMIN, "--role", "admin"], Some(password.expose())).await?;
     anyhow::ensure!(added.status == 0, "the admin of the demo: {}", added.stderr);

@@ -162,6 +162,32 @@ async fn leaked(stage: &Stage) -> anyhow::Result<(bool, String)> {
     Ok((dead && fresh, "the leaked key is deleted, another one is everywhere".to_owned()))
 }
 
+/// Keys that people keep beside the rotation, under a name of its own: two that work, one that was ended elsewhere, and a
+/// place that waits for its key.
+pub(super) async fn furnish(stage: &Stage) -> anyhow::Result<()> {
+    let base = stage.openrouter.base_url();
+    let add = ["providers", "add", "vision-nova", "--kind", "openrouter", "--base-url", &base];
+    told_well(stage, &[&add[..], &["--title", "Vision Nova"]].concat(), None).await?;
+    let [main, spare, trial] = ["pictures", "pictures, spare", "trial of last spring"]
+        .map(|name| stage.openrouter.new_regular_key(name));
+    let table = format!(
+        "provider,key,name,priority,owner,note\n\
+         vision-nova,{main},pictures,90,ada@example.com,the shop's product pictures\n\
+         vision-nova,{spare},spare,50,ada@example.com,\n\
+         vision-nova,{trial},trial,40,grace@example.com,a trial\n\
+         anthropic,your-api-key,,,,wanted by the research team\n"
+    );
+    told_well(stage, &["keys", "import", "-"], Some(&table)).await?;
+    stage.openrouter.edit_key(&Secret::new(trial).sha256_hex(), |key| key.disabled = true);
+    Ok(())
+}
+
+async fn told_well(stage: &Stage, args: &[&str], stdin: Option<&str>) -> anyhow::Result<()> {
+    let said = stage.quietly(args, stdin).await?;
+    anyhow::ensure!(said.status == 0, "{}: {}", args.join(" "), said.stderr);
+    Ok(())
+}
+
 /// Waits until no run is open.
 async fn settle(stage: &Stage) -> anyhow::Result<()> {
     for _ in 0..150 {
