@@ -36,7 +36,8 @@ for (const { name, width, look } of process.env.DEEP ? screens : screens.slice(0
     const wrong = await wrongOn(visitor, "login", name);
     await visitor.logIn();
     for (const [page, path] of await pagesOf(visitor)) {
-      await visitor.go(path);
+      const response = await visitor.go(path);
+      assert.equal(response.status(), page === "not-found" ? 404 : 200, path);
       wrong.push(...(await wrongOn(visitor, page, name)));
     }
     assert.deepEqual(wrong, []);
@@ -56,7 +57,7 @@ async function pagesOf(visitor) {
     });
     return found;
   };
-  const key = await first("/keys", /^\/keys\/[0-9a-f-]{36}$/);
+  const key = await first("/keys?q=spare", /^\/keys\/[0-9a-f-]{36}$/);
   const alert = await first("/alerts", /^\/alerts\/.+/);
   await visitor.go("/keys/add");
   await visitor.page.getByLabel("Keys").fill("vision-nova not-a-key-of-anybody\nhello");
