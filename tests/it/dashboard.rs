@@ -6,6 +6,7 @@ mod keys;
 use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
+use rekeyd::sim::fault::When;
 
 use crate::support::wait::{self, idle, logged, signal, until};
 use crate::support::{Db, World, on_both_databases};
@@ -146,13 +147,24 @@ async fn a_rotation_is_planned_and_run(world: &World, browser: &mut Browser) {
     let plan = browser.get(&format!("{BELOW}/rotations/production/plan")).await;
     assert!(plan.body.contains("POST /keys") && plan.body.contains("Rotate now"), "{}", plan.body);
     assert_eq!(world.living().len(), before, "a plan changes nothing");
+    let held = world.script.hold("create_key", When::After);
     let run = browser.submit("/rotations/production/run", &[]).await;
     assert!(run.body.contains("The run has begun.") && run.path.contains("/runs/"), "{}", run.body);
+    held.arrived().await;
+    for (way, said) in [("abort", "Stop it now"), ("rollback", "Roll back now")] {
+        let asked = browser.get(&format!("{}/{way}", run.path)).await;
+        assert_page(&asked);
+        assert!(asked.body.contains("The rules allow it") && asked.body.contains(said), "{}", asked.body);
+        assert!(asked.body.contains("a key that was issued and not stored"), "{}", asked.body);
+    }
+    held.release();
     until("the page says that it is done", async || {
         browser.get(&run.path).await.body.contains("Run of production <span class=\"state good\">")
     })
     .await;
     idle(world).await;
+    let over = browser.get(&format!("{}/rollback", run.path)).await;
+    assert!(over.status == 409 && over.body.contains("is over: done"), "{}", over.body);
     let page = browser.get(&format!("{BELOW}/rotations/production")).await;
     assert!(page.body.contains("Yes: all 2 required destinations hold it, generation 2."), "{}", page.body);
     world.assert_destinations_work("after a rotation by the dashboard");

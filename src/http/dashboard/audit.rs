@@ -28,6 +28,19 @@ struct AuditPage {
     next: Option<String>,
 }
 
+impl AuditPage {
+    /// A filter as it was filled in.
+    fn field(&self, name: &str) -> &str {
+        let found = self.filters.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    /// Whether a filter that is folded away says something.
+    fn is_narrow(&self) -> bool {
+        ["actor", "action", "subject"].iter().any(|name| !self.field(name).is_empty())
+    }
+}
+
 const FILTERS: [&str; 5] = ["q", "actor", "action", "subject", "outcome"];
 
 fn shown(value: Option<&Value>) -> String {

@@ -76,6 +76,20 @@ fn is_html(response: &Response) -> bool {
     response.headers().get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/html"))
 }
 
+/// What happened, in a few words.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::FORBIDDEN => "You may not",
+        StatusCode::NOT_FOUND => "There is no such page",
+        StatusCode::CONFLICT => "It cannot be",
+        StatusCode::TOO_MANY_REQUESTS => "Too often",
+        StatusCode::BAD_GATEWAY => "Somebody outside did not do it",
+        StatusCode::SERVICE_UNAVAILABLE => "Not now",
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => "This was not understood",
+        other => other.canonical_reason().unwrap_or("It failed"),
+    }
+}
+
 /// Nobody known is sent to the login, and back where they wanted to go.
 fn shown(api: &Api, method: &Method, asked: &str, request_id: &str, response: Response) -> Response {
     let status = response.status();
@@ -91,7 +105,7 @@ fn shown(api: &Api, method: &Method, asked: &str, request_id: &str, response: Re
     let problem = response.extensions().get::<Problem>().cloned().unwrap_or_else(|| Problem::from(status));
     let frame = Frame::unknown(base(&engine), String::new(), engine.clock().now());
     let failure = FailurePage {
-        frame: frame.titled(status.canonical_reason().unwrap_or("Failed")),
+        frame: frame.titled(title(status)),
         status: status.as_u16(),
         text: problem.detail().to_owned(),
         is_ours: status.is_server_error(),

@@ -99,7 +99,8 @@ impl Visit {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        self.api.whole(work(self.engine.clone())).await
+        // On the heap: what the engine does for a key is larger than a page should carry along.
+        self.api.whole(Box::pin(work(self.engine.clone()))).await
     }
 
     /// The same where it may take long: `None` when it goes on after as long as somebody waits.
@@ -122,6 +123,16 @@ impl Visit {
     /// To the page that shows what was done.
     pub(super) fn done(&self, path: &str, what: &str) -> Response {
         see_other(&format!("{}{path}?done={what}", base(&self.engine)))
+    }
+}
+
+impl Visit {
+    /// To a list that is narrowed as it was: its query came along in a hidden field.
+    pub(super) fn done_in(&self, list: &str, query: &str, what: &str) -> Response {
+        let was = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "done");
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(was).append_pair("done", what);
+        see_other(&format!("{}{list}?{}", base(&self.engine), query.finish()))
     }
 }
 

@@ -61,6 +61,8 @@ function newsOf(part) {
 const shown = new Map();
 for (const part of document.querySelectorAll("[data-live]")) shown.set(part.id, newsOf(part));
 
+// The row of pages is longer than a phone is wide.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 localTimes(document);
 copying(document);
 

@@ -25,6 +25,8 @@ struct DeletePage {
     /// Why the rules refuse it; none when they allow it.
     refused: Option<String>,
     ids: String,
+    /// The query of the list that they were picked from.
+    back: String,
 }
 
 #[derive(Template)]
@@ -50,34 +52,34 @@ fn ids(fields: &Fields) -> Result<Vec<String>, Problem> {
 }
 
 pub(super) async fn act(visit: Visit, fields: Fields) -> Result<Response, Problem> {
-    let ids = ids(&fields)?;
+    let (ids, back) = (ids(&fields)?, fields.text("back"));
     match fields.text("what") {
-        "test" => test(&visit, ids).await,
-        "activate" => do_to_each(&visit, ids, Deed::Activate).await,
-        "deactivate" => do_to_each(&visit, ids, Deed::Deactivate).await,
-        "delete" => ask_about(&visit, ids).await,
+        "test" => test(&visit, ids, back).await,
+        "activate" => do_to_each(&visit, ids, Deed::Activate, back).await,
+        "deactivate" => do_to_each(&visit, ids, Deed::Deactivate, back).await,
+        "delete" => ask_about(&visit, ids, back).await,
         _ => Err(Problem::malformed("the form does not say what is to be done")),
     }
 }
 
 /// Tests go on when they take longer than somebody waits; the page shows each verdict as it comes.
-async fn test(visit: &Visit, ids: Vec<String>) -> Result<Response, Problem> {
+async fn test(visit: &Visit, ids: Vec<String>, back: &str) -> Result<Response, Problem> {
     let scope = Scope { which: Which::Keys(ids), why: Why::Person };
     let tested = visit.begun(move |engine| async move {
         commands::check_keys(&engine, &scope, &CancellationToken::new()).await
     });
     Ok(match tested.await? {
-        Some(_) => visit.done("/keys", "tested"),
-        None => visit.done("/keys", "testing"),
+        Some(_) => visit.done_in("/keys", back, "tested"),
+        None => visit.done_in("/keys", back, "testing"),
     })
 }
 
 pub(super) async fn ask_about_one(visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
-    ask_about(&visit, vec![id]).await
+    ask_about(&visit, vec![id], "").await
 }
 
 /// Which keys, what breaks, and what the rules say: nothing is changed yet.
-async fn ask_about(visit: &Visit, ids: Vec<String>) -> Result<Response, Problem> {
+async fn ask_about(visit: &Visit, ids: Vec<String>, back: &str) -> Result<Response, Problem> {
     let engine = visit.engine();
     let (mut keys, mut breaks) = (Vec::new(), Vec::new());
     for id in &ids {
@@ -94,22 +96,30 @@ async fn ask_about(visit: &Visit, ids: Vec<String>) -> Result<Response, Problem>
         Err(problem) if problem.status().is_server_error() => return Err(problem),
         Err(problem) => Some(problem.detail().to_owned()),
     };
-    page(&DeletePage { frame: visit.frame("Delete keys"), keys, breaks, refused, ids: ids.join(" ") })
+    page(&DeletePage {
+        frame: visit.frame("Delete keys"),
+        keys,
+        breaks,
+        refused,
+        ids: ids.join(" "),
+        back: back.to_owned(),
+    })
 }
 
 pub(super) async fn delete(visit: Visit, fields: Fields) -> Result<Response, Problem> {
     let deed = Deed::Delete { at_provider: fields.is_ticked("at_provider") };
-    do_to_each(&visit, ids(&fields)?, deed).await
+    do_to_each(&visit, ids(&fields)?, deed, fields.text("back")).await
 }
 
-async fn do_to_each(visit: &Visit, ids: Vec<String>, deed: Deed) -> Result<Response, Problem> {
+async fn do_to_each(visit: &Visit, ids: Vec<String>, deed: Deed, back: &str) -> Result<Response, Problem> {
     let asked = ids.len();
     let done =
         visit.begun(move |engine| async move { commands::do_to_each(&engine, &ids, deed).await }).await?;
     match done {
-        None => Ok(visit.done("/keys", "going-on")),
+        None => Ok(visit.done_in("/keys", back, "going-on")),
         Some(undone) if undone.is_empty() => {
-            Ok(visit.done("/keys", if matches!(deed, Deed::Delete { .. }) { "deleted" } else { "changed" }))
+            let what = if matches!(deed, Deed::Delete { .. }) { "deleted" } else { "changed" };
+            Ok(visit.done_in("/keys", back, what))
         }
         Some(undone) => page(&UndonePage { frame: visit.frame("Not all of it was done"), asked, undone }),
     }

@@ -25,6 +25,12 @@ impl Query {
         Self { fields, page: i64::max(page, 1) }
     }
 
+    /// Nothing is asked.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { fields: Vec::new(), page: 1 }
+    }
+
     /// A field as it was filled in; empty when it was not.
     pub(super) fn field(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(known, _)| *known == name);
