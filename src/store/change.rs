@@ -67,6 +67,9 @@ pub enum Change {
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// What a look at a destination showed. It says nothing once another write of that address has begun (R19).
     Seen(Box<HoldingRow>),
+    /// What a look at a whole table showed of one of its addresses. It says nothing once a write there after number
+    /// `known` has begun; what it proves puts the row last in the order of writes.
+    Shown { row: Box<HoldingRow>, known: i64 },
     /// How somebody else changed an address, where no row of a write says it.
     Drift { address: String, drift: Option<String> },
     /// A person released a destination.

@@ -106,6 +106,8 @@ pub struct Holding {
     pub attempts: u32,
     /// Nothing is sent there, nor looked at, before this is over.
     pub until: Until,
+    /// So long a write of this key whose outcome nobody knows may still land (R19).
+    pub landing: Until,
 }
 
 impl Holding {
@@ -126,6 +128,7 @@ impl Holding {
             permanent: false,
             attempts: 0,
             until: Until::OVER,
+            landing: Until::OVER,
         }
     }
 

@@ -69,8 +69,10 @@ pub(crate) async fn write(
     let effect = effect_of(session, id, EffectKind::Publish, &place.target, delivery.generation).await?;
     // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
     let before = known.fact.level.min(Level::Intended);
+    let earlier = known.fact.landing;
     let mut intended = HoldingRow { released: false, ..known };
     (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
+    intended.fact.landing = session.until(session.engine.may_land(place));
     let deadline = if run.is_some_and(hurries) && !place.target.required {
         session.deadline().await?
     } else {
@@ -85,6 +87,9 @@ pub(crate) async fn write(
         None => session.commit(&changes).await.map(|()| None)?,
     };
     let outcome = session.holding(place, place.adapter.publish(delivery, deadline)).await?;
+    if !outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Unclear) {
+        intended.fact.landing = earlier;
+    }
     let (changes, taken) = match outcome {
         Ok(evidence) => {
             let detail = format!("generation {} ({mask})", delivery.generation);

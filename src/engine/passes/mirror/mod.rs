@@ -16,7 +16,7 @@ pub(crate) mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::ours::Record;
+use self::ours::{Intent, Looked, Record};
 use self::plan::{Plan, Seen, Wanted, Wish, Write, plan, status};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::destination::{Ledger, LedgerEntry};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::rotation::{Level, OnDrift};
+use crate::domain::rotation::OnDrift;
+use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
 use crate::domain::verdict::Occasion;
 use crate::engine::publish::address;
@@ -125,6 +126,8 @@ pub(crate) async fn mirror_now(
     let now = engine.store().now().await?;
     memory.looked_at = Some(now);
     let asked = engine.clock().now();
+    // What is written after this is not what the look shows (R19).
+    let before = Record::read(engine, ledger).await?;
     let outcome = match ledger.entries(engine.deadline()).await {
         Err(failure) => Err(failure),
         Ok(entries) => {
@@ -132,8 +135,8 @@ pub(crate) async fn mirror_now(
             memory.wanted = wish.digest();
             let seen = entries.into_iter().map(|entry| seen(engine, entry)).collect::<Vec<_>>();
             bury(engine, ledger, &mut wish, &seen).await?;
-            let looked = Stamp { ours: asked, theirs: None };
-            let proved = Record::read(engine, ledger).await?.seen(&wish, &seen, &place.target.name, looked);
+            let looked = Looked { at: Stamp { ours: asked, theirs: None }, clock: now };
+            let proved = before.seen(&wish, &seen, &place.target.name, looked);
             engine.parts.store.commit(lease, &proved).await?;
             let record = Record::read(engine, ledger).await?;
             let plan = plan(&wish, &seen, &record.ours());
@@ -166,7 +169,9 @@ async fn carry_out(
         let written = match write {
             Write::Same(entry) => say(engine, place, ledger, record, &entry, lease).await?,
             Write::Key { id, entry } => match allowed(engine, place, record, &id, entry, lease).await? {
-                Allowed::Yes(entry, row) => hand_out(engine, place, ledger, &entry, *row, lease).await?,
+                Allowed::Yes(entry, intent) => {
+                    hand_out(engine, place, ledger, &entry, *intent, lease).await?
+                }
                 Allowed::NotYet => Ok(()),
                 Allowed::Held => {
                     held.push(number);
@@ -208,7 +213,7 @@ async fn hand_out(
     place: &ConfiguredDestination,
     ledger: &dyn Ledger,
     entry: &LedgerEntry,
-    before: HoldingRow,
+    intent: Intent,
     lease: &Lease,
 ) -> Result<Result<(), Failure>, EngineError> {
     let deadline = leased_deadline(engine, lease).await?;
@@ -216,12 +221,10 @@ async fn hand_out(
     let written = ledger.put(entry, deadline).await;
     let changes = match &written {
         // It was read back in the transaction that wrote it.
-        Ok(()) => {
-            vec![mirrored(engine, place, entry), ours::proved(before, &place.target.name, asked)]
-        }
-        // It may be there: the next look tells.
+        Ok(()) => vec![mirrored(engine, place, entry), intent.done(&place.target.name, asked)],
+        // It may be there: a look after its end tells.
         Err(failure) if failure.kind == FailureKind::Unclear => Vec::new(),
-        Err(_) => vec![Change::Holding { row: Box::new(before), fresh_write: false }],
+        Err(_) => vec![intent.undone()],
     };
     engine.parts.store.commit(lease, &changes).await?;
     Ok(written)
@@ -235,8 +238,8 @@ fn mirrored(engine: &Engine, place: &ConfiguredDestination, entry: &LedgerEntry)
 
 /// Whether a key may be written now.
 enum Allowed {
-    /// The row, and the record of its address before the intent, which is committed.
-    Yes(LedgerEntry, Box<HoldingRow>),
+    /// The row, and the intent to write it, which is committed.
+    Yes(LedgerEntry, Box<Intent>),
     NotYet,
     /// Somebody else changed the address, and `on_drift` holds it, whoever writes there (R20).
     Held,
@@ -265,14 +268,14 @@ async fn allowed(
     }
     let Some(secret) = engine.open_or_pass_by(&key) else { return Ok(Allowed::NotYet) };
     let Some(tested) = proved_at(engine, &key, lease).await? else { return Ok(Allowed::NotYet) };
-    let mut intended = row.clone();
-    (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
-    intended.released = false;
-    if !engine.parts.store.intend_mirrored(lease, &intended, tested).await? {
+    let landing = Until::after(engine.store().now().await?, engine.may_land(place));
+    let print = engine.parts.fingerprints.of(&secret);
+    let intended = ours::intended(row.clone(), print.clone(), landing);
+    let Some(seq) = engine.parts.store.intend_mirrored(lease, &intended, tested).await? else {
         return Ok(Allowed::NotYet);
     }
     entry.secret = secret;
-    Ok(Allowed::Yes(entry, Box::new(row)))
+    Ok(Allowed::Yes(entry, Box::new(Intent { before: HoldingRow { seq, ..row }, print })))
 }
 
 /// R9: nothing of a frozen account is published.
