@@ -13,7 +13,7 @@ use super::leases::{self, Lease};
 use super::pool::Tx;
 use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, epochs, key_writes, looks, memory, rotations};
+use super::{Store, StoreError, accounts, alerts, epochs, gone, key_writes, looks, memory, rotations};
 use crate::crypto::{EncryptionKeyId, Sealed};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
@@ -49,6 +49,10 @@ pub enum Change {
     Promote { rotation: String, id: String },
     /// The provider no longer has it.
     Bury { id: String },
+    /// The provider does not have it now, and not by our doing: its secrets are kept for so long.
+    FoundGone { id: String, keep: Span },
+    /// One that was found gone is there again: it is alive.
+    SeenAgain { id: String },
     /// A test of a key, and when the next is due.
     Tested {
         id: String,
@@ -312,6 +316,8 @@ pub(super) async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result
         Change::Place { account, sealed } => accounts::place(tx, account, sealed).await,
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
+        Change::FoundGone { id, keep } => gone::found_gone(tx, id, *keep).await,
+        Change::SeenAgain { id } => gone::seen_again(tx, id).await,
         Change::Tested { id, facts, health, seen, next_look_at } => {
             key_writes::tested(tx, id, facts, health, seen, *next_look_at).await
         }

@@ -14,6 +14,7 @@ mod damaged;
 mod effects;
 mod epochs;
 mod gauges;
+mod gone;
 mod hand_outs;
 mod holdings;
 mod key_edits;
