@@ -65,8 +65,8 @@ pub enum Change {
     BringForward { provider: String, at: Timestamp, unseen_since: Timestamp, most: i64 },
     /// What is remembered from one pass to the next: [`Store::memory`].
     Remember { subject: String, doc: serde_json::Value },
-    /// What is known of a published provisioning key.
-    ProvisioningCopy(Box<CopyRow>),
+    /// The current key of a rotation is dead, or in doubt: its account is to be asked what became of it.
+    WantsHealing { rotation: String },
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// What a look at a destination showed. It says nothing once another write of that address has begun (R19).
@@ -325,9 +325,12 @@ pub(super) async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result
             looks::bring_forward(tx, provider, (*at, *unseen_since), *most).await
         }
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
-        Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
-        Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
-        Change::Seen(row) => holdings::seen(tx, row).await,
+        Change::WantsHealing { rotation } => memory::wants_healing(tx, rotation).await,
+        Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await.map(drop),
+        Change::Seen(row) => holdings::seen(tx, row, row.seq, false).await,
+        Change::Shown { row, known } => {
+            holdings::seen(tx, row, *known, row.fact.level >= Level::Confirmed).await
+        }
         Change::Drift { address, drift } => holdings::drift(tx, address, drift.as_deref()).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,

@@ -62,6 +62,7 @@ pub use keys::{About, AdoptedKey, KeyRow, NewKey, NewProvider, Origin, PLACEHOLD
 pub use known::{Created, KnownSpec};
 pub use leases::Lease;
 pub use looks::{Claimed, Counting, Known, Lane, Waiting};
+pub use memory::HEALING;
 pub use meta::SchemaStatus;
 pub use observations::ObservationRow;
 pub use outbox::{Backlog, Channel, Due, NewMessage, OutboxRow};
