@@ -11,7 +11,6 @@ use super::holdings::{self, HoldingRow};
 use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, Role};
 use super::leases::{self, Lease};
 use super::pool::Tx;
-use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
 use super::{Store, StoreError, accounts, alerts, epochs, gone, key_writes, looks, memory, rotations};
 use crate::crypto::{EncryptionKeyId, Sealed};

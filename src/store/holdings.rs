@@ -16,7 +16,7 @@ use crate::domain::time::{Stamp, Timestamp, Until};
 pub struct HoldingRow {
     /// What decisions use: address, key, level, drift, errors.
     pub fact: Holding,
-    /// Who wrote it last: a rotation by its name, or a mirror ([`mirror_of`]).
+    /// Who wrote it last: a rotation by its name, a mirror ([`mirror_of`]), or an account its provisioning key ([`copy_of`]).
     pub writer: String,
     /// Fingerprint of the key that was written, also of one that left the store, or that another one took the place of there;
     /// filled in when it is written.
@@ -95,6 +95,16 @@ fn bare(row: &AnyRow) -> Result<HoldingRow, StoreError> {
 /// What writes stored keys into this table. No rotation has such a name.
 pub fn mirror_of(table: &str) -> String {
     format!("mirror:{table}")
+}
+
+/// Who writes the provisioning key of this account for scripts. No rotation has such a name.
+pub fn copy_of(account: &str) -> String {
+    format!("account:{account}")
+}
+
+/// What goes for the id of a provisioning key, which has no row, by its hash.
+pub fn provisioning_key(hash: &str) -> String {
+    format!("provisioning:{hash}")
 }
 
 impl Store {
