@@ -153,7 +153,9 @@ impl Story {
             w.store.toggles.iter().filter(|t| t.kill.is_some()).map(|t| hash(t.key)).collect();
         let mut holders = holders(w, key, &skewed);
         if self.lacks(Without::Landing) {
-            holders.iter_mut().for_each(|holder| holder.landing = Until::OVER);
+            for holder in &mut holders {
+                holder.landing = Until::OVER;
+            }
         }
         let others = w.store.kills.iter().filter(|(killed, _)| *killed != key).count();
         let stored = w.row(key).is_some();
