@@ -64,9 +64,8 @@ pub(crate) fn alert(written_by: &str, place: &ConfiguredDestination, how: &str) 
                 .to_owned()
         }
     };
-    let detail = format!(
-        "Destination {name}, which holds {what}, does not show what rekeyd wrote there last: {how}. {next}"
-    );
+    let detail =
+        format!("Destination {name} does not show {what} as rekeyd wrote it there last: {how}. {next}");
     let alert = NewAlert::new(Kind::DestinationDrift, Subject::Destination(name.clone()), detail);
     writer::about(alert, written_by)
 }
