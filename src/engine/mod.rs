@@ -161,6 +161,13 @@ impl Engine {
         ceiling.portion(self.parts.clock.fraction()).max(Span(500))
     }
 
+    /// How long after its intent a write to this place may still land (R19): the lease that it was begun under ends, and
+    /// then the call.
+    pub(crate) fn may_land(&self, place: &ConfiguredDestination) -> Span {
+        let call = place.adapter.patience().unwrap_or(Span::ZERO).max(self.parts.call_timeout);
+        Span(self.parts.lease.0.saturating_add(call.0))
+    }
+
     /// The deadline of a call that needs no lease.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.parts.call_timeout.to_std())

@@ -157,6 +157,23 @@ impl Store {
         if rows.is_empty() { Ok(None) } else { claimed(&rows).map(Some) }
     }
 
+    /// Makes claims of this owner last so long from now on.
+    pub async fn prolong(&self, ids: &[String], owner: &str, span: Span) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let until = tx.now.plus(span);
+        let mut ids: Vec<&String> = ids.iter().collect();
+        ids.sort();
+        for id in ids {
+            sqlx::query("UPDATE keys SET look_until = $1 WHERE id = $2 AND looked_by = $3")
+                .bind(until.0)
+                .bind(id)
+                .bind(owner)
+                .execute(&mut *tx.inner)
+                .await?;
+        }
+        tx.commit().await
+    }
+
     /// Gives claims back: nothing was seen. `next`: when these keys are looked at instead; else they stay due.
     pub async fn give_back(
         &self,

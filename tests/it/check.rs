@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::{reconfigure, until};
 use crate::support::world::{Out, REPOSITORY, SECRET};
-use crate::support::{Db, World, on_both_databases};
+use crate::support::{Db, World, ledger, on_both_databases};
 
 const FOR_SCRIPTS: &str = "OPENROUTER_PROVISIONING_KEY";
 
@@ -356,6 +356,21 @@ on_both_databases! {
         assert!(world.github.delete_secret_by_hand(&place, FOR_SCRIPTS));
         test(&world).await.ok();
         assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        // Somebody else changes it. That is the address's, and holds the next provisioning key as well (R20).
+        world.github.set_clock_offset(60);
+        world.github.set_secret_by_hand(&place, FOR_SCRIPTS, "not-a-key");
+        test(&world).await.ok();
+        world.provisioning = world.openrouter.new_provisioning_key();
+        world.private("provisioning-key", &world.provisioning);
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_deref(), Some("not-a-key"), "on_drift holds it");
+        let drift = of_kind(&world, "destination_drift").await;
+        assert!(drift.len() == 1 && drift[0].detail.contains("provisioning key of account main"), "{drift:?}");
+        world.rekeyd(&["destinations", "publish", "scripts"]).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        assert!(of_kind(&world, "destination_drift").await[0].resolved_at.is_some());
+        let record = "SELECT level FROM holdings WHERE writer = 'account:main' AND level = 'confirmed'";
+        assert_eq!(ledger::rows(&world, record).await.len(), 1, "what stands there is on record");
         // A regular key where the provisioning key should be is not published, and told.
         world.private("provisioning-key", &world.first);
         test(&world).await.ok();

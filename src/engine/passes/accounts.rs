@@ -106,8 +106,9 @@ async fn watch(
     }
 }
 
-/// History that is older than it is kept for, in small steps.
+/// History that is older than it is kept for, in small steps, and secrets of keys that did not come back.
 async fn prune(engine: &Engine) -> Result<(), EngineError> {
+    engine.parts.store.wipe_gone().await?;
     let before = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
     while engine.parts.store.prune_observations(before, PRUNED).await? > 0 {}
     Ok(())

@@ -135,6 +135,7 @@ impl Round<'_> {
             }
             changes.extend(record::tested(self.engine, one));
         }
+        changes.sort_by_key(|change| !matches!(change, Change::WantsHealing { .. }));
         changes
     }
 

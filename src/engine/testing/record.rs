@@ -133,8 +133,10 @@ fn is_overtaken(row: &KeyRow, asked: Stamp, now: Timestamp) -> bool {
     last.is_some_and(|last| asked.ours < last && last <= now)
 }
 
-/// All that is committed for it, in one transaction.
+/// All that is committed for it, in one transaction. Whoever looked, what it says against a current key is asked after.
 pub(crate) fn tested(engine: &Engine, folded: Folded) -> Vec<Change> {
+    let heals = |name: &&str| engine.parts.rotations.get(*name).is_some_and(|rotation| rotation.heal);
+    let doubted = folded.current_in_doubt().filter(heals).map(str::to_owned);
     let Folded { row, seen, facts, step, floor, now, .. } = folded;
     let mut health = step.health;
     let mut told = Vec::new();
@@ -143,7 +145,9 @@ pub(crate) fn tested(engine: &Engine, folded: Folded) -> Vec<Change> {
         told = alerts::changes(&row, &after, &seen, &tells);
         health = after;
     }
-    let mut changes = Vec::new();
+    // Before the alerts, as in every transaction that changes both.
+    let mut changes: Vec<Change> =
+        doubted.map(|rotation| Change::WantsHealing { rotation }).into_iter().collect();
     if let Some(change) = step.change {
         let detail = format!("{} → {}: {}", change.from, change.to, seen.detail);
         changes.push(Change::Audit(engine.entry("key.verdict", &alerts::subject(&row), detail)));
