@@ -217,7 +217,7 @@ impl Adapters {
             rotations: self.rotations,
             destinations: self.destinations,
             notifier: self.notifier,
-            access: access(settings),
+            access: access(settings)?,
             leaks: self.leaks,
             preferences: settings.preferences.iter().map(preference).collect(),
         };
@@ -226,13 +226,15 @@ impl Adapters {
 }
 
 /// Who calls, and for how long they are known.
-fn access(settings: &Settings) -> Access {
-    Access {
+fn access(settings: &Settings) -> anyhow::Result<Access> {
+    let token = settings.metrics.as_ref().map(|metrics| resolve(&metrics.token, "[metrics] token"));
+    Ok(Access {
         public_url: settings.server.public_url.url().clone(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         session_idle: settings.auth.session_idle,
         session_max: settings.auth.session_max,
-    }
+        metrics_token: token.transpose()?,
+    })
 }
 
 /// The one HTTP client.

@@ -7,6 +7,8 @@
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
+#   tests/run.sh contract [SECONDS]
+#                                the API against docs/openapi.json, by schemathesis
 #   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: a minute of
 #                                fuzzing for each parser, and both of these, about an hour on two cores
 #   tests/run.sh load [TIMES]    the integration tests so many times (3) while two programs keep two cores busy:
@@ -220,6 +222,15 @@ need_tomllib() {
     python3 -c 'import tomllib' >/dev/null 2>&1 || die "python3 is older than 3.11"
 }
 
+# What the programs of docs/clients.md are written in.
+need_clients() {
+    local missing=()
+    has node || missing+=(nodejs)
+    has curl || missing+=(curl)
+    has jq || missing+=(jq)
+    ((${#missing[@]} == 0)) || install "${missing[@]}"
+}
+
 speaks_crypto() { "$1" -c 'import cryptography.fernet, nacl.public' >/dev/null 2>&1; }
 
 # The tests of Fernet and of sealed boxes compare with these two Python modules.
@@ -428,12 +439,14 @@ all() {
     step "format" cargo fmt --check
     beside "build" build_tests
     prepare "Python" need_python
+    prepare "Node, curl and jq" need_clients
     with_postgres
     join
     mapfile -t programs < <(built_tests)
     ((${#programs[@]} > 1)) || die "no tests were built"
     beside "everything else" everything_else
     beside "unit tests" unit_tests "${programs[@]}"
+    beside "the API against its description" tests/contract.sh
     integration_tests "${programs[@]}"
     join
     step "what was proved" table_of_proofs
@@ -480,6 +493,7 @@ main() {
         step "unit tests" cargo test --locked --lib --bins
         ;;
     it)
+        prepare "Node, curl and jq" need_clients
         with_postgres
         step "integration tests" cargo test --locked --test it -- "$@"
         ;;
@@ -490,6 +504,8 @@ main() {
         ;;
     deep)
         step "fuzz" fuzz
+        step "build" build_tests
+        step "the API against its description" tests/contract.sh 900
         load
         defences
         ;;
@@ -497,7 +513,11 @@ main() {
     defences) defences "$@" ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny, deep, load [TIMES], defences [FAULT | WORD…])" ;;
+    contract)
+        step "build" build_tests
+        step "the API against its description" tests/contract.sh "$@"
+        ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny, contract [SECONDS], deep, load [TIMES], defences [FAULT | WORD…])" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

@@ -40,7 +40,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
                 (None, None) if random => Strategy::Random,
                 (None, None) => Strategy::Best,
             };
-            let ask = Ask { provider, strategy, fallback, preference };
+            let ask = Ask { provider, strategy, fallback, preference, only: None };
             let given = commands::hand_out(&context.engine().await?, &ask).await?;
             context.out.value(&commands::credential_view(&given), |view| view.key.0.expose().to_owned())?;
         }

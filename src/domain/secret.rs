@@ -37,6 +37,11 @@ impl Secret {
         malformation(self.expose())
     }
 
+    /// True for what lists show instead of a key, see [`mask`].
+    pub fn is_masked(&self) -> bool {
+        is_masked(self.expose())
+    }
+
     /// Lowercase hex SHA-256 of the whole text: OpenRouter's `hash` of a key (wire-facts.md).
     pub fn sha256_hex(&self) -> String {
         hex::encode(Sha256::digest(self.expose().as_bytes()))

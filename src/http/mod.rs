@@ -13,6 +13,7 @@ mod body;
 mod connections;
 mod crowd;
 mod doc;
+mod events;
 mod health;
 mod listener;
 mod login;

@@ -182,6 +182,19 @@ impl Store {
         Ok(readable(&rows, key_row))
     }
 
+    /// A provider's key that counts most: active before inactive, then by priority, then by number. No placeholder is.
+    pub async fn first_key(&self, provider: &str) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM keys WHERE provider = $1 AND role <> 'dead' AND role IN ('current', 'manual')
+               AND secret IS NOT NULL AND verdict <> 'placeholder'
+             ORDER BY is_active DESC, priority DESC, COALESCE(number, 1000000000), id LIMIT 1",
+        )
+        .bind(provider)
+        .fetch_optional(self.pools.reader())
+        .await?;
+        row.as_ref().map(key_row).transpose()
+    }
+
     /// Keys with this fingerprint, tombstones last.
     pub async fn keys_with_fingerprint(&self, fingerprint: &str) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sqlx::query(

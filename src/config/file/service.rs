@@ -45,6 +45,14 @@ impl Default for Auth {
     }
 }
 
+/// What Prometheus shows to read `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Metrics {
+    /// `/metrics` wants it as `Authorization: Bearer`.
+    pub token: ReferenceText,
+}
+
 /// The store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

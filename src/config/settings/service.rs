@@ -36,6 +36,13 @@ pub struct Auth {
     pub session_max: Span,
 }
 
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// What `/metrics` wants to be shown.
+    pub token: SecretRef,
+}
+
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -136,6 +143,12 @@ fn network(text: &str, at: &At<'_>) -> Read<IpNet> {
         return Err(at.problem("this trusts everybody, so that anybody could claim any address", HINT));
     }
     Ok(network.trunc())
+}
+
+impl Metrics {
+    pub(super) fn read(file: &file::Metrics, at: &At<'_>) -> Read<Self> {
+        Ok(Self { token: at.field("token").reference(&file.token, Purpose::Token)? })
+    }
 }
 
 impl Auth {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::at::{At, Read, Reading};
 use super::{
-    Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network,
+    Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Metrics, Network,
     Preference, Rotation, Server, Settings, Tests, Webhook,
 };
 use crate::config::document::Document;
@@ -59,6 +59,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let known = Known::of(file);
     let server = Server::read(&file.server, &at.field("server"));
     let auth = Auth::read(&file.auth, &at.field("auth"));
+    let metrics = optional(file.metrics.as_ref(), |one| Metrics::read(one, &at.field("metrics")));
     let database = Database::read(&file.database, &at.field("database"));
     let encryption = Encryption::read(&file.encryption, &at.field("encryption"));
     let engine = Engine::read(&file.engine, &at.field("engine"));
@@ -76,6 +77,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     Ok(Settings {
         server: server?,
         auth: auth?,
+        metrics: metrics?,
         database: database?,
         encryption: encryption?,
         engine: engine?,

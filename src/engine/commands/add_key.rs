@@ -27,6 +27,8 @@ pub struct AddKey {
     pub is_active: bool,
     /// Ask the provider first.
     pub test: bool,
+    /// Store it even when the provider does not accept it.
+    pub force: bool,
     /// What people say of it.
     pub about: About,
 }
@@ -49,7 +51,13 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     add.is_active &= !add.secret.is_placeholder();
     let provider = given::provider_of(engine, &add.provider).await?;
     let fingerprint = given::not_here_yet(engine, &add.provider, &add.secret, None).await?;
-    let given = Given { provider: &provider, secret: &add.secret, settings: &add.settings, test: add.test };
+    let given = Given {
+        provider: &provider,
+        secret: &add.secret,
+        settings: &add.settings,
+        test: add.test,
+        force: add.force,
+    };
     let seen = given::first_test(engine, given).await?;
     let warning = given::warning(engine, given, seen.as_ref());
     let sealing = engine.sealing_key().await?;
@@ -58,7 +66,7 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     let entry = engine.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
     let key = engine.parts.store.add_key(&NewProvider::known(&provider), &new, &entry).await?;
     if let Some(seen) = seen {
-        given::record_first(engine, &key.id, &fingerprint, seen).await?;
+        given::record_first(engine, &key.id, &fingerprint, seen, add.force).await?;
     }
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);
     Ok(Added { key, warning })

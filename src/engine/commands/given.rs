@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::{Secret, looks_like_key};
 use crate::domain::time::Stamp;
+use crate::domain::verdict::health::Suspicion;
 use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
 use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
@@ -24,6 +24,8 @@ pub(super) struct Given<'a> {
     pub(super) settings: &'a Value,
     /// Ask the provider first.
     pub(super) test: bool,
+    /// Store it even when the provider does not accept it.
+    pub(super) force: bool,
 }
 
 /// A key is malformed when it is empty, longer than 8 KiB, has spaces or control characters, or is a mask
@@ -88,7 +90,7 @@ pub(super) async fn not_here_yet(
     let elsewhere = |key: &KeyRow| secret.is_placeholder() && key.provider != provider;
     let mut living = known.iter().filter(|key| key.role != Role::Dead && but != Some(key.id.as_str()));
     if let Some(known) = living.find(|key| !elsewhere(key)) {
-        return Err(EngineError::Usage {
+        return Err(EngineError::Taken {
             text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
             hint: None,
         });
@@ -110,19 +112,25 @@ pub(super) async fn first_test(
     if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&given.provider.kind) {
         return Ok(None);
     }
-    let endpoint = endpoint::endpoint(engine, given.provider, None).await?;
-    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
-    let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
-    let seen = tester.test(&given.provider.kind, base, given.secret, given.settings, deadline).await;
+    let seen = look(engine, given.provider, given.secret, given.settings).await?;
     match (seen.outcome(), seen.reason()) {
         (Outcome::Restricted, Some(Reason::WrongKind)) => Err(wrong_kind()),
-        (Outcome::Invalid, _) if given.test => Err(EngineError::Outside {
-            what: "the provider does not accept this key".to_owned(),
-            failure: Failure::new(FailureKind::Refused, seen.detail)
-                .hint("check that it was copied whole; --no-test stores it all the same"),
-        }),
+        (Outcome::Invalid, _) if given.test && !given.force => Err(EngineError::NotAccepted(seen.detail)),
         _ => Ok(Some(seen)),
     }
+}
+
+/// What the provider says of a key.
+pub(super) async fn look(
+    engine: &Engine,
+    provider: &ProviderRow,
+    secret: &Secret,
+    settings: &Value,
+) -> Result<Observation, EngineError> {
+    let endpoint = endpoint::endpoint(engine, provider, None).await?;
+    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
+    let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
+    Ok(engine.parts.tester.test(&provider.kind, base, secret, settings, deadline).await)
 }
 
 /// What the reader should know of a key that is stored all the same.
@@ -145,19 +153,25 @@ pub(super) fn warning(engine: &Engine, given: Given<'_>, seen: Option<&Observati
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Records the test that was made before the key with this fingerprint had a row.
+/// Records the test that was made before the key with this fingerprint had a row. `force`: who stores a key that is not
+/// accepted knows that; there is nothing to wait for before it is invalid.
 pub(super) async fn record_first(
     engine: &Engine,
     id: &str,
     fingerprint: &str,
     seen: Observation,
+    force: bool,
 ) -> Result<(), EngineError> {
     let asked_with = fingerprint.to_owned();
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
     let look = Sighting::new(seen, Occasion::Extra);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded =
-            rows.into_iter().filter_map(|row| record::fold(engine, row, Some(&asked_with), &look, now));
+        let known = |mut row: KeyRow| {
+            let settled = Suspicion { since: now.ours, look_again_at: now.ours, tries: 0 };
+            row.health.suspicion = (force && look.seen.outcome() == Outcome::Invalid).then_some(settled);
+            record::fold(engine, row, Some(&asked_with), &look, now)
+        };
+        let folded = rows.into_iter().filter_map(known);
         Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(None, &[id.to_owned()], decide).await
@@ -173,7 +187,7 @@ pub async fn provider_of(engine: &Engine, name: &str) -> Result<ProviderRow, Eng
         return Ok(ProviderRow::of_catalog(name));
     }
     let nearest = error::nearest(name, kinds.iter().copied()).unwrap_or_default();
-    Err(EngineError::usage(
+    Err(EngineError::not_there(
         format!("there is no provider {name:?}"),
         format!(
             "the nearest name is {nearest}; the catalog has {}; `rekeyd providers add NAME --kind KIND` adds one of your own",

@@ -198,6 +198,7 @@ fn candidate(
         api_secret: offered.api_secret,
         settings: offered.settings,
         test: false,
+        force: false,
         about,
     };
     let fingerprint = engine.parts.fingerprints.of(&add.secret);
@@ -330,7 +331,7 @@ async fn store(engine: &Engine, batch: &mut [Candidate]) -> Result<Vec<Option<i6
     let numbers = engine.parts.store.add_keys(&rows).await?;
     for (one, (_, new, _)) in batch.iter_mut().zip(&rows) {
         if let Some(seen) = one.seen.take() {
-            given::record_first(engine, &new.id, &one.fingerprint, seen).await?;
+            given::record_first(engine, &new.id, &one.fingerprint, seen, false).await?;
         }
     }
     Ok(numbers.into_iter().map(Some).collect())

@@ -70,10 +70,12 @@ async fn is_free(engine: &Engine, name: &str) -> Result<(), EngineError> {
         return Ok(());
     }
     let whose = if in_catalog { "in the catalog" } else { "there" };
-    Err(EngineError::usage(
-        format!("a provider {name} is {whose} already"),
-        format!("`rekeyd providers show {name}`; another name: `rekeyd providers add {name}-2 --kind KIND`"),
-    ))
+    Err(EngineError::Taken {
+        text: format!("a provider {name} is {whose} already"),
+        hint: Some(format!(
+            "`rekeyd providers show {name}`; another name: `rekeyd providers add {name}-2 --kind KIND`"
+        )),
+    })
 }
 
 fn kind_of(engine: &Engine, kind: Option<&str>) -> Result<String, EngineError> {
@@ -148,7 +150,7 @@ pub async fn delete_provider(engine: &Engine, name: &str) -> Result<Vec<KeyRow>,
 /// The provider and all its keys, once every rule allows their end.
 pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<KeyRow>), EngineError> {
     let provider = provider_of(engine, name).await.map_err(|error| match error {
-        EngineError::Usage { text, hint } => {
+        EngineError::NoSuch { text, hint } => {
             EngineError::Absent { text: format!("{text}: nothing was removed"), hint }
         }
         other => other,

@@ -141,6 +141,31 @@ pub fn key_test_view(row: ObservationRow) -> KeyTestView {
     }
 }
 
+/// A key that was stored just now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StoredKeyView {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyView,
+    /// Something that the reader should know.
+    pub warning: Option<String>,
+}
+
+/// What a test that a person asked for showed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KeyTriedView {
+    /// The provider accepts the key.
+    pub success: bool,
+    /// What the test showed: `valid`, `invalid`, `restricted`, …
+    pub status: String,
+    /// The same in a sentence.
+    pub detail: String,
+    /// Milliseconds that it took.
+    pub latency_ms: i64,
+    /// When, RFC 3339 UTC.
+    pub tested_at: String,
+}
+
 /// `keys delete`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
