@@ -14,6 +14,7 @@ pub mod health;
 pub mod history;
 pub mod observation;
 pub mod rule;
+pub mod tally;
 pub mod tell;
 
 use serde::{Deserialize, Serialize};

@@ -33,11 +33,13 @@ mod pool;
 mod providers;
 mod provisioning_copies;
 mod repeats;
+mod retention;
 mod rotations;
 mod runs;
 mod sealed;
 mod sessions;
 mod taken_over;
+mod tallies;
 mod tokens;
 mod users;
 

@@ -23,8 +23,6 @@ use crate::store::{Change, KeyRow, Lease};
 
 /// Between two looks at what waits meanwhile.
 const LOOK: Span = Span::seconds(1);
-/// So much of the history is forgotten in one transaction.
-const PRUNED: i64 = 2000;
 
 /// Watches the accounts when a period of the schedule began, and those that wait for a second look; rows that cannot be
 /// read are told of. One process at a time does so.
@@ -51,8 +49,7 @@ async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Resul
         return Ok(());
     }
     let mark = Change::Remember { subject: WATCHED.to_owned(), doc: json!(Some(began)) };
-    engine.parts.store.commit(lease, &[mark]).await?;
-    prune(engine).await
+    Ok(engine.parts.store.commit(lease, &[mark]).await?)
 }
 
 /// For a person: all accounts, now. Waits for a process that watches them already.
@@ -104,13 +101,6 @@ async fn watch(
             }
         }
     }
-}
-
-/// History that is older than it is kept for, in small steps.
-async fn prune(engine: &Engine) -> Result<(), EngineError> {
-    let before = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
-    while engine.parts.store.prune_observations(before, PRUNED).await? > 0 {}
-    Ok(())
 }
 
 /// The accounts that are watched: all, between periods those that wait for another look.

@@ -15,6 +15,7 @@
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
 //! stalled    waits that nobody tells of · budgets   calls that nothing came of
+//! retention  what is over is forgotten, the history of tests rolled up
 //! presence   a daemon says that it lives, by which configuration, and which encryption keys it has
 //! ```
 
@@ -32,6 +33,7 @@ pub(crate) mod mirror;
 pub(crate) mod notices;
 pub(crate) mod presence;
 pub(crate) mod reschedule;
+pub(crate) mod retention;
 pub(crate) mod runs;
 pub(crate) mod stalled;
 pub(crate) mod tester;
@@ -48,6 +50,7 @@ pub use leaks::look_for_leaks;
 pub use mirror::mirror;
 pub use notices::{NoticeReport, deliver_notices};
 pub use presence::{EVERY as PRESENCE, announce, take_leave};
+pub use retention::forget;
 pub use runs::{accounts_awake, runs_awake};
 pub use stalled::{note_visit, tell_stalled};
 pub use tests::{CheckReport, KeyReport, check_keys, check_tick};

@@ -29,8 +29,28 @@ const WHOLE: &[(&str, &str)] = &[
 ];
 
 /// Tables that grow for ever; the others are as long as the configuration.
-const GROWING: &[&str] =
-    &["keys", "effects", "holdings", "runs", "requests", "alerts", "audit", "k", "h", "addresses", "a", "o"];
+const GROWING: &[&str] = &[
+    "keys",
+    "effects",
+    "holdings",
+    "runs",
+    "requests",
+    "alerts",
+    "audit",
+    "k",
+    "h",
+    "addresses",
+    "a",
+    "o",
+    "observations",
+    "test_tallies",
+    "hand_outs",
+    "messages",
+    "m",
+    "deliveries",
+    "notices",
+    "n",
+];
 
 /// Indexes of what is open, of which reading all reads nothing that is over; and those of what is newest, which are read
 /// as far as a limit.
@@ -44,6 +64,9 @@ const SHORT: &[&str] = &[
     "alerts_open",
     "runs_started",
     "audit_newest",
+    "notices_waiting",
+    "notices_unmailed",
+    "notices_unhooked",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
