@@ -1,9 +1,11 @@
 //! What people do with the keys that they keep: change them, find them, paste many, hand them out.
 
 use rekeyd::sim::fault::When;
+use rekeyd::sim::vendors::Vendors;
 use serde_json::{Value, json};
+use sqlx::Row;
 
-use crate::support::{Db, World, on_both_databases};
+use crate::support::{Db, World, ledger, on_both_databases};
 
 /// The number of a key that was just added.
 fn number(key: &Value) -> String {
@@ -92,10 +94,11 @@ on_both_databases! {
     async fn a_look_that_was_on_its_way_says_nothing_of_the_key_that_came_meanwhile(db: Db) {
         let world = World::new(db).await;
         allow_private_endpoints(&world, true);
-        let base = world.openrouter.base_url();
+        let vendors = Vendors::start().await;
+        let base = vendors.base_url("custom");
         world.rekeyd(&["providers", "add", "nova", "--kind", "custom", "--base-url", &base]).await.ok();
         world.rekeyd_with(&["keys", "add", "nova", "--no-test"], "nova-false-key-1").await.ok();
-        let held = world.script.hold("models", When::After);
+        let held = vendors.faults().hold("custom", When::After);
         let mut testing = world.command(&["keys", "test", "nova", "1"]).spawn().unwrap();
         held.arrived().await;
         world.rekeyd_with(&["keys", "update", "nova", "1", "--no-test"], "nova-false-key-2").await.ok();

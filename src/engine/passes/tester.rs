@@ -84,13 +84,19 @@ impl<'e> Tester<'e> {
         Ok(())
     }
 
-    /// How long a claim lasts: longer than a look that waits for its place, and for the store.
+    /// How long a claim lasts: longer than a look that waits for its place behind another, and for the store.
     pub(crate) fn claim_span(&self) -> Span {
         let policy = &self.engine.parts.tests;
         let places = i64::try_from(policy.per_provider_concurrency).unwrap_or(i64::MAX);
-        Span(policy.timeout.0.saturating_add(policy.host_spacing.0.saturating_mul(places * 2)))
-            .min(Span::minutes(30))
-            .max(Span::minutes(1))
+        Span(
+            policy
+                .timeout
+                .0
+                .saturating_mul(2)
+                .saturating_add(policy.host_spacing.0.saturating_mul(places * 2)),
+        )
+        .min(Span::minutes(30))
+        .max(Span::minutes(1))
     }
 
     /// Looks at all that the source has, until it is dry or told to stop.
@@ -311,7 +317,11 @@ impl Source for Queue {
 async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>, EngineError> {
     tester.know_providers().await?;
     let mut due = Vec::new();
-    for waiting in tester.engine.parts.store.waiting().await? {
+    let mut lanes = tester.engine.parts.store.waiting().await?;
+    if reschedule::spread(tester.engine, &lanes, now).await? {
+        lanes = tester.engine.parts.store.waiting().await?;
+    }
+    for waiting in lanes {
         if waiting.first <= now {
             due.push((waiting.lane.clone(), waiting.first));
         }

@@ -108,9 +108,8 @@ impl Round<'_> {
     fn fold(&self, rows: Vec<KeyRow>, looks: &BTreeMap<String, Seen>) -> Vec<Folded> {
         let folded = rows.into_iter().filter_map(|row| {
             let seen = looks.get(&row.id)?;
-            let look = Sighting::new(seen.asked.seen.clone(), seen.occasion);
-            let folded = record::fold(self.engine, row, seen.fingerprint.as_ref(), &look, seen.asked.at)?;
-            Some(folded.of_kind(self.engine, &self.provider.kind))
+            let look = Sighting::new(seen.asked.seen.clone(), seen.occasion).of_kind(&self.provider.kind);
+            record::fold(self.engine, row, seen.fingerprint.as_ref(), &look, seen.asked.at)
         });
         folded.collect()
     }

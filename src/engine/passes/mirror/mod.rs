@@ -299,7 +299,7 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
     let asked = Moment::now(engine.clock());
     let seen = tester.test(&provider.kind, base, &secret, &row.settings, deadline).await;
     let now = asked.stamp(engine.clock(), &seen);
-    let look = Sighting::new(seen, Occasion::Extra);
+    let look = Sighting::new(seen, Occasion::Extra).of_kind(&provider.kind);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let asked_with = row.fingerprint.as_ref();
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
