@@ -10,6 +10,7 @@
 //!    rate limits that last, outages, recoveries.
 
 pub mod crowd;
+pub mod egress;
 pub mod health;
 pub mod history;
 pub mod observation;

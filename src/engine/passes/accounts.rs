@@ -11,7 +11,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::turn::Class;
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::passes::beside::Beside;
-use crate::engine::passes::{behind, unreadable};
+use crate::engine::passes::{behind, egress, unreadable};
 use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
@@ -43,6 +43,7 @@ async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Resul
     if round || unreadable::is_due(engine).await? {
         unreadable::tell(engine, lease).await?;
         behind::tell(engine, lease).await?;
+        egress::tell(engine, lease).await?;
     }
     watch(engine, lease, if round { Why::Schedule } else { Why::Again }, stop).await?;
     if !round || stop.is_cancelled() {
@@ -65,6 +66,7 @@ pub(crate) async fn watch_now(engine: &Engine, stop: &CancellationToken) -> Resu
     let Some(lease) = lease else { return Ok(()) };
     let watched = async {
         unreadable::tell(engine, &lease).await?;
+        egress::tell(engine, &lease).await?;
         watch(engine, &lease, Why::Person, stop).await
     };
     lease::while_held(engine, &lease, watched).await

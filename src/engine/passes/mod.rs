@@ -9,7 +9,7 @@
 //!            change, and the mass guard · incident   what is said of a whole provider · heal   a dead current key
 //!            starts an emergency · beside   what goes on beside the looks
 //! accounts   provisioning keys, credits, duplicates · unreadable   rows that cannot be read, keys that cannot be opened
-//!            · behind   tests that come late
+//!            · behind   tests that come late · egress   nothing gets out
 //! leaks      what secret scanning found: an emergency, an alert, or nothing of ours
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
@@ -26,6 +26,7 @@ pub(crate) mod beside;
 pub(crate) mod budgets;
 pub(crate) mod drift;
 pub(crate) mod due;
+pub(crate) mod egress;
 pub(crate) mod heal;
 pub(crate) mod incident;
 pub(crate) mod leaks;
