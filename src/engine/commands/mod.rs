@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! add_key · update_key    a key that a person gives us to keep, and what changes of it · given · kept  what both ask first
-//! import · hand_out      many keys at once; one for whoever needs it
+//! import · hand_out      many keys at once; one for whoever needs it · suggest  what could be tidied up
 //! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
 //! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
@@ -40,6 +40,7 @@ mod providers;
 pub mod repeats;
 mod runs;
 mod status;
+mod suggest;
 mod thaw;
 mod update_key;
 mod view;
@@ -90,6 +91,7 @@ pub use runs::{
     RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, is_served, open_run_of, run_status,
 };
 pub use status::{Status, prove_writable, status};
+pub use suggest::{SuggestionView, SuggestionsView, suggest};
 pub use thaw::thaw;
 pub use update_key::{Expiry, UpdateKey, Updated, update_key};
 pub use view::*;
