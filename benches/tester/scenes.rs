@@ -72,7 +72,7 @@ async fn looked_at(stage: &Stage, vendors: &Vendors, count: usize) -> anyhow::Re
     while one(&mut store, "SELECT COUNT(*) FROM keys WHERE looked_at IS NULL").await? > 0 {
         stage.pause(Span(5)).await;
     }
-    Ok((stage.elapsed() - began).as_secs_f64())
+    Ok(stage.elapsed() - began)
 }
 
 /// A provider that answers after 50 ms, no pace.
@@ -84,7 +84,7 @@ async fn due(count: usize) -> anyhow::Result<Vec<Figure>> {
     let daemon = stage.serve("serve.log").await?;
     let before = daemon.cpu()?;
     let took = looked_at(&stage, &vendors, count).await?;
-    let cpu = (daemon.cpu()? - before).as_secs_f64() * 1000.0 / number(count);
+    let cpu = (daemon.cpu()? - before) * 1000.0 / number(count);
     let memory = daemon.memory("VmHWM")?;
     daemon.stop().await?;
     Ok(vec![
@@ -113,7 +113,7 @@ async fn idle(counts: &[usize]) -> anyhow::Result<Vec<Figure>> {
         stage.pause(REST).await;
         let before = daemon.cpu()?;
         stage.pause(WATCH).await;
-        let cpu = (daemon.cpu()? - before).as_secs_f64() / WATCH.to_std().as_secs_f64() * 100.0;
+        let cpu = (daemon.cpu()? - before) / WATCH.to_std().as_secs_f64() * 100.0;
         let memory = daemon.memory("VmRSS")?;
         daemon.stop().await?;
         // A tick of the CPU more or less is no figure.
@@ -158,7 +158,7 @@ async fn claims(stored: usize) -> anyhow::Result<f64> {
             anyhow::ensure!(!claimed.keys.is_empty(), "{} of {DUE} were claimed", ids.len());
             ids.extend(claimed.keys.into_iter().map(|key| key.id));
         }
-        best = best.min((stage.elapsed() - began).as_secs_f64() * 1000.0);
+        best = best.min((stage.elapsed() - began) * 1000.0);
         store.give_back(&ids, "bench", None).await?;
     }
     store.close().await;
@@ -211,7 +211,7 @@ async fn healed(stage: &Stage, slow: usize) -> anyhow::Result<Vec<Figure>> {
     const CONFIRMED: &str = "SELECT MIN(h.updated_at) FROM holdings h JOIN keys k ON k.id = h.key_id
         WHERE k.generation = 2 AND h.level IN ('confirmed', 'effective')";
     let mut store = stage.connect().await?;
-    let deadline = stage.elapsed() + Duration::from_secs(180);
+    let deadline = stage.elapsed() + 180.0;
     let mut confirmed = None;
     while confirmed.is_none() {
         anyhow::ensure!(stage.elapsed() < deadline, "the key was not replaced within three minutes");

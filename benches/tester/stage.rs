@@ -101,21 +101,21 @@ impl Stage {
         self.clock.sleep(span).await;
     }
 
-    /// The time since this process began.
-    pub fn elapsed(&self) -> Duration {
-        self.clock.monotonic().to_std()
+    /// Seconds since this process began.
+    pub fn elapsed(&self) -> f64 {
+        self.clock.monotonic().to_std().as_secs_f64()
     }
 }
 
 impl Daemon {
-    /// CPU time used so far, user and system.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    /// Seconds of CPU used so far, user and system.
+    pub fn cpu(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         // Fields count from behind the name, which may hold blanks.
         let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has a name")?;
         let ticks: Vec<u64> = fields.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
         // A tick is 10 ms wherever Linux runs (USER_HZ).
-        Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
+        Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10).as_secs_f64())
     }
 
     /// Memory in MiB: `VmRSS` now, `VmHWM` the most it ever had.

@@ -156,9 +156,9 @@ on_both_databases! {
         let seen = ["valid", "valid", "valid", "unreachable", "unreachable", "valid", "valid", "invalid"];
         looks(&shelf, "k0", &seen).await;
         let lease = shelf.lease().await;
-        let seven = Timestamp(Span::hours(7).0);
+        let before = Timestamp(Span::hours(7).0);
         for expected in [3, 3, 1, 0] {
-            assert_eq!(shelf.store.roll_up(&lease, seven, 3).await.unwrap(), expected, "step by step");
+            assert_eq!(shelf.store.roll_up(&lease, before, 3).await.unwrap(), expected, "step by step");
         }
         let kept: Vec<String> =
             shelf.store.observations("k0", ALL).await.unwrap().into_iter().rev().map(|one| one.outcome).collect();
