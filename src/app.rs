@@ -32,7 +32,8 @@ use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Rhythm, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{
-    Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
+    Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Retention, Rotation,
+    TestPolicy,
 };
 use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
@@ -213,6 +214,7 @@ impl Adapters {
             confirm_after: settings.tests.confirm_after,
             tester: self.tester,
             tests: test_policy(&settings.tests),
+            retention: retention(settings.retention),
             accounts: self.accounts,
             rotations: self.rotations,
             destinations: self.destinations,
@@ -321,6 +323,11 @@ fn provisioning_destinations(
 
 fn preference(entry: &settings::Preference) -> (String, Vec<String>) {
     (entry.name.to_string(), entry.order.iter().map(ToString::to_string).collect())
+}
+
+fn retention(kept: settings::Retention) -> Retention {
+    let settings::Retention { runs, audit, alerts, messages } = kept;
+    Retention { runs, audit, alerts, messages }
 }
 
 fn test_policy(tests: &settings::Tests) -> TestPolicy {

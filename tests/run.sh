@@ -4,6 +4,7 @@
 #   tests/run.sh                 all of it
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
+#   tests/run.sh bench [SCENE…]  benches/tester: the speed of the tester against its figures; on an idle machine
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
@@ -511,13 +512,17 @@ main() {
         ;;
     load) load "$@" ;;
     defences) defences "$@" ;;
+    bench)
+        with_postgres
+        step "benches" cargo bench --locked --bench tester -- "$@"
+        ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
     contract)
         step "build" build_tests
         step "the API against its description" tests/contract.sh "$@"
         ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, systemd, deny, contract [SECONDS], deep, load [TIMES], defences [FAULT | WORD…])" ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, bench [SCENE…], systemd, deny, contract [SECONDS], deep, load [TIMES], defences [FAULT | WORD…])" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

@@ -5,7 +5,7 @@ mod redact;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-pub use redact::{looks_like_key, redact};
+pub use redact::{holds_key, looks_like_key, redact};
 
 /// Key material in memory: no `Display`, a `Debug` that says nothing, wiped when dropped.
 #[derive(Clone)]

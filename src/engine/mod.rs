@@ -46,7 +46,7 @@ use crate::net::Deadline;
 use crate::store::{AuditEntry, Store};
 
 pub use error::EngineError;
-pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Rotation, TestPolicy};
+pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Retention, Rotation, TestPolicy};
 pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};

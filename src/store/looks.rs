@@ -215,6 +215,22 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
     }
 
+    /// Keys of a lane that were looked at, and whose next look was never noted, a few of them.
+    pub async fn never_scheduled(&self, lane: &Lane, most: i64) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM keys WHERE provider = $1 AND role = $2 AND look_again = $3 AND next_look_at = 0
+               AND is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
+               AND health IS NOT NULL AND looked_at IS NULL LIMIT $4",
+        )
+        .bind(&lane.provider)
+        .bind(lane.role())
+        .bind(i64::from(lane.again))
+        .bind(most)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
     /// Notes when keys are looked at next.
     pub async fn look_at(&self, turns: &[(String, Timestamp)]) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;

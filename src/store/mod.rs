@@ -34,11 +34,13 @@ mod outbox;
 mod pool;
 mod providers;
 mod repeats;
+mod retention;
 mod rotations;
 mod runs;
 mod sealed;
 mod sessions;
 mod taken_over;
+mod tallies;
 mod tokens;
 mod users;
 

@@ -9,6 +9,7 @@ use super::{Store, StoreError, new_id};
 use crate::domain::listing::{Given, Page, Wanted};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Observation;
+use crate::domain::verdict::egress::Looks;
 
 /// One test in the history: names and figures, from which no verdict is ever made again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,28 @@ impl Store {
                 .fetch_all(self.pools.reader())
                 .await?;
         rows.iter().map(observation_row).collect()
+    }
+
+    /// How many tests there were since this moment, and how many of them got no answer, of each provider.
+    pub async fn looks_since(&self, since: Timestamp) -> Result<Vec<Looks>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT k.provider, COUNT(*) AS looks, COUNT(CASE WHEN o.outcome = 'unreachable' THEN 1 END) AS silent
+             FROM observations o JOIN keys k ON k.id = o.key_id WHERE o.at >= $1 GROUP BY k.provider",
+        )
+        .bind(since.0)
+        .fetch_all(self.pools.reader())
+        .await?;
+        let count = |row: &AnyRow, column: &str| -> Result<u64, StoreError> {
+            Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+        };
+        let looks = |row: &AnyRow| {
+            Ok(Looks {
+                provider: row.try_get("provider")?,
+                all: count(row, "looks")?,
+                silent: count(row, "silent")?,
+            })
+        };
+        rows.iter().map(looks).collect()
     }
 
     /// Forgets tests made before this moment, so many at the most: a step that holds up nobody. Answers how many.

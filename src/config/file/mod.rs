@@ -26,7 +26,7 @@ pub use destination::{
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};
 pub use service::{
-    Auth, Database, Encryption, Engine, Log, LogFormat, Metrics, Network, Preference, Server, Tests,
+    Auth, Database, Encryption, Engine, Log, LogFormat, Metrics, Network, Preference, Retention, Server, Tests,
 };
 pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 
@@ -48,6 +48,8 @@ pub struct ConfigFile {
     pub encryption: Encryption,
     /// Leases and deadlines.
     pub engine: Engine,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Periodic key tests.
     pub tests: Tests,
     /// E-mail alerts; without this table there are none.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::at::{At, Read, Reading};
 use super::{
     Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Metrics, Network,
-    Preference, Rotation, Server, Settings, Tests, Webhook,
+    Preference, Retention, Rotation, Server, Settings, Tests, Webhook,
 };
 use crate::config::document::Document;
 use crate::config::file::{ConfigFile, Holds, NameText};
@@ -63,6 +63,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let database = Database::read(&file.database, &at.field("database"));
     let encryption = Encryption::read(&file.encryption, &at.field("encryption"));
     let engine = Engine::read(&file.engine, &at.field("engine"));
+    let retention = Retention::read(&file.retention, &at.field("retention"));
     let tests = Tests::read(&file.tests, &at.field("tests"));
     let email = optional(file.email.as_ref(), |email| Email::read(email, &known, &at.field("email")));
     let webhook = optional(file.webhook.as_ref(), |hook| Webhook::read(hook, &at.field("webhook")));
@@ -81,6 +82,7 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
         database: database?,
         encryption: encryption?,
         engine: engine?,
+        retention: retention?,
         tests: tests?,
         email: email?,
         webhook: webhook?,

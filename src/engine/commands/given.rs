@@ -2,8 +2,10 @@
 //! provider accept it.
 
 use serde_json::Value;
+use url::Url;
 
-use crate::domain::secret::{Secret, looks_like_key};
+use crate::domain::outcome::{Failure, FailureKind};
+use crate::domain::secret::{Secret, holds_key, looks_like_key};
 use crate::domain::time::Stamp;
 use crate::domain::verdict::health::Suspicion;
 use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
@@ -46,9 +48,19 @@ pub(super) fn in_range(priority: i64) -> Result<(), EngineError> {
     ))
 }
 
-/// Names, owners and notes are shown to everybody: no key may stand in them.
-pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<(), EngineError> {
+/// What is said of a key beside its secrets, all of which is shown to everybody.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Said<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) about: Option<&'a About>,
+    pub(super) settings: Option<&'a Value>,
+}
+
+/// No key may stand in what is shown: none that looks like one, and none of these, whatever they look like.
+pub(super) fn may_be_shown(said: Said<'_>, secrets: &[&Secret]) -> Result<(), EngineError> {
+    let Said { name, about, settings } = said;
     let (owner, note) = about.map_or((None, None), |about| (about.owner.as_deref(), about.note.as_deref()));
+    let told = |text: &str| holds_key(text) || secrets.iter().any(|secret| holds(text, secret));
     if let Some(text) = [name, owner, note].into_iter().flatten().find(|text| text.chars().count() > LONGEST)
     {
         let length = text.chars().count();
@@ -57,7 +69,7 @@ pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<
             hint: None,
         });
     }
-    if [name, owner, note].into_iter().flatten().any(|text| text.split_whitespace().any(looks_like_key)) {
+    if [name, owner, note].into_iter().flatten().any(told) {
         return Err(EngineError::usage(
             "there is a key in the name, the owner or the note, where everybody would read it",
             "nothing was stored",
@@ -66,7 +78,51 @@ pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<
     if owner.is_some_and(|owner| !owner.contains('@')) {
         return Err(EngineError::usage("the owner is not an e-mail address", "--owner name@example.com"));
     }
+    if settings.is_some_and(|settings| told(&settings.to_string())) {
+        return Err(EngineError::usage(
+            "there is a key in the settings, where everybody would read it",
+            "nothing was stored; a second secret is kept sealed: --api-secret-file PATH, or a field api_secret",
+        ));
+    }
     Ok(())
+}
+
+/// A short secret would be found in any text.
+fn holds(text: &str, secret: &Secret) -> bool {
+    let secret = secret.expose();
+    secret.len() >= 8 && text.contains(secret)
+}
+
+/// The same as [`well_formed`] of a second secret.
+pub(super) fn second_well_formed(secret: Option<&Secret>) -> Result<(), EngineError> {
+    let Some(why) = secret.and_then(Secret::malformation) else { return Ok(()) };
+    Err(EngineError::Usage { text: format!("the second secret is none: {why}"), hint: None })
+}
+
+/// The row of the catalog by which a key of this provider is asked what it is before it is stored. Where keys come in two
+/// kinds the address tells, whatever the provider is called: `custom` would take a provisioning key for any key.
+pub(super) fn asked_as(engine: &Engine, provider: &ProviderRow) -> String {
+    let url = provider.base_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let known = url.and_then(|url| two_kinds_at(engine, &url));
+    known.unwrap_or_else(|| provider.kind.clone())
+}
+
+/// The kind of provider whose API is at this address and whose keys come in two kinds.
+pub(super) fn two_kinds_at(engine: &Engine, url: &Url) -> Option<String> {
+    let tester = &engine.parts.tester;
+    let same = |other: &Url| {
+        other.host_str() == url.host_str() && other.port_or_known_default() == url.port_or_known_default()
+    };
+    let mut configured = engine.accounts().filter(|account| tester.has_two_kinds(&account.provider));
+    if let Some(account) = configured.find(|account| same(&account.base_url)) {
+        return Some(account.provider.clone());
+    }
+    let mut kinds = tester.kinds().into_iter().filter(|kind| tester.has_two_kinds(kind));
+    let at = |kind: &&str| {
+        let profile = tester.profile(kind);
+        profile.and_then(|profile| Url::parse(profile.base_url).ok()).is_some_and(|other| same(&other))
+    };
+    kinds.find(at).map(str::to_owned)
 }
 
 /// Settings are one JSON object.
@@ -109,7 +165,7 @@ pub(super) async fn first_test(
     given: Given<'_>,
 ) -> Result<Option<Observation>, EngineError> {
     let tester = &engine.parts.tester;
-    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&given.provider.kind) {
+    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&asked_as(engine, given.provider)) {
         return Ok(None);
     }
     let seen = look(engine, given.provider, given.secret, given.settings).await?;
@@ -130,7 +186,7 @@ pub(super) async fn look(
     let endpoint = endpoint::endpoint(engine, provider, None).await?;
     let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
     let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
-    Ok(engine.parts.tester.test(&provider.kind, base, secret, settings, deadline).await)
+    Ok(engine.parts.tester.test(&asked_as(engine, provider), base, secret, settings, deadline).await)
 }
 
 /// What the reader should know of a key that is stored all the same.
@@ -153,10 +209,11 @@ pub(super) fn warning(engine: &Engine, given: Given<'_>, seen: Option<&Observati
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Records the test that was made before the key with this fingerprint had a row. `force`: who stores a key that is not
-/// accepted knows that; there is nothing to wait for before it is invalid.
+/// Records the test that was made before the key of this provider with this fingerprint had a row. `force`: who stores a
+/// key that is not accepted knows that; there is nothing to wait for before it is invalid.
 pub(super) async fn record_first(
     engine: &Engine,
+    provider: &ProviderRow,
     id: &str,
     fingerprint: &str,
     seen: Observation,
@@ -164,7 +221,7 @@ pub(super) async fn record_first(
 ) -> Result<(), EngineError> {
     let asked_with = fingerprint.to_owned();
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
-    let look = Sighting::new(seen, Occasion::Extra);
+    let look = Sighting::new(seen, Occasion::Extra).of_kind(&provider.kind);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
         let known = |mut row: KeyRow| {
             let settled = Suspicion { since: now.ours, look_again_at: now.ours, tries: 0 };

@@ -3,7 +3,7 @@
 //! ```text
 //! add_key · update_key · put_key   a key that a person gives us to keep, and what changes of it · given · kept  what
 //!                        all of them ask first · try_key  what its provider says of one now
-//! import · hand_out      many keys at once; one for whoever needs it
+//! import · hand_out      many keys at once; one for whoever needs it · suggest  what could be tidied up
 //! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
 //! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
@@ -43,6 +43,7 @@ mod put_key;
 pub mod repeats;
 mod runs;
 mod status;
+mod suggest;
 mod thaw;
 mod try_key;
 mod update_key;
@@ -97,6 +98,7 @@ pub use runs::{
     RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, is_served, open_run_of, run_status,
 };
 pub use status::{Status, prove_writable, status};
+pub use suggest::{SuggestionView, SuggestionsView, suggest};
 pub use thaw::thaw;
 pub use try_key::{try_given, try_stored};
 pub use update_key::{Expiry, UpdateKey, Updated, update_key, update_key_by_id};

@@ -8,7 +8,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Secret, looks_like_key};
 use crate::domain::turn::Class;
 use crate::engine::commands::by_hand::{count_usable_but, listed};
-use crate::engine::commands::given::provider_of;
+use crate::engine::commands::given::{provider_of, two_kinds_at};
 use crate::engine::commands::kept::{belongs_to_no_rotation, tables_follow};
 use crate::engine::session::Session;
 use crate::engine::testing::endpoint::{bare, keeps_secrets};
@@ -48,6 +48,16 @@ pub async fn add_provider(engine: &Engine, add: AddProvider) -> Result<ProviderR
         return Err(EngineError::usage(
             format!("a provider of kind {kind} needs to know where its API is"),
             "--base-url https://llm.example.com/v1",
+        ));
+    }
+    if let Some(known) =
+        base_url.as_ref().and_then(|url| two_kinds_at(engine, url)).filter(|known| *known != kind)
+    {
+        return Err(EngineError::usage(
+            format!(
+                "at this base URL is the API of {known}, whose keys of both kinds look alike: kind {kind} cannot tell them apart"
+            ),
+            format!("--kind {known}"),
         ));
     }
     let sealing = engine.sealing_key().await?;

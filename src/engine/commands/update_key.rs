@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Observation, Outcome};
 use crate::engine::commands::by_hand::let_go_everywhere;
 use crate::engine::commands::given;
-use crate::engine::commands::given::Given;
+use crate::engine::commands::given::{Given, Said};
 use crate::engine::commands::kept::{
     a_placeholder, belongs_to_no_rotation, number_of, numbered, tables_follow, with_id,
 };
@@ -161,7 +161,11 @@ pub(super) async fn change(engine: &Engine, row: KeyRow, update: UpdateKey) -> R
         given::is_object(settings)?;
     }
     let about = update.about(&row.about);
-    given::may_be_shown(update.name.as_deref(), about.as_ref())?;
+    given::second_well_formed(update.api_secret.as_ref())?;
+    let said =
+        Said { name: update.name.as_deref(), about: about.as_ref(), settings: update.settings.as_ref() };
+    let secrets: Vec<&Secret> = [&update.secret, &update.api_secret].into_iter().flatten().collect();
+    given::may_be_shown(said, &secrets)?;
     let is_placeholder = update.secret.as_ref().map_or(row.is_placeholder(), Secret::is_placeholder);
     if is_placeholder && update.is_active == Some(true) {
         return Err(a_placeholder(provider, number));
@@ -197,7 +201,8 @@ pub(super) async fn change(engine: &Engine, row: KeyRow, update: UpdateKey) -> R
         )));
     };
     if let (Some(seen), Some(fingerprint)) = (seen, fingerprint) {
-        given::record_first(engine, &key.id, &fingerprint, seen, update.force).await?;
+        let provider = given::provider_of(engine, &row.provider).await?;
+        given::record_first(engine, &provider, &key.id, &fingerprint, seen, update.force).await?;
     }
     tables_follow(engine, std::slice::from_ref(&key.id)).await?;
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);

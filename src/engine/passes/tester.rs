@@ -86,11 +86,11 @@ impl<'e> Tester<'e> {
         Ok(())
     }
 
-    /// How long a claim lasts: longer than a look that begins at once, and the store. One that waits for its turn at the
-    /// host lasts longer by that ([`Tester::send_to`]).
+    /// How long a claim lasts: longer than a look that waits for its place behind another, and the store. One that waits
+    /// for its turn at the host lasts longer by that ([`Tester::send_to`]).
     pub(crate) fn claim_span(&self) -> Span {
         let timeout = self.engine.parts.tests.timeout;
-        Span(timeout.0.saturating_add(Span::minutes(1).0)).min(Span::minutes(30))
+        Span(timeout.0.saturating_mul(2).saturating_add(Span::minutes(1).0)).min(Span::minutes(30))
     }
 
     /// Looks at all that the source has, until it is dry or told to stop.
@@ -323,7 +323,11 @@ impl Source for Queue {
 async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>, EngineError> {
     tester.know_providers().await?;
     let mut due = Vec::new();
-    for waiting in tester.engine.parts.store.waiting().await? {
+    let mut lanes = tester.engine.parts.store.waiting().await?;
+    if reschedule::spread(tester.engine, &lanes, now).await? {
+        lanes = tester.engine.parts.store.waiting().await?;
+    }
+    for waiting in lanes {
         if waiting.first <= now {
             due.push((waiting.lane.clone(), waiting.first));
         }

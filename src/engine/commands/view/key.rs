@@ -64,6 +64,8 @@ pub struct KeyQuery {
     pub older: Option<Span>,
     /// That expire sooner.
     pub expiring: Option<Span>,
+    /// That are to be tested now.
+    pub due: bool,
     /// In which order.
     pub sort: KeySort,
     /// At most so many; [`PAGE`] when nobody says.
@@ -212,6 +214,7 @@ fn filter(query: KeyQuery, now: Timestamp) -> KeyFilter {
         stored_before: ago(query.older),
         expires_before: query.expiring.map(|span| now.plus(span)),
         unused_since: ago(query.unused),
+        due_before: query.due.then_some(now),
         sort: query.sort,
         limit: query.limit.unwrap_or(PAGE).max(0),
         offset: query.offset.max(0),

@@ -41,7 +41,7 @@ pub use credential::{CredentialView, Exposed, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
-pub use history::{HistoryView, LookView, ShownKeyView, history_view, shown_key_view};
+pub use history::{HistoryView, LookView, PeriodView, ShownKeyView, history_view, shown_key_view};
 pub use import::{ImportView, ImportedView, imported_views};
 pub use key::{
     DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyTriedView, KeyView, StoredKeyView,

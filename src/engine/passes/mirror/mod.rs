@@ -297,8 +297,8 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
         return Ok(Some(at.ours));
     }
     let Some(secret) = engine.open_or_pass_by(row) else { return Ok(None) };
-    let Some((now, seen)) = ask(engine, row, &secret, lease).await? else { return Ok(None) };
-    let look = Sighting::new(seen, Occasion::Extra);
+    let Some((now, seen, kind)) = ask(engine, row, &secret, lease).await? else { return Ok(None) };
+    let look = Sighting::new(seen, Occasion::Extra).of_kind(&kind);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let asked_with = row.fingerprint.as_ref();
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
@@ -309,13 +309,14 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
     Ok(valid.then_some(now.ours))
 }
 
-/// What the provider says of a secret that stands, or stood, in this row; `None` where it cannot be asked.
+/// What the provider says of a secret that stands, or stood, in this row, when, and of which kind it is; `None` where it
+/// cannot be asked.
 async fn ask(
     engine: &Engine,
     row: &KeyRow,
     secret: &Secret,
     lease: &Lease,
-) -> Result<Option<(Stamp, Observation)>, EngineError> {
+) -> Result<Option<(Stamp, Observation, String)>, EngineError> {
     let providers = engine.parts.store.providers().await?;
     let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
         return Ok(None);
@@ -325,7 +326,7 @@ async fn ask(
     let deadline = leased_deadline(engine, lease).await?;
     let asked = Moment::now(engine.clock());
     let seen = engine.parts.tester.test(&provider.kind, base, secret, &row.settings, deadline).await;
-    Ok(Some((asked.stamp(engine.clock(), &seen), seen)))
+    Ok(Some((asked.stamp(engine.clock(), &seen), seen, provider.kind.clone())))
 }
 
 /// The deadline of one call, with a lease that outlives it.

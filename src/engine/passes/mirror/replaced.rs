@@ -25,7 +25,7 @@ pub(super) async fn test(
             Ok(None) | Err(StoreError::Corrupt(_)) => continue,
             Err(error) => return Err(error.into()),
         };
-        let seen = ask(engine, &row, &entry.secret, lease).await?.map(|(_, seen)| seen.outcome());
+        let seen = ask(engine, &row, &entry.secret, lease).await?.map(|(_, seen, _)| seen.outcome());
         let since = match (seen, before.get(print)) {
             (Some(Outcome::Invalid), since) => *since.unwrap_or(&now),
             (None, Some(since)) => *since,
