@@ -32,7 +32,8 @@ use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Rhythm, Schedule, Window};
 use crate::domain::secret::Secret;
 use crate::engine::{
-    Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Rotation, TestPolicy,
+    Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Retention, Rotation,
+    TestPolicy,
 };
 use crate::net::{Deadline, Http, HttpOptions};
 use crate::provider::Issuer;
@@ -213,11 +214,12 @@ impl Adapters {
             confirm_after: settings.tests.confirm_after,
             tester: self.tester,
             tests: test_policy(&settings.tests),
+            retention: retention(settings.retention),
             accounts: self.accounts,
             rotations: self.rotations,
             destinations: self.destinations,
             notifier: self.notifier,
-            access: access(settings),
+            access: access(settings)?,
             leaks: self.leaks,
             preferences: settings.preferences.iter().map(preference).collect(),
         };
@@ -226,13 +228,15 @@ impl Adapters {
 }
 
 /// Who calls, and for how long they are known.
-fn access(settings: &Settings) -> Access {
-    Access {
+fn access(settings: &Settings) -> anyhow::Result<Access> {
+    let token = settings.metrics.as_ref().map(|metrics| resolve(&metrics.token, "[metrics] token"));
+    Ok(Access {
         public_url: settings.server.public_url.url().clone(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         session_idle: settings.auth.session_idle,
         session_max: settings.auth.session_max,
-    }
+        metrics_token: token.transpose()?,
+    })
 }
 
 /// The one HTTP client.
@@ -319,6 +323,11 @@ fn provisioning_destinations(
 
 fn preference(entry: &settings::Preference) -> (String, Vec<String>) {
     (entry.name.to_string(), entry.order.iter().map(ToString::to_string).collect())
+}
+
+fn retention(kept: settings::Retention) -> Retention {
+    let settings::Retention { runs, audit, alerts, messages } = kept;
+    Retention { runs, audit, alerts, messages }
 }
 
 fn test_policy(tests: &settings::Tests) -> TestPolicy {

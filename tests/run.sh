@@ -5,9 +5,12 @@
 #   tests/run.sh quick           format, lints, unit tests; no database server
 #   tests/run.sh it [FILTER…]    the integration tests, with their PostgreSQL server
 #   tests/run.sh browser [deep]  the dashboard in a real Chromium; deep: every screen, and the keyboard only
+#   tests/run.sh bench [SCENE…]  benches/tester: the speed of the tester against its figures; on an idle machine
 #   tests/run.sh systemd         the service under a real systemd, as root or through sudo
 #   tests/run.sh faults          the faults of docs/safety.md and the model, with a table of what was proved
 #   tests/run.sh deny            licences, sources and bans of the dependencies
+#   tests/run.sh contract [SECONDS]
+#                                the API against docs/openapi.json, by schemathesis
 #   tests/run.sh deep            what takes longer than a change may wait for, and is no part of all of it: a minute of
 #                                fuzzing for each parser, the browser on every screen, and both of these, about an hour
 #                                on two cores
@@ -220,6 +223,15 @@ need_postgres() {
 need_tomllib() {
     has python3 || install python3
     python3 -c 'import tomllib' >/dev/null 2>&1 || die "python3 is older than 3.11"
+}
+
+# What the programs of docs/clients.md are written in.
+need_clients() {
+    local missing=()
+    has node || missing+=(nodejs)
+    has curl || missing+=(curl)
+    has jq || missing+=(jq)
+    ((${#missing[@]} == 0)) || install "${missing[@]}"
 }
 
 speaks_crypto() { "$1" -c 'import cryptography.fernet, nacl.public' >/dev/null 2>&1; }
@@ -448,12 +460,14 @@ all() {
     step "format" cargo fmt --check
     beside "build" build_tests
     prepare "Python" need_python
+    prepare "Node, curl and jq" need_clients
     with_postgres
     join
     mapfile -t programs < <(built_tests)
     ((${#programs[@]} > 1)) || die "no tests were built"
     beside "everything else" everything_else
     beside "unit tests" unit_tests "${programs[@]}"
+    beside "the API against its description" tests/contract.sh
     integration_tests "${programs[@]}"
     join
     step "what was proved" table_of_proofs
@@ -500,6 +514,7 @@ main() {
         step "unit tests" cargo test --locked --lib --bins
         ;;
     it)
+        prepare "Node, curl and jq" need_clients
         with_postgres
         step "integration tests" cargo test --locked --test it -- "$@"
         ;;
@@ -510,8 +525,9 @@ main() {
         ;;
     deep)
         step "fuzz" fuzz
-        step "build" cargo build --locked
+        step "build" build_tests
         step "browser" browser_tests deep
+        step "the API against its description" tests/contract.sh 900
         load
         defences
         ;;
@@ -521,9 +537,17 @@ main() {
         ;;
     load) load "$@" ;;
     defences) defences "$@" ;;
+    bench)
+        with_postgres
+        step "benches" cargo bench --locked --bench tester -- "$@"
+        ;;
     systemd) step "systemd" tests/systemd.sh ;;
     deny) step "dependencies" dependencies ;;
-    *) die "unknown: $what (all, quick, it [FILTER…], faults, browser [deep], systemd, deny, deep, load [TIMES], defences [FAULT | WORD…])" ;;
+    contract)
+        step "build" build_tests
+        step "the API against its description" tests/contract.sh "$@"
+        ;;
+    *) die "unknown: $what (all, quick, it [FILTER…], faults, browser [deep], bench [SCENE…], systemd, deny, contract [SECONDS], deep, load [TIMES], defences [FAULT | WORD…])" ;;
     esac
     say "all of it: ok, $SECONDS s"
 }

@@ -31,7 +31,7 @@ pub async fn serve(path: Option<&Path>) -> anyhow::Result<()> {
         }
     };
     let running = Arc::new(Running(Arc::clone(&service)));
-    let api = Api::new(Arc::clone(&running) as Arc<dyn Engines>);
+    let api = Api::new(Arc::clone(&running) as Arc<dyn Engines>, service.stopping());
     let answers = router(running, api.clone());
     let answering = tokio::spawn(listener.serve(answers, service.stopping()));
     let all = Arc::clone(&service);

@@ -1,4 +1,4 @@
-//! `keys list | show | add | add-bulk | import | update | activate | deactivate | set-priority | get | test | delete`.
+//! `keys list | suggest | show | add | add-bulk | import | update | activate | deactivate | set-priority | get | test | delete`.
 
 mod bulk;
 mod command;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::command::Command;
 use self::flags::Flags;
-use self::tables::{KEYS, ONE, TESTED};
+use self::tables::{KEYS, ONE, SUGGESTIONS, TESTED};
 use super::Context;
 use super::output::{card, or_dash};
 use crate::cli::output::say;
@@ -23,6 +23,7 @@ use crate::engine::commands::{
 pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u8> {
     match command {
         Command::List(asked) => list(context, asked.into()).await?,
+        Command::Suggest => suggest(context).await?,
         Command::Update { provider, number, flags } => {
             let engine = context.engine().await?;
             let key = commands::numbered(&engine, &provider, number).await?;
@@ -40,7 +41,7 @@ pub(super) async fn run(context: &Context, command: Command) -> anyhow::Result<u
                 (None, None) if random => Strategy::Random,
                 (None, None) => Strategy::Best,
             };
-            let ask = Ask { provider, strategy, fallback, preference };
+            let ask = Ask { provider, strategy, fallback, preference, only: None };
             let given = commands::hand_out(&context.engine().await?, &ask).await?;
             context.out.value(&commands::credential_view(&given), |view| view.key.0.expose().to_owned())?;
         }
@@ -79,6 +80,18 @@ async fn list(context: &Context, query: KeyQuery) -> anyhow::Result<()> {
     let shown = i64::try_from(page.keys.len()).unwrap_or(i64::MAX);
     if shown < page.total {
         say!("{shown} of {}; --limit {} shows all", page.total, page.total);
+    }
+    Ok(())
+}
+
+async fn suggest(context: &Context) -> anyhow::Result<()> {
+    let found = commands::suggest(&context.engine().await?).await?;
+    context.out.rows(&found.suggestions, SUGGESTIONS)?;
+    for (account, why) in &found.not_asked {
+        say!("account {account} could not be asked for limits and use: {why}");
+    }
+    if found.suggestions.is_empty() {
+        say!("nothing to tidy up");
     }
     Ok(())
 }

@@ -100,6 +100,12 @@ pub static PASSES: &[Pass] = &[
         longest: SHORT,
         look: |service, live| Box::pin(stalled(service, live)),
     },
+    Pass {
+        name: "retention",
+        wake: "30 * * * * *",
+        longest: LONG,
+        look: |service, live| Box::pin(retention(service, live)),
+    },
 ];
 
 /// Moves due times, and visits accounts that have a run to start.
@@ -152,6 +158,11 @@ async fn drift(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError
 async fn stalled(_: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
     passes::tell_budgets(&live.engine).await?;
     passes::tell_stalled(&live.engine).await
+}
+
+/// Forgets what is over.
+async fn retention(service: Arc<Service>, live: Arc<Live>) -> Result<(), EngineError> {
+    passes::forget(&live.engine, &service.stop).await
 }
 
 /// The scheduler and the tasks that it wakes.

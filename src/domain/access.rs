@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use url::Url;
 
+use super::secret::Secret;
 use super::time::{Span, Timestamp, Until};
 
 /// What the configuration says of those who call.
@@ -18,6 +19,8 @@ pub struct Access {
     pub session_idle: Span,
     /// So is one that began so long ago.
     pub session_max: Span,
+    /// What `/metrics` wants to be shown; without it everybody may read it.
+    pub metrics_token: Option<Secret>,
 }
 
 impl Access {
@@ -25,6 +28,11 @@ impl Access {
     pub fn is_alive(&self, began: Timestamp, seen: Timestamp, now: Timestamp) -> bool {
         let left = |since, span| Until::after(since, span).left(now).is_some();
         left(began, self.session_max) && left(seen, self.session_idle)
+    }
+
+    /// Under which path everything lives, without a slash at its end; empty for none.
+    pub fn base_path(&self) -> &str {
+        self.public_url.path().trim_end_matches('/')
     }
 
     /// Whether cookies travel over TLS only.
@@ -103,6 +111,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             session_idle: Span::hours(1),
             session_max: Span::hours(3),
+            metrics_token: None,
         };
         let hours = |n: i64| Timestamp(0).plus(Span::hours(n));
         assert!(access.is_https());

@@ -8,7 +8,7 @@ mod tests;
 
 use super::key::RemoteKey;
 use super::rotation::{CHECK_FRESH, TEST_FRESH};
-use super::time::{Span, Stamp};
+use super::time::{Span, Stamp, Timestamp, Until};
 
 /// A listing older than this proves nothing any more.
 pub const SNAPSHOT_FRESH: Span = Span::seconds(30);
@@ -41,6 +41,8 @@ pub struct Holder {
     pub required: bool,
     /// A person said that it no longer counts (`runs release`).
     pub released: bool,
+    /// So long a write of the target there whose outcome nobody knows may still land (R19).
+    pub landing: Until,
     /// The other key of the rotation that it proves to hold: hash, when that was looked at, and the last
     /// valid test of that key. `None` when it proves none.
     pub now_holds: Option<Proof>,
@@ -73,6 +75,8 @@ pub struct Case<'a> {
     pub leaked: bool,
     /// The present moment on both clocks.
     pub now: Stamp,
+    /// The present moment on the database's clock, which waits are on (R18).
+    pub clock: Timestamp,
     /// When the listing was complete.
     pub listed: Stamp,
     /// The listing: every key of the account.
@@ -105,6 +109,11 @@ pub enum Refusal {
     LastRegularKey { label: String, name: String, account: String },
     #[error("refused: destination {destination} does not prove that it holds another working key")]
     StillHeld { destination: String },
+    #[error(
+        "refused: nobody knows what became of a write of this key to destination {destination}: it may still land within {} s",
+        left.0 / 1000 + 1
+    )]
+    MayLand { destination: String, left: Span },
     #[error("refused: another disable or delete is under way on this account")]
     OtherKill,
     #[error("refused: rekeyd did not create this key and nobody adopted it")]
@@ -131,6 +140,7 @@ impl Refusal {
         match self {
             Self::LastRegularKey { .. } => "last_regular_key",
             Self::StillHeld { .. } => "still_held",
+            Self::MayLand { .. } => "may_land",
             Self::OtherKill => "other_kill_open",
             Self::NotOurs => "not_ours",
             Self::Provisioning => "provisioning_key",
@@ -202,16 +212,25 @@ fn last_regular_key(case: &Case<'_>) -> Result<(), Refusal> {
 /// Condition 2: nobody holds the target: each destination that may have received it proves another key that
 /// is usable and was tested valid at most 5 minutes ago. A leaked key is held by those alone that are required now.
 fn still_held(case: &Case<'_>) -> Result<(), Refusal> {
-    let proved = |holder: &Holder| {
-        holder.now_holds.as_ref().is_some_and(|proof| {
-            let usable = case.keys.iter().any(|key| key.hash == proof.hash && is_usable(case, key));
-            let checked = case.now.fresh(proof.checked, CHECK_FRESH);
-            usable && checked && proof.valid.is_some_and(|at| case.now.fresh(at, TEST_FRESH))
-        })
-    };
-    let counts = |holder: &Holder| !holder.released && (holder.required || !case.leaked);
-    match case.holders.iter().find(|holder| counts(holder) && !proved(holder)) {
-        Some(holder) => Err(Refusal::StillHeld { destination: holder.destination.clone() }),
-        None => Ok(()),
+    let counts = |holder: &&Holder| !holder.released && (holder.required || !case.leaked);
+    for holder in case.holders.iter().filter(counts) {
+        let destination = holder.destination.clone();
+        if let Some(left) = holder.landing.left(case.clock) {
+            return Err(Refusal::MayLand { destination, left });
+        }
+        if !proves_another(case, holder) {
+            return Err(Refusal::StillHeld { destination });
+        }
     }
+    Ok(())
+}
+
+/// A look from before the end of a write of the target says nothing about the time after it (R19).
+fn proves_another(case: &Case<'_>, holder: &Holder) -> bool {
+    let (Some(proof), Some(over)) = (&holder.now_holds, holder.landing.over_for(case.clock)) else {
+        return false;
+    };
+    let usable = case.keys.iter().any(|key| key.hash == proof.hash && is_usable(case, key));
+    let checked = case.now.fresh(proof.checked, CHECK_FRESH.min(over));
+    usable && checked && proof.valid.is_some_and(|at| case.now.fresh(at, TEST_FRESH))
 }

@@ -6,7 +6,8 @@
 //! happen), [`budget`] and [`limit`] (how often the outside is called, and how often we are), [`turn`] (who works on an
 //! account next), [`paste`] (keys as people have them), [`hand_out`] (which key an application is given), [`actor`],
 //! [`role`] and [`access`] (who acts, who may, and from where), [`listing`] (lists in pages), [`alert`] (what admins are
-//! told), [`stall`] (which waits they are told of).
+//! told), [`stall`] (which waits they are told of), [`topic`] (which pages something concerns), [`suggestion`] (what could
+//! be tidied up).
 
 pub mod access;
 pub mod actor;
@@ -28,6 +29,8 @@ pub mod rotation;
 pub mod schedule;
 pub mod secret;
 pub mod stall;
+pub mod suggestion;
 pub mod time;
+pub mod topic;
 pub mod turn;
 pub mod verdict;

@@ -5,7 +5,7 @@ mod redact;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-pub use redact::{looks_like_key, redact};
+pub use redact::{holds_key, looks_like_key, redact};
 
 /// Key material in memory: no `Display`, a `Debug` that says nothing, wiped when dropped.
 #[derive(Clone)]
@@ -35,6 +35,11 @@ impl Secret {
     /// Why it cannot be a key, see [`malformation`].
     pub fn malformation(&self) -> Option<&'static str> {
         malformation(self.expose())
+    }
+
+    /// True for what lists show instead of a key, see [`mask`].
+    pub fn is_masked(&self) -> bool {
+        is_masked(self.expose())
     }
 
     /// Lowercase hex SHA-256 of the whole text: OpenRouter's `hash` of a key (wire-facts.md).

@@ -98,6 +98,7 @@ impl Waiter {
             | Kind::StrayKey
             | Kind::NameImitated
             | Kind::TestsBehind
+            | Kind::NoEgress
             | Kind::KeyHealed => false,
         }
     }

@@ -195,6 +195,16 @@ impl Until {
     pub fn left(self, now: Timestamp) -> Option<Span> {
         (!self.set_at.is_future(now) && now < self.at).then(|| self.at.since(now))
     }
+
+    /// How long it has been over; `None` while it lasts. One that was set before the clock went back has been over for
+    /// ever: nobody knows for how long.
+    pub fn over_for(self, now: Timestamp) -> Option<Span> {
+        match self.left(now) {
+            Some(_) => None,
+            None if self.set_at.is_future(now) => Some(Span(i64::MAX)),
+            None => Some(now.since(self.at)),
+        }
+    }
 }
 
 impl Default for Until {
@@ -223,6 +233,11 @@ mod tests {
             [39_999, 40_000, 100_000, 86_499_999, 86_500_000].map(left),
             [None, Some(86_460_000), Some(86_400_000), Some(1), None],
             "what was set within a minute was set by somebody who read the clock later"
+        );
+        let over = |now| wait.over_for(Timestamp(now)).map(|span| span.0);
+        assert_eq!(
+            [39_999, 100_000, 86_500_000, 86_500_007].map(over),
+            [Some(i64::MAX), None, Some(0), Some(7)]
         );
         let wait = Until::after(Timestamp(1000), Span::hours(24));
         assert_eq!(wait.at_most(Span(5)).left(Timestamp(1004)), Some(Span(1)));

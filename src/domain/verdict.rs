@@ -10,10 +10,12 @@
 //!    rate limits that last, outages, recoveries.
 
 pub mod crowd;
+pub mod egress;
 pub mod health;
 pub mod history;
 pub mod observation;
 pub mod rule;
+pub mod tally;
 pub mod tell;
 
 use serde::{Deserialize, Serialize};

@@ -56,9 +56,23 @@ pub enum EngineError {
         /// The next move.
         hint: Option<String>,
     },
+    /// What somebody wanted to add is there already.
+    #[error("{text}")]
+    Taken {
+        /// What is there.
+        text: String,
+        /// The next move.
+        hint: Option<String>,
+    },
+    /// The provider does not accept a key that somebody gave.
+    #[error("the provider does not accept this key: {0}")]
+    NotAccepted(String),
     /// Asked for too often.
     #[error("too often: {} times a minute are allowed", .0.limit.most)]
     Limited(Allowance),
+    /// So many wait for the same that nobody more is let in.
+    #[error("too many people log in at this moment")]
+    Crowded,
     /// Nobody knows who this is: a password that is wrong, an account that is disabled, or none.
     #[error("the e-mail address or the password is wrong")]
     Unknown {
@@ -129,9 +143,14 @@ impl EngineError {
             Self::Usage { hint, .. }
             | Self::NoSuch { hint, .. }
             | Self::Absent { hint, .. }
+            | Self::Taken { hint, .. }
             | Self::Conflict { hint, .. } => hint.clone(),
+            Self::NotAccepted(_) => {
+                Some("check that it was copied whole; --no-test (force in the API) stores it all the same".to_owned())
+            }
             Self::Outside { failure, .. } => failure.hint.clone(),
             Self::Crypto(error) => error.hint().map(str::to_owned),
+            Self::Crowded => Some("try again in a few seconds".to_owned()),
             Self::Limited(allowance) => Some(format!("try again in {} s", allowance.seconds())),
             Self::Store(StoreError::LastAdmin) => Some("make another admin first: `rekeyd users add`".to_owned()),
             Self::Busy(_) => Some("it goes on by itself; look with `rekeyd runs list`".to_owned()),
@@ -159,6 +178,7 @@ impl EngineError {
             Self::Refused(_) | Self::Frozen { .. } | Self::Guard(_) | Self::Store(StoreError::LastAdmin) => 3,
             Self::Usage { .. }
             | Self::NoSuch { .. }
+            | Self::Taken { .. }
             | Self::Crypto(_)
             | Self::Store(StoreError::Address(_) | StoreError::File { .. }) => 2,
             _ => 1,

@@ -46,7 +46,7 @@ use crate::net::Deadline;
 use crate::store::{AuditEntry, Store};
 
 pub use error::EngineError;
-pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Rotation, TestPolicy};
+pub use parts::{Account, ConfiguredDestination, LeakWatch, Parts, Retention, Rotation, TestPolicy};
 pub use recipients::{MailConfig, NoticeScope, Notifier, Route};
 pub use run::start::{Start, start_emergency, start_run};
 pub use run::step::{Progress, Report, step};
@@ -159,6 +159,13 @@ impl Engine {
     pub(crate) fn backoff(&self, attempts: u32) -> Span {
         let ceiling = backoff(Span::seconds(5), Span::minutes(15), attempts);
         ceiling.portion(self.parts.clock.fraction()).max(Span(500))
+    }
+
+    /// How long after its intent a write to this place may still land (R19): the lease that it was begun under ends, and
+    /// then the call.
+    pub(crate) fn may_land(&self, place: &ConfiguredDestination) -> Span {
+        let call = place.adapter.patience().unwrap_or(Span::ZERO).max(self.parts.call_timeout);
+        Span(self.parts.lease.0.saturating_add(call.0))
     }
 
     /// The deadline of a call that needs no lease.

@@ -99,6 +99,19 @@ pub struct TestPolicy {
     pub history: Span,
 }
 
+/// `[retention]`: how long what is over is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Runs that ended, and keys that died.
+    pub runs: Span,
+    /// The audit trail, and to whom keys were given.
+    pub audit: Span,
+    /// Alerts that are over.
+    pub alerts: Span,
+    /// Messages that were sent.
+    pub messages: Span,
+}
+
 /// What an engine is made from.
 pub struct Parts {
     /// The store, migrated.
@@ -125,6 +138,8 @@ pub struct Parts {
     pub tester: Arc<dyn Tester>,
     /// `[tests]`.
     pub tests: TestPolicy,
+    /// `[retention]`.
+    pub retention: Retention,
     /// By name.
     pub accounts: BTreeMap<String, Account>,
     /// By name.

@@ -3,39 +3,74 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::api::Api;
+use super::auth;
 use super::crowd::Guest;
 use super::dashboard;
 use super::problem::Problem;
+use crate::domain::role::{Permission, Role};
 
 /// A body comes whole within this.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// Larger bodies are answered with 413.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
-/// A paste of many keys may be so long (interface.md §3).
-const PASTE_LIMIT_BYTES: usize = 2 * 1024 * 1024;
+/// So large a body is read of who may store keys, on the paths that take many of them.
+const LARGE_BODY_LIMIT_BYTES: usize = 2 * 1024 * 1024;
+/// Paths that take many keys.
+const LARGE: &[&str] = &["/api/v1/llm/providers/keys/import", dashboard::PASTE];
+/// PostgreSQL has no text with one in it.
+const NUL: &str = "%00";
+/// So long somebody is looked for before they get one of the last seats.
+const LOOK: Duration = Duration::from_secs(5);
 /// A request that takes longer is answered with 503.
 const DEADLINE: Duration = Duration::from_mins(1);
 
+/// Who knows whose a session or token is.
+#[async_trait]
+pub(super) trait Doorkeeper: Send + Sync {
+    /// The role of who shows one that is in force.
+    async fn role(&self, headers: &HeaderMap) -> Option<Role>;
+}
+
+#[async_trait]
+impl Doorkeeper for Api {
+    async fn role(&self, headers: &HeaderMap) -> Option<Role> {
+        auth::identity(self, headers).await.ok().flatten().map(|found| found.role)
+    }
+}
+
 /// Reads a request whole, waits for its answer, and no longer than that.
-pub(super) async fn admitted(request: Request, next: Next) -> Response {
+pub(super) async fn admitted(
+    State(doorkeeper): State<Arc<dyn Doorkeeper>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let guest = request.extensions().get::<Arc<Guest>>().cloned();
-    let shows_credential = shows_credential(request.headers());
     let (head, body) = request.into_parts();
-    let longest = longest(&head.uri);
-    let body = match tokio::time::timeout(BODY_DEADLINE, whole(body, longest)).await {
+    if head.uri.path_and_query().is_some_and(|asked| asked.as_str().contains(NUL)) {
+        return refused(Problem::bad_parameter("a NUL character, which no name has"));
+    }
+    let path = head.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_large = path.is_some_and(|path| LARGE.contains(&path));
+    let may_be_large = is_large && is_known(&*doorkeeper, &head.headers, Some(Permission::Keys)).await;
+    let most = if may_be_large { LARGE_BODY_LIMIT_BYTES } else { BODY_LIMIT_BYTES };
+    let body = match tokio::time::timeout(BODY_DEADLINE, whole(body, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(status)) => return refused(Problem::from(status)),
         Err(_) => return refused(Problem::from(StatusCode::REQUEST_TIMEOUT)),
     };
-    if guest.as_ref().is_some_and(|guest| !guest.begin(shows_credential)) {
+    if let Some(guest) = &guest
+        && !(guest.begin(false) || is_known(&*doorkeeper, &head.headers, None).await && guest.begin(true))
+    {
         return refused(Problem::unavailable("busy", "too many requests are being answered: try again", 1));
     }
     let request = Request::from_parts(head, Body::from(body));
@@ -46,24 +81,19 @@ pub(super) async fn admitted(request: Request, next: Next) -> Response {
     answer.unwrap_or_else(|_| Problem::unavailable("slow", "this took too long", 5).into_response())
 }
 
-/// What somebody pastes may be longer.
-fn longest(uri: &Uri) -> usize {
-    if uri.path().ends_with(dashboard::PASTE) { PASTE_LIMIT_BYTES } else { BODY_LIMIT_BYTES }
-}
-
-async fn whole(body: Body, longest: usize) -> Result<Bytes, StatusCode> {
-    match Limited::new(body, longest).collect().await {
+async fn whole(body: Body, most: usize) -> Result<Bytes, StatusCode> {
+    match Limited::new(body, most).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
         Err(_) => Err(StatusCode::BAD_REQUEST),
     }
 }
 
-/// Whether it is in force shows when the request is served; until then it is only not one of the many without.
-fn shows_credential(headers: &HeaderMap) -> bool {
-    let session =
-        |value: &HeaderValue| value.to_str().is_ok_and(|cookies| cookies.contains("session_token="));
-    headers.contains_key(AUTHORIZATION) || headers.get_all(COOKIE).iter().any(session)
+/// Whether a session or token that is in force came with a request, of somebody who may this. Asked only where it matters
+/// before the request is served: for whom the last seats are, and whose large bodies are read.
+async fn is_known(doorkeeper: &dyn Doorkeeper, headers: &HeaderMap, permission: Option<Permission>) -> bool {
+    let role = tokio::time::timeout(LOOK, doorkeeper.role(headers)).await.ok().flatten();
+    role.is_some_and(|role| permission.is_none_or(|permission| role.may(permission)))
 }
 
 /// Not worked for. What it may still send is not read.

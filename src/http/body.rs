@@ -1,16 +1,19 @@
 //! What a request says, as JSON. A body that cannot be read is answered without repeating any of it: it may be a secret.
 
 use axum::Json;
-use axum::body::HttpBody;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::problem::Problem;
 use crate::domain::secret::Secret;
+
+/// PostgreSQL has no text with one in it.
+const NUL: &[u8] = b"\\u0000";
 
 /// A body of this form.
 #[derive(Debug)]
@@ -20,6 +23,17 @@ pub struct Body<T>(pub T);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "String")]
 pub struct Hidden(pub Secret);
+
+impl Hidden {
+    /// The key that it is. 400 for what lists show instead of one: a form that was filled from a list would store that.
+    pub fn key(self) -> Result<Secret, Problem> {
+        if self.0.is_masked() {
+            let detail = "this is the mask of a key, as lists show it: send the key itself, or leave it out";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "masked_value", detail));
+        }
+        Ok(self.0)
+    }
+}
 
 impl JsonSchema for Hidden {
     fn inline_schema() -> bool {
@@ -32,6 +46,38 @@ impl JsonSchema for Hidden {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         String::json_schema(generator)
+    }
+}
+
+/// A field of a change: what is left out stays, null takes it away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Field<T> {
+    /// It is left out.
+    #[default]
+    Missing,
+    /// It is null.
+    Null,
+    /// It has this value.
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::<T>::deserialize(from)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Field<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Option::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
     }
 }
 
@@ -49,7 +95,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         if request.body().size_hint().exact() == Some(0) {
             return serde_json::from_str("{}").map(Self).map_err(|error| malformed(&error.to_string()));
         }
-        match Json::<T>::from_request(request, state).await {
+        let (head, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(head.clone(), body), state).await;
+        let body = body.map_err(|rejection| problem(&rejection.into()))?;
+        if body.windows(NUL.len()).any(|bytes| bytes == NUL) {
+            return Err(malformed("there is a NUL character in it, which no text here may have"));
+        }
+        match Json::<T>::from_request(Request::from_parts(head, body.into()), state).await {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(problem(&rejection)),
         }
@@ -112,6 +164,7 @@ mod tests {
             r#"{"password": "x", "tries": "not-a-key"}"#,
             r#"{"password": "x", "tries": "a\"not-a-key\"b"}"#,
             r#"["not-a-key"]"#,
+            r#"{"password": "not-a-key\u0000", "tries": 1}"#,
             r#"{"password": "not-a-key", "tries": 1"#,
         ] {
             let problem = refused(json, body).await;

@@ -40,7 +40,10 @@ struct Seat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
-    Served { shows_credential: bool },
+    /// On one of the seats for everybody, or on one for requests with a session or token.
+    Served {
+        is_reserved: bool,
+    },
 }
 
 impl Crowd {
@@ -90,10 +93,8 @@ impl Seats {
         Some(())
     }
 
-    fn served_without_credential(&self) -> usize {
-        let strangers =
-            self.by_turn.values().filter(|seat| seat.state == State::Served { shows_credential: false });
-        strangers.count()
+    fn served_on_open_seats(&self) -> usize {
+        self.by_turn.values().filter(|seat| seat.state == State::Served { is_reserved: false }).count()
     }
 }
 
@@ -111,17 +112,18 @@ impl Guest {
         self.end.clone().cancelled_owned()
     }
 
-    /// From now on somebody works for it, and it is left alone. False when so many do already that only requests
-    /// with a session or token are taken.
-    pub(super) fn begin(&self, shows_credential: bool) -> bool {
+    /// From now on somebody works for it, and it is left alone. False when so many do already that only requests are taken
+    /// whose session or token was looked at and is in force.
+    pub(super) fn begin(&self, is_known: bool) -> bool {
         let mut seats = self.crowd.seats();
         let open = self.crowd.most - self.crowd.most / RESERVED;
-        if !shows_credential && seats.served_without_credential() >= open {
+        let is_reserved = seats.served_on_open_seats() >= open;
+        if is_reserved && !is_known {
             return false;
         }
         let turn = *self.turn();
         let seat = seats.by_turn.get_mut(&turn);
-        seat.map(|seat| seat.state = State::Served { shows_credential }).is_some()
+        seat.map(|seat| seat.state = State::Served { is_reserved }).is_some()
     }
 
     /// It has shown a session or token that is in force.

@@ -21,8 +21,8 @@ type Of = fn(&mut SchemaGenerator) -> Schema;
 pub struct Doc {
     pub(super) summary: &'static str,
     pub(super) list: Option<&'static Shape>,
-    pub(super) takes: Option<Of>,
-    pub(super) answers: Option<Answer>,
+    pub(super) takes: Option<(&'static str, Of)>,
+    pub(super) answers: Vec<Answer>,
     /// Query parameters of what is no list, with their sentence.
     pub(super) parameters: Vec<(&'static str, &'static str)>,
     pub(super) takes_idempotency_key: bool,
@@ -63,7 +63,7 @@ pub fn openapi(declared: &[Declared]) -> Value {
             "description": env!("CARGO_PKG_DESCRIPTION"),
             "license": { "name": "MIT", "identifier": "MIT" },
         },
-        "servers": [{ "url": "." }],
+        "servers": [{ "url": "../.." }],
         "paths": paths,
         "components": {
             "schemas": schemas.take_definitions(true),
@@ -90,10 +90,9 @@ fn operation(route: &Declared, schemas: &mut SchemaGenerator) -> Value {
         "responses": responses(route, schemas),
         "security": if route.allow == Allow::Anyone { json!([]) } else { json!([{ "token": [] }, { "session": [] }]) },
     });
-    if let Some(takes) = doc.takes {
+    if let Some((media, takes)) = doc.takes {
         let schema = takes(schemas);
-        operation["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] = json!({ "required": true, "content": { media: { "schema": schema } } });
     }
     operation
 }
@@ -165,7 +164,7 @@ fn sorts(list: &Shape) -> Vec<String> {
 
 fn responses(route: &Declared, schemas: &mut SchemaGenerator) -> Value {
     let mut all = serde_json::Map::new();
-    if let Some(answer) = route.doc.answers {
+    for answer in &route.doc.answers {
         let mut good = json!({ "description": "Done." });
         if let Some(schema) = answer.schema {
             let schema = schema(schemas);

@@ -14,6 +14,7 @@ mod connections;
 mod crowd;
 mod dashboard;
 mod doc;
+mod events;
 mod health;
 mod listener;
 mod login;

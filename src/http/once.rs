@@ -45,7 +45,7 @@ where
     let (head, body) = request.into_parts();
     let body = to_bytes(body, BODY_LIMIT_BYTES).await.map_err(|_| Problem::from(StatusCode::BAD_REQUEST))?;
     let whole = format!("{} {}\n{}", head.method, head.uri, String::from_utf8_lossy(&body));
-    let asked = repeats::repeatable(&engine, &key, &whole);
+    let asked = repeats::repeatable(&engine, caller.id(), &key, &whole);
     match repeats::begin(&engine, &asked).await {
         Ok(None) => {}
         Ok(Some((status, body))) => return answer(status, body),

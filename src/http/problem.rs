@@ -18,6 +18,8 @@ use crate::store::StoreError;
 const PAGE: &str = "/api/docs#";
 /// Seconds after which a database that is away may be asked for again.
 const AWAY_RETRY_SECONDS: u32 = 5;
+/// The same where too many wait.
+const CROWDED_RETRY_SECONDS: u32 = 3;
 
 /// Every code, and what it means: the anchors of the page that explains them.
 pub(super) const CODES: &[(&str, &str)] = &[
@@ -26,14 +28,21 @@ pub(super) const CODES: &[(&str, &str)] = &[
         "400: the query has a parameter that this path does not understand, or a value that it does not take.",
     ),
     ("bad_request", "400: the request cannot be read, or asks for what cannot be."),
+    (
+        "masked_value",
+        "400: where a key belongs stands the mask of one, as lists show it: send the key itself.",
+    ),
+    ("key_refused", "400: the provider does not accept this key; nothing was stored."),
     ("unauthenticated", "401: send a token or log in; what was sent is unknown, over or revoked."),
     ("forbidden", "403: who asks may not, by their role, or because another site may have sent the request."),
     ("not_found", "404: nothing has that name here."),
+    ("no_usable_key", "404: there is no key that may be handed out; the detail says where was looked."),
     ("method_not_allowed", "405: the header Allow says which methods the path has."),
     ("too_slow", "408: the request did not come whole in time."),
     ("refused_by_rule", "409: a safety rule says no; the detail says which, and what would help."),
     ("frozen", "409: nothing may be changed on this account until a person looked."),
     ("conflict", "409: it contradicts what is there already."),
+    ("last_admin", "409: nobody would be left who may everything."),
     (
         "busy",
         "409 or 503: another works on this account, or too many requests are being answered: try again.",
@@ -41,6 +50,7 @@ pub(super) const CODES: &[(&str, &str)] = &[
     ("too_large", "413: the body is larger than this path takes."),
     ("media_type", "415: send Content-Type: application/json."),
     ("malformed", "422: the body is not what this path takes."),
+    ("too_many_requests", "429: asked for too often; Retry-After says when to ask again."),
     ("refused", "4xx: the request was refused."),
     ("internal", "500: something went wrong here; the log names it by the request_id."),
     ("provider_failed", "502: a provider or destination answered with a failure."),
@@ -235,10 +245,14 @@ impl From<EngineError> for Problem {
                     .into_iter()
                     .fold(problem, |it, (name, value)| it.with(name, value));
             }
+            EngineError::Crowded => {
+                return Self::unavailable("busy", format!("{error}: try again"), CROWDED_RETRY_SECONDS);
+            }
             EngineError::Store(StoreError::LastAdmin) => (StatusCode::CONFLICT, "last_admin"),
             EngineError::Refused(_) | EngineError::Guard(_) => (StatusCode::CONFLICT, "refused_by_rule"),
             EngineError::Frozen { .. } => (StatusCode::CONFLICT, "frozen"),
-            EngineError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
+            EngineError::Conflict { .. } | EngineError::Taken { .. } => (StatusCode::CONFLICT, "conflict"),
+            EngineError::NotAccepted(_) => (StatusCode::BAD_REQUEST, "key_refused"),
             EngineError::Busy(_) => (StatusCode::CONFLICT, "busy"),
             EngineError::Usage { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
             EngineError::NoSuch { .. } | EngineError::Absent { .. } => (StatusCode::NOT_FOUND, "not_found"),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower::ServiceExt;
 
-use super::admission::admitted;
+use super::admission::{Doorkeeper, admitted};
 use super::api::Api;
 use super::dashboard;
 use super::health::{self, Readiness};
@@ -19,30 +19,19 @@ use super::resources;
 use super::routes::Routes;
 use super::{login, sessions, tokens, users};
 
-/// Everything that is served.
+/// Everything that is served: as it is, and below the path of the public URL, whether a proxy takes that path away or not.
 pub fn router(readiness: Arc<dyn Readiness>, api: Api) -> Router {
-    let open = Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .with_state(readiness);
-    let open = open.merge(Router::new().route("/metrics", get(metrics)).with_state(api.clone()));
-    let resources = routes().and(pages()).into_router().with_state(api.clone());
-    let served = open
-        .merge(resources)
-        .layer(from_fn_with_state(api.clone(), dashboard::dressed))
-        .layer(from_fn(admitted))
-        .layer(from_fn_with_state(api.clone(), identified));
-    let below = ServiceExt::<Request>::map_request(served, move |request| below_public_url(&api, request));
-    Router::new().fallback_service(below)
+    let all = resources_of(readiness, api.clone());
+    Router::new().fallback(move |request: Request| {
+        let request = below_public_url(&api, request);
+        all.clone().oneshot(request)
+    })
 }
 
-/// The public URL may have a path: what is asked for below it is served as if it had none, whether the proxy in front
-/// takes it off or not.
+/// The public URL may have a path: what is asked for below it is served as if it had none.
 fn below_public_url(api: &Api, mut request: Request) -> Request {
-    let engine = api.engine();
-    let base = engine.access().public_url.path().trim_end_matches('/');
     let asked = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    if let Some(rest) = below(base, asked)
+    if let Some(rest) = below(api.engine().access().base_path(), asked)
         && let Ok(uri) = rest.parse()
     {
         *request.uri_mut() = uri;
@@ -59,6 +48,22 @@ fn below(base: &str, asked: &str) -> Option<String> {
         Some('/') => Some(rest.to_owned()),
         Some(_) => None,
     }
+}
+
+fn resources_of(readiness: Arc<dyn Readiness>, api: Api) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(readiness);
+    let open = open.merge(Router::new().route("/metrics", get(metrics)).with_state(api.clone()));
+    let resources = routes().and(pages()).into_router().with_state(api.clone());
+    let admitted = from_fn_with_state(Arc::new(api.clone()) as Arc<dyn Doorkeeper>, admitted);
+    open.merge(resources)
+        .layer(from_fn_with_state(api.clone(), dashboard::dressed))
+        .layer(admitted)
+        .layer(from_fn_with_state(api, identified))
+}
+
 }
 
 /// Every resource of the API, with who may ask for it.

@@ -113,7 +113,14 @@ impl Routes {
     /// It takes this as JSON.
     #[must_use]
     pub fn takes<T: JsonSchema>(mut self) -> Self {
-        self.last().takes = Some(doc::of::<T>);
+        self.last().takes = Some(("application/json", doc::of::<T>));
+        self
+    }
+
+    /// It takes text of any kind.
+    #[must_use]
+    pub fn takes_text(mut self) -> Self {
+        self.last().takes = Some(("text/plain", doc::of::<String>));
         self
     }
 
@@ -124,24 +131,28 @@ impl Routes {
         self
     }
 
-    /// It answers with this as JSON.
+    /// It answers with this as JSON; of one status what is said last.
     #[must_use]
-    pub fn answers<T: JsonSchema>(mut self, status: u16) -> Self {
-        self.last().answers = Some(Answer { status, media: "application/json", schema: Some(doc::of::<T>) });
-        self
+    pub fn answers<T: JsonSchema>(self, status: u16) -> Self {
+        self.answering(Answer { status, media: "application/json", schema: Some(doc::of::<T>) })
     }
 
     /// It answers with text of another kind.
     #[must_use]
-    pub fn answers_text(mut self, media: &'static str) -> Self {
-        self.last().answers = Some(Answer { status: 200, media, schema: Some(doc::of::<String>) });
-        self
+    pub fn answers_text(self, media: &'static str) -> Self {
+        self.answering(Answer { status: 200, media, schema: Some(doc::of::<String>) })
     }
 
     /// It answers 204, without a body.
     #[must_use]
-    pub fn answers_nothing(mut self) -> Self {
-        self.last().answers = Some(Answer { status: 204, media: "", schema: None });
+    pub fn answers_nothing(self) -> Self {
+        self.answering(Answer { status: 204, media: "", schema: None })
+    }
+
+    fn answering(mut self, answer: Answer) -> Self {
+        let answers = &mut self.last().answers;
+        answers.retain(|other| other.status != answer.status);
+        answers.push(answer);
         self
     }
 

@@ -4,40 +4,34 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::api::Api;
+use super::asked::Asked;
 use super::auth::Caller;
 use super::login::no_store;
 use super::problem::Problem;
 use super::routes::{Allow, Routes};
 use crate::domain::role::Permission;
-use crate::engine::commands::{SessionView, Way, end_session, session_views};
+use crate::engine::commands::{SESSIONS, SessionListView, SessionView, Way, end_session, session_page};
 
 pub(super) fn routes() -> Routes {
     let own = Allow::May(Permission::Own);
     Routes::default()
-        .at(Method::GET, "/api/v1/sessions", own, list)
+        .list::<SessionView, _, _>("/api/v1/sessions", own, &SESSIONS, list)
         .says("One's own sessions; everybody's for an admin")
-        .answers::<ListedSessions>(200)
+        .answers::<SessionListView>(200)
         .at(Method::DELETE, "/api/v1/sessions/{id}", own, end)
         .says("End a session")
         .answers_nothing()
 }
 
-#[derive(Serialize, JsonSchema)]
-struct ListedSessions {
-    sessions: Vec<SessionView>,
-}
-
-async fn list(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
+async fn list(State(api): State<Api>, caller: Caller, Asked(wanted): Asked) -> Result<Response, Problem> {
     let current = match &caller.identity.way {
         Way::Session(id) => Some(id.as_str()),
         Way::Token(_) => None,
     };
-    let sessions = session_views(&api.engine(), caller.whose(), current).await?;
-    Ok(([no_store()], Json(ListedSessions { sessions })).into_response())
+    let page = session_page(&api.engine(), caller.whose(), current, &wanted).await?;
+    Ok(([no_store()], Json(SessionListView::from(page))).into_response())
 }
 
 async fn end(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {

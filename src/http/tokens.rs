@@ -5,9 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::api::Api;
+use super::asked::Asked;
 use super::auth::Caller;
 use super::body::Body;
 use super::login::no_store;
@@ -17,16 +18,16 @@ use super::users::role;
 use crate::config::settings::values::parse_span;
 use crate::domain::role::Permission;
 use crate::engine::commands::{
-    CreatedTokenView, MakeToken, TokenView, create_token, revoke_token, token_views,
+    CreatedTokenView, MakeToken, TOKENS, TokenListView, TokenView, create_token, revoke_token, token_page,
 };
 
 const PATH: &str = "/api/v1/tokens";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .at(Method::GET, PATH, Allow::May(Permission::Own), list)
+        .list::<TokenView, _, _>(PATH, Allow::May(Permission::Own), &TOKENS, list)
         .says("One's own tokens; everybody's for an admin")
-        .answers::<ListedTokens>(200)
+        .answers::<TokenListView>(200)
         .at(Method::POST, PATH, Allow::May(Permission::Own), create)
         .says("Make a token, which is shown this once")
         .takes::<NewToken>()
@@ -34,11 +35,6 @@ pub(super) fn routes() -> Routes {
         .at(Method::DELETE, "/api/v1/tokens/{id}", Allow::May(Permission::Own), revoke)
         .says("Take a token back")
         .answers_nothing()
-}
-
-#[derive(Serialize, JsonSchema)]
-struct ListedTokens {
-    tokens: Vec<TokenView>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -53,9 +49,9 @@ struct NewToken {
     providers: Option<Vec<String>>,
 }
 
-async fn list(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
-    let tokens = token_views(&api.engine(), caller.whose()).await?;
-    Ok(([no_store()], Json(ListedTokens { tokens })).into_response())
+async fn list(State(api): State<Api>, caller: Caller, Asked(wanted): Asked) -> Result<Response, Problem> {
+    let page = token_page(&api.engine(), caller.whose(), &wanted).await?;
+    Ok(([no_store()], Json(TokenListView::from(page))).into_response())
 }
 
 async fn create(

@@ -5,9 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::api::Api;
+use super::asked::Asked;
 use super::auth::Caller;
 use super::body::{Body, Hidden};
 use super::login::no_store;
@@ -15,16 +16,16 @@ use super::problem::Problem;
 use super::routes::{Allow, Routes};
 use crate::domain::role::{Permission, Role};
 use crate::engine::commands::{
-    ChangeUser, UserView, Way, add_user, change_own_password, change_user, user_views,
+    ChangeUser, USERS, UserListView, UserView, Way, add_user, change_own_password, change_user, user_page,
 };
 
 const PATH: &str = "/api/v1/users";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
-        .at(Method::GET, PATH, Allow::May(Permission::People), list)
+        .list::<UserView, _, _>(PATH, Allow::May(Permission::People), &USERS, list)
         .says("Who may log in")
-        .answers::<ListedUsers>(200)
+        .answers::<UserListView>(200)
         .at(Method::POST, PATH, Allow::May(Permission::People), add)
         .says("Let somebody log in")
         .takes::<NewUser>()
@@ -33,11 +34,6 @@ pub(super) fn routes() -> Routes {
         .says("Change a role or a password, or disable somebody; one's own password with the present one")
         .takes::<UserChange>()
         .answers::<UserView>(200)
-}
-
-#[derive(Serialize, JsonSchema)]
-struct ListedUsers {
-    users: Vec<UserView>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -62,9 +58,9 @@ struct UserChange {
     current_password: Option<Hidden>,
 }
 
-async fn list(State(api): State<Api>) -> Result<Response, Problem> {
-    let users = user_views(&api.engine()).await?;
-    Ok(([no_store()], Json(ListedUsers { users })).into_response())
+async fn list(State(api): State<Api>, Asked(wanted): Asked) -> Result<Response, Problem> {
+    let page = user_page(&api.engine(), &wanted).await?;
+    Ok(([no_store()], Json(UserListView::from(page))).into_response())
 }
 
 async fn add(State(api): State<Api>, caller: Caller, Body(add): Body<NewUser>) -> Result<Response, Problem> {

@@ -5,7 +5,7 @@
 //!              ├─ a fault          → unreachable
 //!              └─ an answer        → classify: body's code, status, proof of a 200
 //!                                      └─ valid, and the row wants a negative control
-//!                                           → the same call with a wrong key must fail, else unverified
+//!                                           → the same call with a wrong key must fail, once a day, else unverified
 //! ```
 //!
 //! Nothing here can make a key invalid but a rule of its provider (`domain::verdict::rule`).
@@ -20,6 +20,7 @@ use serde_json::Value;
 use url::Url;
 
 pub use classify::classify;
+pub use control::Controls;
 
 use super::catalog::{Auth, CatalogRow, Verb};
 use crate::domain::outcome::Failure;
@@ -113,7 +114,12 @@ impl Subject<'_> {
 }
 
 /// Tests one key. Costs nothing unless its settings ask for a billed probe.
-pub async fn probe(http: &Http, subject: &Subject<'_>, deadline: Deadline) -> Observation {
+pub async fn probe(
+    http: &Http,
+    controls: &Controls,
+    subject: &Subject<'_>,
+    deadline: Deadline,
+) -> Observation {
     let seen = match ask(http, subject, subject.secret, deadline).await {
         Ok(answer) => classify(subject.entry, &answer, subject.secret),
         Err(seen) => return seen,
@@ -122,7 +128,7 @@ pub async fn probe(http: &Http, subject: &Subject<'_>, deadline: Deadline) -> Ob
         return seen;
     }
     let seen = if subject.entry.negative_control {
-        control::controlled(http, subject, seen, deadline).await
+        control::controlled(http, controls, subject, seen, deadline).await
     } else {
         seen
     };

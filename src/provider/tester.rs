@@ -1,11 +1,13 @@
 //! The catalog as a [`Tester`].
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
 use super::catalog::{self, CATALOG};
-use super::probe::{Subject, probe};
+use super::probe::{Controls, Subject, probe};
 use super::{Base, Profile, Tester};
 use crate::domain::secret::Secret;
 use crate::domain::time::Span;
@@ -17,12 +19,13 @@ use crate::net::{Deadline, Http};
 pub struct CatalogTester {
     http: Http,
     given: Http,
+    controls: Arc<Controls>,
 }
 
 impl CatalogTester {
     /// `http` asks the vendors and what the configuration names, `given` the endpoints that a person named.
     pub fn new(http: Http, given: Http) -> Self {
-        Self { http, given }
+        Self { http, given, controls: Arc::default() }
     }
 }
 
@@ -42,7 +45,7 @@ impl Tester for CatalogTester {
         };
         let http = if base.is_some_and(|base| base.is_given) { &self.given } else { &self.http };
         let subject = Subject { entry, base_url: base.map(|base| base.url), secret, settings };
-        probe(http, &subject, deadline).await
+        probe(http, &self.controls, &subject, deadline).await
     }
 
     fn kinds(&self) -> Vec<&'static str> {

@@ -16,6 +16,7 @@
 //! | [`openrouter`] | keys, provisioning keys, credits, one chat call |
 //! | [`github`] | Actions, environment, organisation, Dependabot and Codespaces secrets, dispatches, leak alerts |
 //! | [`vercel`] | environment variables and the deployments they are baked into |
+//! | [`vendors`] | of every other vendor the request by which its keys are tested |
 //! | [`smtp`] | a mailbox that can be down, refuse, hang, or lose its last answer |
 //!
 //! # What they have in common
@@ -37,6 +38,7 @@ pub mod openrouter;
 pub mod smtp;
 #[cfg(test)]
 mod testing;
+pub mod vendors;
 pub mod vercel;
 mod wire;
 pub mod world;

@@ -11,9 +11,8 @@ use super::holdings::{self, HoldingRow};
 use super::keys::{self, AdoptedKey, KeyRow, NewKey, NewProvider, Role};
 use super::leases::{self, Lease};
 use super::pool::Tx;
-use super::provisioning_copies::{self, CopyRow};
 use super::runs::{self, NewRun};
-use super::{Store, StoreError, accounts, alerts, epochs, key_writes, looks, memory, rotations};
+use super::{Store, StoreError, accounts, alerts, epochs, gone, key_writes, looks, memory, rotations};
 use crate::crypto::{EncryptionKeyId, Sealed};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::key::{KeySpec, RemoteKey};
@@ -49,6 +48,10 @@ pub enum Change {
     Promote { rotation: String, id: String },
     /// The provider no longer has it.
     Bury { id: String },
+    /// The provider does not have it now, and not by our doing: its secrets are kept for so long.
+    FoundGone { id: String, keep: Span },
+    /// One that was found gone is there again: it is alive.
+    SeenAgain { id: String },
     /// A test of a key, and when the next is due.
     Tested {
         id: String,
@@ -61,12 +64,15 @@ pub enum Change {
     BringForward { provider: String, at: Timestamp, unseen_since: Timestamp, most: i64 },
     /// What is remembered from one pass to the next: [`Store::memory`].
     Remember { subject: String, doc: serde_json::Value },
-    /// What is known of a published provisioning key.
-    ProvisioningCopy(Box<CopyRow>),
+    /// The current key of a rotation is dead, or in doubt: its account is to be asked what became of it.
+    WantsHealing { rotation: String },
     /// What a destination holds. `fresh_write` puts it last in the order of writes to its address.
     Holding { row: Box<HoldingRow>, fresh_write: bool },
     /// What a look at a destination showed. It says nothing once another write of that address has begun (R19).
     Seen(Box<HoldingRow>),
+    /// What a look at a whole table showed of one of its addresses. It says nothing once a write there after number
+    /// `known` has begun; what it proves puts the row last in the order of writes.
+    Shown { row: Box<HoldingRow>, known: i64 },
     /// How somebody else changed an address, where no row of a write says it.
     Drift { address: String, drift: Option<String> },
     /// A person released a destination.
@@ -309,6 +315,8 @@ pub(super) async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result
         Change::Place { account, sealed } => accounts::place(tx, account, sealed).await,
         Change::Promote { rotation, id } => key_writes::promote(tx, rotation, id).await,
         Change::Bury { id } => key_writes::bury(tx, id).await,
+        Change::FoundGone { id, keep } => gone::found_gone(tx, id, *keep).await,
+        Change::SeenAgain { id } => gone::seen_again(tx, id).await,
         Change::Tested { id, facts, health, seen, next_look_at } => {
             key_writes::tested(tx, id, facts, health, seen, *next_look_at).await
         }
@@ -316,9 +324,12 @@ pub(super) async fn apply(tx: &mut Tx, lease: &Lease, change: &Change) -> Result
             looks::bring_forward(tx, provider, (*at, *unseen_since), *most).await
         }
         Change::Remember { subject, doc } => memory::remember(tx, subject, doc).await,
-        Change::ProvisioningCopy(row) => provisioning_copies::put(tx, row).await,
-        Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await,
-        Change::Seen(row) => holdings::seen(tx, row).await,
+        Change::WantsHealing { rotation } => memory::wants_healing(tx, rotation).await,
+        Change::Holding { row, fresh_write } => holdings::put(tx, row, *fresh_write).await.map(drop),
+        Change::Seen(row) => holdings::seen(tx, row, row.seq, false).await,
+        Change::Shown { row, known } => {
+            holdings::seen(tx, row, *known, row.fact.level >= Level::Confirmed).await
+        }
         Change::Drift { address, drift } => holdings::drift(tx, address, drift.as_deref()).await,
         Change::Release { rotation, destination } => holdings::release(tx, rotation, destination).await,
         Change::SpecSeen { rotation, spec } => rotations::spec_seen(tx, rotation, spec).await,

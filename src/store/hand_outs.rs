@@ -1,5 +1,7 @@
 //! Keys that are given out: which there are to give, and the record of whom each was given to, before it is.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
@@ -89,6 +91,13 @@ impl Store {
         );
         let row = wanted.bind(sql).fetch_optional(self.pools.reader()).await?;
         row.as_ref().map(key_row).transpose()
+    }
+
+    /// Ids of the generations of a rotation that somebody was given.
+    pub async fn handed_out(&self, rotation: &str) -> Result<BTreeSet<String>, StoreError> {
+        let sql = "SELECT id FROM keys WHERE rotation = $1 AND handed_out_at IS NOT NULL";
+        let rows = sqlx::query(sql).bind(rotation).fetch_all(self.pools.reader()).await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
     }
 
     /// Records that a key is given to whoever acts: one row of the audit a key, user and minute, with a count. False, and

@@ -16,9 +16,10 @@ use crate::domain::time::{Stamp, Timestamp, Until};
 pub struct HoldingRow {
     /// What decisions use: address, key, level, drift, errors.
     pub fact: Holding,
-    /// Who wrote it last: a rotation by its name, or a mirror ([`mirror_of`]).
+    /// Who wrote it last: a rotation by its name, a mirror ([`mirror_of`]), or an account its provisioning key ([`copy_of`]).
     pub writer: String,
-    /// Fingerprint of the key, also of one that left the store; filled in when it is written.
+    /// Fingerprint of the key that was written, also of one that left the store, or that another one took the place of there;
+    /// filled in when it is written.
     pub fingerprint: Option<String>,
     /// Order of the writes to this address.
     pub seq: i64,
@@ -77,6 +78,10 @@ fn bare(row: &AnyRow) -> Result<HoldingRow, StoreError> {
                 set_at: Timestamp(row.try_get("wait_set_at")?),
                 at: Timestamp(row.try_get("not_before")?),
             },
+            landing: Until {
+                set_at: Timestamp(row.try_get("landing_set_at")?),
+                at: Timestamp(row.try_get("landing_until")?),
+            },
         },
         writer: row.try_get("writer")?,
         fingerprint: row.try_get("fingerprint")?,
@@ -90,6 +95,16 @@ fn bare(row: &AnyRow) -> Result<HoldingRow, StoreError> {
 /// What writes stored keys into this table. No rotation has such a name.
 pub fn mirror_of(table: &str) -> String {
     format!("mirror:{table}")
+}
+
+/// Who writes the provisioning key of this account for scripts. No rotation has such a name.
+pub fn copy_of(account: &str) -> String {
+    format!("account:{account}")
+}
+
+/// What goes for the id of a provisioning key, which has no row, by its hash.
+pub fn provisioning_key(hash: &str) -> String {
+    format!("provisioning:{hash}")
 }
 
 impl Store {
@@ -126,18 +141,18 @@ impl Store {
         rows.iter().map(lenient).collect()
     }
 
-    /// The intent to hand a stored key out at an address. False when somebody ends that key at its provider: a test
-    /// from before that says nothing any more. The key's row is locked, here and by the guard: one of the two sees the
-    /// other.
+    /// The intent to hand a stored key out at an address, and its place in the order of writes there. `None` when somebody
+    /// ends that key at its provider: a test from before that says nothing any more. The key's row is locked, here and by
+    /// the guard: one of the two sees the other.
     pub async fn intend_mirrored(
         &self,
         lease: &Lease,
         row: &HoldingRow,
         tested: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let mut tx = self.pools.begin().await?;
         leases::hold(&mut tx, lease).await?;
-        let Some(key) = key_writes::lock(&mut tx, &row.fact.key).await? else { return Ok(false) };
+        let Some(key) = key_writes::lock(&mut tx, &row.fact.key).await? else { return Ok(None) };
         let ends = sqlx::query(
             "SELECT COUNT(*) AS n FROM effects WHERE account = $1 AND target = $2 AND kind IN ('disable', 'delete')
              AND status <> 'failed' AND (finished_at IS NULL OR finished_at >= $3)",
@@ -148,11 +163,11 @@ impl Store {
         .fetch_one(&mut *tx.inner)
         .await?;
         if ends.try_get::<i64, _>("n")? > 0 {
-            return Ok(false);
+            return Ok(None);
         }
-        put(&mut tx, row, true).await?;
+        let seq = put(&mut tx, row, true).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(seq))
     }
 
     /// Rows of one key, wherever it may stand.
@@ -195,8 +210,8 @@ pub(super) async fn at(tx: &mut Tx, address: &str) -> Result<Vec<HoldingRow>, St
 /// writes to its address, and takes from every other key of that address what it had proved: from the intent on, the
 /// place may hold this one instead. Without that a rollback would believe an old proof, and leave the new key where the
 /// old one once was. What could not be read of an earlier write is over with it (R21), and a person's release is (R20). A run that waits for a destination looks again at once,
-/// whoever learned something of it.
-pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<(), StoreError> {
+/// whoever learned something of it. Answers its place in that order.
+pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Result<i64, StoreError> {
     if fresh_write {
         sqlx::query(
             "UPDATE holdings SET level = CASE level WHEN 'pending' THEN level ELSE 'intended' END,
@@ -210,22 +225,25 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     }
     let numbered = fresh_write || row.seq == 0;
     let writes = touch(tx, row, numbered).await?;
+    let seq = if numbered { writes } else { row.seq };
     sqlx::query(
         "INSERT INTO holdings (address, key_id, destination, writer, seq, level, evidence, checked, error,
-           permanent, attempts, not_before, wait_set_at, released, updated_at, fingerprint)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-           (SELECT fingerprint FROM keys WHERE id = $2))
+           permanent, attempts, not_before, wait_set_at, released, updated_at, landing_set_at, landing_until,
+           fingerprint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+           COALESCE($18, (SELECT fingerprint FROM keys WHERE id = $2)))
          ON CONFLICT (address, key_id) DO UPDATE SET destination = excluded.destination, writer = excluded.writer,
            seq = excluded.seq, level = excluded.level, evidence = excluded.evidence, checked = excluded.checked,
            error = excluded.error, permanent = excluded.permanent, attempts = excluded.attempts,
            not_before = excluded.not_before, wait_set_at = excluded.wait_set_at, released = excluded.released,
-           updated_at = excluded.updated_at, fingerprint = COALESCE(excluded.fingerprint, holdings.fingerprint)",
+           updated_at = excluded.updated_at, landing_set_at = excluded.landing_set_at,
+           landing_until = excluded.landing_until, fingerprint = COALESCE(excluded.fingerprint, holdings.fingerprint)",
     )
     .bind(&row.fact.address)
     .bind(&row.fact.key)
     .bind(&row.fact.destination)
     .bind(&row.writer)
-    .bind(if numbered { writes } else { row.seq })
+    .bind(seq)
     .bind(row.fact.level.word())
     .bind(to_json(&row.evidence))
     .bind(row.fact.checked.map(|stamp| to_json(&stamp)))
@@ -236,9 +254,13 @@ pub(super) async fn put(tx: &mut Tx, row: &HoldingRow, fresh_write: bool) -> Res
     .bind(row.fact.until.set_at.0)
     .bind(i64::from(row.released))
     .bind(tx.now.0)
+    .bind(row.fact.landing.set_at.0)
+    .bind(row.fact.landing.at.0)
+    .bind(&row.fingerprint)
     .execute(&mut *tx.inner)
     .await?;
-    wake(tx, row).await
+    wake(tx, row).await?;
+    Ok(seq)
 }
 
 /// Notes on the address what the row says of it, and another write when it is `numbered`. Answers how many it saw.
@@ -271,19 +293,20 @@ async fn wake(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a look showed, unless a write of that address began since the row was read: the look was asked before its end, and
-/// says nothing about the time after (R19).
-pub(super) async fn seen(tx: &mut Tx, row: &HoldingRow) -> Result<(), StoreError> {
+/// What a look showed, unless a write of that address began after the one with this number, the last that was known when it
+/// was asked: it was asked before that one's end, and says nothing about the time after (R19). `newest`: this write is what
+/// stands there, whichever came last.
+pub(super) async fn seen(tx: &mut Tx, row: &HoldingRow, known: i64, newest: bool) -> Result<(), StoreError> {
     let later = sqlx::query(
         "SELECT COUNT(*) AS n FROM holdings WHERE address = $1 AND seq > $2
          AND (key_id = $3 OR (level <> 'pending' AND $2 > 0))",
     )
     .bind(&row.fact.address)
-    .bind(row.seq)
+    .bind(known)
     .bind(&row.fact.key)
     .fetch_one(&mut *tx.inner)
     .await?;
-    if later.try_get::<i64, _>("n")? > 0 { Ok(()) } else { put(tx, row, false).await }
+    if later.try_get::<i64, _>("n")? > 0 { Ok(()) } else { put(tx, row, newest).await.map(drop) }
 }
 
 /// What somebody else changed at an address, seen without a write of ours that it would be about.

@@ -30,6 +30,8 @@ pub struct KeyFilter {
     pub expires_before: Option<Timestamp>,
     /// That were stored before then, and given to nobody since.
     pub unused_since: Option<Timestamp>,
+    /// That are to be tested by then.
+    pub due_before: Option<Timestamp>,
     /// In which order.
     pub sort: KeySort,
     /// At most so many.
@@ -144,6 +146,10 @@ impl Conditions {
             "COALESCE(replaced_at, created_at) < ? AND COALESCE(handed_out_at, 0) < ?",
             moment(filter.unused_since),
         );
+        all.add(
+            "next_look_at <= ? AND is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')",
+            moment(filter.due_before),
+        );
         all
     }
 
@@ -220,6 +226,7 @@ mod tests {
             KeyFilter { stored_before: moment(), ..page() },
             KeyFilter { expires_before: moment(), ..page() },
             KeyFilter { unused_since: moment(), ..page() },
+            KeyFilter { due_before: moment(), ..page() },
         ];
         for filter in filters {
             let steps = plan(&store, &filter).await;

@@ -374,6 +374,9 @@ const LIST: Source = Source {
         ("provider", "provider = $?"),
         ("status", "verdict = $?"),
         ("active", "is_active = $?"),
+        ("owner", "owner = $?"),
+        ("tested_before", "COALESCE(looked_at, 0) < $?"),
+        ("expires_before", "expires_at < $?"),
     ],
 };
 

@@ -86,6 +86,29 @@ impl Store {
         rows.iter().map(known).collect()
     }
 
+    /// Fingerprints that more than one living key has, so many at the most.
+    pub async fn double_fingerprints(&self, most: i64) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT fingerprint FROM keys WHERE role <> 'dead' AND fingerprint IS NOT NULL AND verdict <> 'placeholder'
+             GROUP BY fingerprint HAVING COUNT(*) > 1 ORDER BY fingerprint LIMIT $1",
+        )
+        .bind(most)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("fingerprint")?)).collect()
+    }
+
+    /// Providers with active keys that belong to nobody and to no rotation, and how many.
+    pub async fn ownerless_keys(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT provider, COUNT(*) AS n FROM keys WHERE role <> 'dead' AND role = 'manual' AND owner IS NULL
+               AND is_active = 1 GROUP BY provider ORDER BY provider",
+        )
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("provider")?, row.try_get("n")?))).collect()
+    }
+
     async fn those_of(&self, select: &str, values: &[String]) -> Result<BTreeSet<String>, StoreError> {
         let rows = self.rows_of(select, values).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
@@ -180,6 +203,19 @@ impl Store {
         .fetch_all(self.pools.reader())
         .await?;
         Ok(readable(&rows, key_row))
+    }
+
+    /// A provider's key that counts most: active before inactive, then by priority, then by number. No placeholder is.
+    pub async fn first_key(&self, provider: &str) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT * FROM keys WHERE provider = $1 AND role <> 'dead' AND role IN ('current', 'manual')
+               AND secret IS NOT NULL AND verdict <> 'placeholder'
+             ORDER BY is_active DESC, priority DESC, COALESCE(number, 1000000000), id LIMIT 1",
+        )
+        .bind(provider)
+        .fetch_optional(self.pools.reader())
+        .await?;
+        row.as_ref().map(key_row).transpose()
     }
 
     /// Keys with this fingerprint, tombstones last.

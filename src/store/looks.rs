@@ -157,6 +157,23 @@ impl Store {
         if rows.is_empty() { Ok(None) } else { claimed(&rows).map(Some) }
     }
 
+    /// Makes claims of this owner last so long from now on.
+    pub async fn prolong(&self, ids: &[String], owner: &str, span: Span) -> Result<(), StoreError> {
+        let mut tx = self.pools.begin().await?;
+        let until = tx.now.plus(span);
+        let mut ids: Vec<&String> = ids.iter().collect();
+        ids.sort();
+        for id in ids {
+            sqlx::query("UPDATE keys SET look_until = $1 WHERE id = $2 AND looked_by = $3")
+                .bind(until.0)
+                .bind(id)
+                .bind(owner)
+                .execute(&mut *tx.inner)
+                .await?;
+        }
+        tx.commit().await
+    }
+
     /// Gives claims back: nothing was seen. `next`: when these keys are looked at instead; else they stay due.
     pub async fn give_back(
         &self,
@@ -192,6 +209,22 @@ impl Store {
         .bind(lane.role())
         .bind(i64::from(lane.again))
         .bind(latest.0)
+        .bind(most)
+        .fetch_all(self.pools.reader())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
+    /// Keys of a lane that were looked at, and whose next look was never noted, a few of them.
+    pub async fn never_scheduled(&self, lane: &Lane, most: i64) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM keys WHERE provider = $1 AND role = $2 AND look_again = $3 AND next_look_at = 0
+               AND is_active = 1 AND secret IS NOT NULL AND role IN ('current', 'manual')
+               AND health IS NOT NULL AND looked_at IS NULL LIMIT $4",
+        )
+        .bind(&lane.provider)
+        .bind(lane.role())
+        .bind(i64::from(lane.again))
         .bind(most)
         .fetch_all(self.pools.reader())
         .await?;

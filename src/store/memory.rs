@@ -1,11 +1,15 @@
 //! What passes remember from one to the next, a JSON document a subject: marks of drift, the breaker, leaks, mirrors,
 //! and of whole providers what their tests showed. The table is called `provider_health`, after its first user.
 
+use serde_json::{Map, Value, json};
 use sqlx::Row;
 
 use super::leases::Lease;
 use super::pool::Tx;
 use super::{Change, Store, StoreError, change, from_json, to_json};
+
+/// Which rotations wait for their healing, and since when: a document with a field for each.
+pub const HEALING: &str = "healing";
 
 impl Store {
     /// What is remembered under this subject; the default before anything is.
@@ -83,4 +87,15 @@ pub(super) async fn remember(tx: &mut Tx, subject: &str, doc: &serde_json::Value
     .execute(&mut *tx.inner)
     .await?;
     Ok(())
+}
+
+/// Adds a rotation to those that wait for their healing; one that does stays as it is.
+pub(super) async fn wants_healing(tx: &mut Tx, rotation: &str) -> Result<(), StoreError> {
+    let doc = lock(tx, HEALING).await?;
+    let mut waiting: Map<String, Value> = from_json(&doc, "provider_health.doc").unwrap_or_default();
+    if waiting.contains_key(rotation) {
+        return Ok(());
+    }
+    waiting.insert(rotation.to_owned(), json!({}));
+    remember(tx, HEALING, &Value::Object(waiting)).await
 }

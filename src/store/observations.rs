@@ -9,6 +9,7 @@ use super::{Store, StoreError, new_id};
 use crate::domain::listing::{Given, Page, Wanted};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Observation;
+use crate::domain::verdict::egress::Looks;
 
 /// One test in the history: names and figures, from which no verdict is ever made again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,21 +80,45 @@ impl Store {
         rows.iter().map(observation_row).collect()
     }
 
-    /// What the tests of a key showed on each day since, in UTC: days since 1970, outcome, how many; oldest first.
-    pub async fn outcomes_by_day(
+    /// How many tests there were since this moment, and how many of them got no answer, of each provider.
+    pub async fn looks_since(&self, since: Timestamp) -> Result<Vec<Looks>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT k.provider, COUNT(*) AS looks, COUNT(CASE WHEN o.outcome = 'unreachable' THEN 1 END) AS silent
+             FROM observations o JOIN keys k ON k.id = o.key_id WHERE o.at >= $1 GROUP BY k.provider",
+        )
+        .bind(since.0)
+        .fetch_all(self.pools.reader())
+        .await?;
+        let count = |row: &AnyRow, column: &str| -> Result<u64, StoreError> {
+            Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+        };
+        let looks = |row: &AnyRow| {
+            Ok(Looks {
+                provider: row.try_get("provider")?,
+                all: count(row, "looks")?,
+                silent: count(row, "silent")?,
+            })
+        };
+        rows.iter().map(looks).collect()
+    }
+
+    /// What the tests of a key showed since this moment, the oldest first, and the last one before it. Of what is rolled up
+    /// only those are left that showed something new.
+    pub async fn outcomes_since(
         &self,
         key: &str,
         since: Timestamp,
-    ) -> Result<Vec<(i64, String, i64)>, StoreError> {
+    ) -> Result<Vec<(Timestamp, String)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT at / 86400000 AS day, outcome, COUNT(*) AS n FROM observations WHERE key_id = $1 AND at >= $2
-             GROUP BY at / 86400000, outcome ORDER BY day, outcome",
+            "SELECT at, outcome FROM observations WHERE key_id = $1 AND at >=
+               COALESCE((SELECT MAX(at) FROM observations WHERE key_id = $1 AND at < $2), $2)
+             ORDER BY at, id",
         )
         .bind(key)
         .bind(since.0)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(|row| Ok((row.try_get("day")?, row.try_get("outcome")?, row.try_get("n")?))).collect()
+        rows.iter().map(|row| Ok((Timestamp(row.try_get("at")?), row.try_get("outcome")?))).collect()
     }
 
     /// Forgets tests made before this moment, so many at the most: a step that holds up nobody. Answers how many.

@@ -86,11 +86,6 @@ impl SealedText {
         }
     }
 
-    /// True for the secrets of keys.
-    pub fn is_of_key(&self) -> bool {
-        matches!(self.place, Place::Secret | Place::ApiSecret)
-    }
-
     /// For people: which one does not open.
     pub fn describe(&self) -> String {
         match (self.place, &self.provider) {
@@ -147,13 +142,19 @@ pub trait Sealer: Sync {
 const LEFT: &str = "sealed:unbound";
 
 impl Store {
-    /// Every sealed text, keys first.
-    pub async fn sealed_texts(&self) -> Result<Vec<SealedText>, StoreError> {
-        let mut connection = self.pools.reader().acquire().await?;
-        let rows = sqlx::query(KEYS).bind("").bind(i64::MAX).fetch_all(&mut *connection).await?;
-        let mut texts = of_keys(&rows)?;
+    /// The sealed texts of some keys, by their ids after this one, and the last id; `None` when there are no more. However
+    /// many are stored, only these are in memory.
+    pub async fn sealed_keys(&self, after: &str) -> Result<Option<(Vec<SealedText>, String)>, StoreError> {
+        let rows = sqlx::query(KEYS).bind(after).bind(TOGETHER).fetch_all(self.pools.reader()).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        Ok(Some((of_keys(&rows)?, last.try_get("id")?)))
+    }
+
+    /// The sealed texts of all that is no key's.
+    pub async fn sealed_others(&self) -> Result<Vec<SealedText>, StoreError> {
+        let mut texts = Vec::new();
         for (place, sql) in OTHERS {
-            let rows = sqlx::query(sql).fetch_all(&mut *connection).await?;
+            let rows = sqlx::query(sql).fetch_all(self.pools.reader()).await?;
             texts.extend(of_others(place, &rows)?);
         }
         Ok(texts)

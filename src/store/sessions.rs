@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
+use super::damaged::readable;
 use super::pool::Tx;
 use super::users::{UserRow, user_row};
 use super::{Store, StoreError};
@@ -123,7 +124,7 @@ impl Store {
         .bind(user)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(session_row).collect()
+        Ok(readable(&rows, session_row))
     }
 
     /// Ends a session: one person's, or anybody's. False when there is none.

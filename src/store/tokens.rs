@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
+use super::damaged::readable;
 use super::{Store, StoreError, from_json, to_json};
 use crate::domain::role::Role;
 use crate::domain::time::Timestamp;
@@ -79,7 +80,7 @@ impl Store {
         .bind(owner)
         .fetch_all(self.pools.reader())
         .await?;
-        rows.iter().map(token_row).collect()
+        Ok(readable(&rows, token_row))
     }
 
     /// Notes that a token was used.

@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit::{self, AuditEntry};
+use super::damaged::readable;
 use super::pool::Tx;
 use super::{Store, StoreError, sessions};
 use crate::domain::role::Role;
@@ -102,7 +103,7 @@ impl Store {
     /// Everybody, by address.
     pub async fn users(&self) -> Result<Vec<UserRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM users ORDER BY email").fetch_all(self.pools.reader()).await?;
-        rows.iter().map(user_row).collect()
+        Ok(readable(&rows, user_row))
     }
 
     /// One person, by id.

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use rekeyd::clock::SystemClock;
 use rekeyd::domain::secret::Secret;
+use rekeyd::domain::time::Span;
 use rekeyd::engine::commands::{self, Which, Why, check_keys};
-use rekeyd::engine::passes::check_tick;
-use rekeyd::sim::fault::{Act, When};
+use rekeyd::engine::passes::{check_tick, watch_tick};
+use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::github::Scope;
+use rekeyd::sim::vendors::Vendors;
 use rekeyd::store::{AlertRow, Store};
 use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::{reconfigure, until};
 use crate::support::world::{Out, REPOSITORY, SECRET};
-use crate::support::{Db, World, on_both_databases};
+use crate::support::{Ahead, Db, World, ledger, on_both_databases};
 
 const FOR_SCRIPTS: &str = "OPENROUTER_PROVISIONING_KEY";
 
@@ -53,6 +55,37 @@ fn hash(secret: &str) -> String {
 
 fn status(out: &Out) -> String {
     out.json()[0]["status"].as_str().unwrap_or_else(|| panic!("{out:?}")).to_owned()
+}
+
+on_both_databases! {
+    async fn nothing_gets_out_is_one_alert_and_no_provider_s(db: Db) {
+        let world = World::new(db).await;
+        reconfigure(&world, "[tests]", "[tests]\nallow_private_endpoints = true\nhost_spacing = \"0s\"");
+        let vendors = Vendors::start().await;
+        for (name, kind) in [("nova", "openai"), ("house", "custom"), ("voice", "elevenlabs")] {
+            let base = vendors.base_url(kind);
+            world.rekeyd(&["providers", "add", name, "--kind", kind, "--base-url", &base]).await.ok();
+            world.rekeyd_with(&["keys", "add", name], &vendors.new_key(kind)).await.ok();
+        }
+        let look = async |minutes: i64| {
+            let engine = world.engine(Ahead::by(Span::minutes(minutes))).await;
+            let (which, stop) = (Which::All, CancellationToken::new());
+            let scope = commands::Scope { which, why: Why::Person };
+            check_keys(&engine, &scope, &stop).await.unwrap();
+            watch_tick(&engine, &stop).await.unwrap();
+            of_kind(&world, "no_egress").await.iter().map(|alert| alert.resolved_at.is_some()).collect::<Vec<bool>>()
+        };
+        vendors.faults().add(Rule::new("*", When::Before, Act::Reset));
+        assert_eq!(look(6).await, [false], "three providers do not answer");
+        assert_eq!(look(22).await, [false], "it is told once");
+        assert!(of_kind(&world, "provider_unreachable").await.is_empty(), "it says nothing of the providers");
+        vendors.faults().clear();
+        assert_eq!(look(30).await, [true]);
+        let keys = world.rekeyd(&["keys", "list", "--json"]).await.ok().json();
+        let statuses: Vec<&str> =
+            keys.as_array().unwrap().iter().map(|key| key["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["valid"; 3]);
+    }
 }
 
 on_both_databases! {
@@ -356,6 +389,21 @@ on_both_databases! {
         assert!(world.github.delete_secret_by_hand(&place, FOR_SCRIPTS));
         test(&world).await.ok();
         assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        // Somebody else changes it. That is the address's, and holds the next provisioning key as well (R20).
+        world.github.set_clock_offset(60);
+        world.github.set_secret_by_hand(&place, FOR_SCRIPTS, "not-a-key");
+        test(&world).await.ok();
+        world.provisioning = world.openrouter.new_provisioning_key();
+        world.private("provisioning-key", &world.provisioning);
+        test(&world).await.ok();
+        assert_eq!(there(&world).as_deref(), Some("not-a-key"), "on_drift holds it");
+        let drift = of_kind(&world, "destination_drift").await;
+        assert!(drift.len() == 1 && drift[0].detail.contains("provisioning key of account main"), "{drift:?}");
+        world.rekeyd(&["destinations", "publish", "scripts"]).await.ok();
+        assert_eq!(there(&world).as_ref(), Some(&world.provisioning));
+        assert!(of_kind(&world, "destination_drift").await[0].resolved_at.is_some());
+        let record = "SELECT level FROM holdings WHERE writer = 'account:main' AND level = 'confirmed'";
+        assert_eq!(ledger::rows(&world, record).await.len(), 1, "what stands there is on record");
         // A regular key where the provisioning key should be is not published, and told.
         world.private("provisioning-key", &world.first);
         test(&world).await.ok();

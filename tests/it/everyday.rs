@@ -134,8 +134,11 @@ async fn a_demo_that_is_ended_leaves_nothing_behind() {
             assert!(!folder_left(), "{signal}: {folder} is still there");
         }
         if let Some(url) = named("the application's PostgreSQL: ") {
-            let answer = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await;
-            assert!(answer.is_err(), "{signal}: its database still answers at {url}");
+            let answers = async || <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.is_ok();
+            if signal == Signal::SIGKILL {
+                until("its database is gone", async || !answers().await).await;
+            }
+            assert!(!answers().await, "{signal}: its database still answers at {url}");
         }
     }
 }

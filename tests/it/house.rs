@@ -539,8 +539,8 @@ fn the_page_on_metrics_shows_the_list_of_the_code() {
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.word(), metric.help)
     });
-    let head = "# Metrics\n\n`GET /metrics`, without a login, as Prometheus reads it; OpenMetrics when the client asks for it. Nothing in it is \
-                secret.\nTimes are in seconds since 1970. What is said *of this process* begins at 0 when it starts; all else is counted from the\n\
+    let head = "# Metrics\n\n`GET /metrics`, without a login unless `[metrics]` names a token, as Prometheus reads it; \
+                OpenMetrics when the client asks for it. Nothing in it is secret.\nTimes are in seconds since 1970. What is said *of this process* begins at 0 when it starts; all else is counted from the\n\
                 database at the scrape, and is the same for every replica.\n\n| metric | kind | labels | what |\n|---|---|---|---|\n";
     is_as_made("docs/metrics.md", &(head.to_owned() + &rows.collect::<String>()));
 }

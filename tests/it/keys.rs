@@ -1,9 +1,11 @@
 //! What people do with the keys that they keep: change them, find them, paste many, hand them out.
 
 use rekeyd::sim::fault::When;
+use rekeyd::sim::vendors::Vendors;
 use serde_json::{Value, json};
+use sqlx::Row;
 
-use crate::support::{Db, World, on_both_databases};
+use crate::support::{Db, World, ledger, on_both_databases};
 
 /// The number of a key that was just added.
 fn number(key: &Value) -> String {
@@ -45,9 +47,12 @@ on_both_databases! {
             (&["--older", "1d"], &[]),
             (&["--older", "0s", "--provider", "openai"], &["later"]),
             (&["--unused", "30d"], &[]),
+            (&["--due"], &[]),
         ] {
             assert_eq!(listed(&world, flags).await, found, "{flags:?}");
         }
+        ledger::rows(&world, "UPDATE keys SET next_look_at = 1 WHERE name IN ('spare', 'later')").await;
+        assert_eq!(listed(&world, &["--due"]).await, ["spare"], "a placeholder is never tested");
         let rows = world.rekeyd(&["keys", "list", "--owner", "ada@example.com", "--json"]).await.ok().json();
         assert_eq!(rows[0]["expires_at"], "2030-01-31T00:00:00.000Z", "{rows}");
         let out = world.rekeyd(&["keys", "list", "--status", "valdi"]).await;
@@ -92,10 +97,11 @@ on_both_databases! {
     async fn a_look_that_was_on_its_way_says_nothing_of_the_key_that_came_meanwhile(db: Db) {
         let world = World::new(db).await;
         allow_private_endpoints(&world, true);
-        let base = world.openrouter.base_url();
+        let vendors = Vendors::start().await;
+        let base = vendors.base_url("custom");
         world.rekeyd(&["providers", "add", "nova", "--kind", "custom", "--base-url", &base]).await.ok();
         world.rekeyd_with(&["keys", "add", "nova", "--no-test"], "nova-false-key-1").await.ok();
-        let held = world.script.hold("models", When::After);
+        let held = vendors.faults().hold("custom", When::After);
         let mut testing = world.command(&["keys", "test", "nova", "1"]).spawn().unwrap();
         held.arrived().await;
         world.rekeyd_with(&["keys", "update", "nova", "1", "--no-test"], "nova-false-key-2").await.ok();
@@ -296,6 +302,98 @@ on_both_databases! {
         let rows = world.rekeyd_with(&["keys", "import", "-", "--no-test", "--json"], &csv).await.ok().json();
         assert_eq!(fates(&rows), ["2 refused null", "3 added 3"]);
         assert_eq!(listed(&world, &["--provider", "openai", "--sort", "priority"]).await, ["openai", "of json", "second of csv"]);
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn what_could_be_tidied_up_is_said(db: Db) {
+        let world = World::new(db).await;
+        let number = add(&world, "spare", &["--owner", "ada@example.com"]).await;
+        world.rekeyd_with(&["keys", "add", "groq", "--no-test"], &format!("gsk_{}", "no1".repeat(17))).await.ok();
+        let suggested = async || {
+            let rows = world.rekeyd(&["keys", "suggest", "--json"]).await.ok().json();
+            let rows = rows.as_array().unwrap().iter().map(|row| {
+                format!("{} {} {}", row["about"].as_str().unwrap(), row["provider_type"].as_str().unwrap(), row["number"])
+            });
+            rows.collect::<Vec<String>>()
+        };
+        assert_eq!(suggested().await, ["ownerless groq null"]);
+        let old = "UPDATE keys SET created_at = 1, replaced_at = NULL, owner = 'ada@example.com'";
+        ledger::rows(&world, old).await;
+        // Two rows with one secret, as a version without fingerprints left them.
+        ledger::rows(&world, "UPDATE keys SET fingerprint = 'the same'").await;
+        let hash = world.openrouter.key_by_name("spare").unwrap().hash;
+        let long_ago = "2020-01-01T00:00:00Z".parse().unwrap();
+        assert!(world.openrouter.edit_key(&hash, |key| {
+            (key.limit, key.created_at) = (Some(500.0), long_ago);
+        }));
+        let unused = format!("unused openrouter {number}");
+        assert_eq!(suggested().await, ["unused groq 1", &unused, "double groq 1", "limit openrouter null"]);
+        // What its provider saw somebody use is no spare.
+        assert!(world.openrouter.use_key(&world.openrouter.issued_secrets().into_iter().find(|secret| {
+            rekeyd::domain::secret::Secret::new(secret.clone()).sha256_hex() == hash
+        }).unwrap(), 400.0));
+        assert_eq!(suggested().await, ["unused groq 1", "double groq 1"]);
+    }
+}
+
+on_both_databases! {
+    async fn no_key_is_said_where_everybody_reads(db: Db) {
+        let world = World::new(db).await;
+        let key = |letter: &str| format!("gsk_{}1", letter.repeat(51));
+        let plain = "0123456789abcdef0123456789abcdef";
+        let csv = format!(
+            "provider,key,api_secret,config,note\ngroq,{},two words,,\ngroq,{},,\"{{\"\"at\"\": \"\"key={}\"\"}}\",\n\
+             groq,{},,,the other is ({})\nmistral,{plain},,,\"its key, {plain}\"\n\
+             groq,{},second-of-it,\"{{\"\"model\"\": \"\"m\"\"}}\",of the batch\n",
+            key("a"), key("b"), key("c"), key("d"), key("e"), key("f")
+        );
+        let rows = world.rekeyd_with(&["keys", "import", "-", "--no-test", "--json"], &csv).await.ok().json();
+        let expected = ["2 refused null", "3 refused null", "4 refused null", "5 refused null", "6 added 1"];
+        assert_eq!(fates(&rows), expected, "{rows}");
+        for (row, said) in [(0, "second secret"), (1, "settings"), (2, "note"), (3, "note")] {
+            assert!(rows[row]["detail"].as_str().unwrap().contains(said), "{rows}");
+        }
+        let settings = format!(r#"{{"of": "{}"}}"#, key("g"));
+        for flags in [["--settings", &settings], ["--note", "key=sk-proj-0123456789abcdef01"]] {
+            let args = [&["keys", "add", "groq", "--no-test"][..], &flags].concat();
+            let out = world.rekeyd_with(&args, &key("h")).await;
+            assert!(out.status == 2 && !out.stderr.contains(&key("g")), "{out:?}");
+        }
+        assert_eq!(listed(&world, &[]).await, ["groq"]);
+        world.assert_nothing_leaked();
+    }
+}
+
+on_both_databases! {
+    async fn whoever_gives_a_key_its_provider_is_asked_as_what_it_is(db: Db) {
+        let mut world = World::new(db).await;
+        world.waits.tests = "*/2 * * * * *";
+        allow_private_endpoints(&world, true);
+        let vendors = Vendors::start().await;
+        for (name, kind) in [("nova", "openai"), ("house", "custom"), ("aya", "cohere")] {
+            let base = vendors.base_url(kind);
+            world.rekeyd(&["providers", "add", name, "--kind", kind, "--base-url", &base]).await.ok();
+        }
+
+        // Two kinds of key look alike there, and this kind cannot tell them apart.
+        let base = world.openrouter.base_url();
+        let out = world.rekeyd(&["providers", "add", "hidden", "--kind", "custom", "--base-url", &base]).await;
+        assert!(out.status == 2 && out.stderr.contains("--kind openrouter"), "{out:?}");
+
+        // What one provider refuses is another's, and no line says that it is known.
+        let key = vendors.new_key("custom");
+        let lines = format!("nova {key}\nhouse {key}\nhouse {key}\nnova {key}\n");
+        let rows = world.rekeyd_with(&["keys", "import", "-", "--json"], &lines).await.ok().json();
+        assert_eq!(fates(&rows), ["1 refused null", "2 added 1", "3 known null", "4 refused null"], "{rows}");
+        assert!(rows[2]["detail"].as_str().unwrap().contains("line 2"), "{rows}");
+
+        // Tests of this kind cost its owner something, whatever the provider is called.
+        world.rekeyd_with(&["keys", "add", "aya"], &vendors.new_key("cohere")).await.ok();
+        let next = "SELECT next_look_at - created_at FROM keys WHERE provider = 'aya'";
+        let after: i64 = ledger::rows(&world, next).await[0].get(0);
+        assert!(after >= rekeyd::domain::time::Span::hours(6).0, "{after}");
         world.assert_nothing_leaked();
     }
 }

@@ -9,6 +9,7 @@
 //! - `keys`, `rows`: what is written comes back as it was
 //! - `looks`: which keys are due, and whose they are
 //! - `plans`: how the rows of each statement are found
+//! - `retention`: what is over leaves, and the history is rolled up
 //! - `sealing`: changing the encryption key
 //! - `trouble`: locked, read-only, gone
 //! - `upgrade`: a database of an older version
@@ -20,6 +21,7 @@ mod keys;
 mod leases;
 mod looks;
 mod plans;
+mod retention;
 mod rows;
 mod schema;
 mod sealing;

@@ -16,17 +16,21 @@ while read -r what which; do
     set -- "$@" "$what" "$which"
 done
 clean() {
+    kind=$1
+    shift
     while [ $# -gt 1 ]; do
-        case $1 in
-        process) kill -KILL "$2" ;;
-        server) kill -QUIT "$(head -n 1 "$2/postmaster.pid")" ;;
-        folder) rm -rf "$2" ;;
+        case $kind-$1 in
+        process-process) kill -KILL "$2" ;;
+        server-server) kill -QUIT "$(head -n 1 "$2/postmaster.pid")" ;;
+        folder-folder) rm -rf "$2" ;;
         esac
         shift 2
     done
 }
 for try in 1 2 3; do
-    clean "$@"
+    clean process "$@"
+    clean server "$@"
+    clean folder "$@"
     sleep 1
 done
 "#;

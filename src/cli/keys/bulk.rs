@@ -11,7 +11,7 @@ use crate::crypto::SecretRef;
 use crate::domain::secret::Secret;
 use crate::engine::Engine;
 use crate::engine::commands;
-use crate::engine::commands::{Import, ImportedView};
+use crate::engine::commands::{Import, ImportView, ImportedView};
 
 /// Nobody keeps more keys in one file.
 const AT_MOST: u64 = 16 << 20;
@@ -91,11 +91,10 @@ async fn take_over(
     let import = Import { rows, test: !how.no_test, dry_run: how.dry_run };
     let done = commands::import(engine, import, &mut |count| bar.inc(count as u64)).await;
     bar.finish_and_clear();
-    let views = commands::imported_views(done?);
-    context.out.rows(&views, ROWS)?;
-    let count = |outcome| views.iter().filter(|row| row.outcome == outcome).count();
-    let [added, known, placeholders, refused] = ["added", "known", "placeholder", "refused"].map(count);
+    let view = ImportView::from(commands::imported_views(done?));
+    context.out.rows(&view.rows, ROWS)?;
+    let ImportView { rows, added, known, placeholders, refused } = view;
     let stored = if how.dry_run { "nothing was stored; without --dry-run: " } else { "" };
     say!("{stored}added {added}, known already {known}, placeholders {placeholders}, refused {refused}");
-    Ok(u8::from(views.len() == refused))
+    Ok(u8::from(rows.len() == refused))
 }

@@ -9,6 +9,8 @@ use crate::engine::commands::{KeyQuery, KeySort};
 pub(in crate::cli) enum Command {
     /// List stored keys, masked
     List(Asked),
+    /// What could be tidied up: unused, double and ownerless keys, limits far above their use
+    Suggest,
     /// Store a key; prompts for it, or reads it from a pipe
     Add {
         /// Name of the provider; without it everything is asked
@@ -143,6 +145,9 @@ pub(in crate::cli) struct Asked {
     /// Only what expires sooner
     #[arg(long, value_name = "SPAN", value_parser = span)]
     expiring: Option<Span>,
+    /// Only what is to be tested now
+    #[arg(long)]
+    due: bool,
     /// provider, name, priority, status, owner, created, updated, expires or latency
     #[arg(long, value_name = "FIELD", value_parser = sort, default_value = "provider")]
     sort: KeySort,
@@ -161,7 +166,8 @@ fn sort(text: &str) -> Result<KeySort, String> {
 
 impl From<Asked> for KeyQuery {
     fn from(asked: Asked) -> Self {
-        let Asked { provider, status, reason, owner, search, unused, older, expiring, sort, limit } = asked;
+        let Asked { provider, status, reason, owner, search, unused, older, expiring, due, sort, limit } =
+            asked;
         Self {
             provider,
             status,
@@ -172,6 +178,7 @@ impl From<Asked> for KeyQuery {
             unused,
             older,
             expiring,
+            due,
             sort,
             limit,
             offset: 0,

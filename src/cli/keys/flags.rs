@@ -76,6 +76,7 @@ impl Flags {
             settings,
             is_active: !self.inactive,
             test: !self.no_test,
+            force: false,
         })
     }
 
@@ -102,6 +103,7 @@ impl Flags {
             owner: self.owner,
             note: self.note,
             test: !self.no_test,
+            force: false,
         })
     }
 

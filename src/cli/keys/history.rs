@@ -1,7 +1,7 @@
 //! The history of a key, drawn: one sign a look, oldest first.
 
 use super::super::output::or_dash;
-use crate::engine::commands::{HistoryView, LookView};
+use crate::engine::commands::{HistoryView, LookView, PeriodView};
 
 /// From the fastest look to the slowest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -17,7 +17,9 @@ pub(super) fn drawn(history: &HistoryView) -> String {
     let signs: String = looks.iter().map(|look| sign(&look.outcome)).collect();
     let summary = &history.summary;
     let percent = summary.uptime.map(|part| format!("{:.1} %", part * 100.0));
-    format!(
+    let periods: Vec<String> =
+        history.periods.iter().filter(|period| period.summary.looks > 0).map(period).collect();
+    let recent = format!(
         "LAST {} TESTS, {} to {}\n{bars}\n{signs}\n\
          ● valid  ◐ restricted or out of money  ✗ invalid  · no answer or not clear\n\
          answered {}, half within {} ms, 95 % within {} ms; status since {}",
@@ -28,6 +30,21 @@ pub(super) fn drawn(history: &HistoryView) -> String {
         or_dash(summary.latency_ms_p50.as_ref()),
         or_dash(summary.latency_ms_p95.as_ref()),
         or_dash(history.last_change_at.as_ref()),
+    );
+    if periods.is_empty() { recent } else { format!("{recent}\n\n{}", periods.join("\n")) }
+}
+
+/// `last  30d: 2880 tests, 99.90 % answered, half in 100 ms, 95 % in 300 ms`
+fn period(period: &PeriodView) -> String {
+    let summary = &period.summary;
+    let percent = summary.uptime.map(|part| format!("{:.2} %", part * 100.0));
+    format!(
+        "last {:>4}: {} tests, {} answered, half in {} ms, 95 % in {} ms",
+        period.last,
+        summary.looks,
+        or_dash(percent.as_ref()),
+        or_dash(summary.latency_ms_p50.as_ref()),
+        or_dash(summary.latency_ms_p95.as_ref()),
     )
 }
 
@@ -49,6 +66,7 @@ fn sign(outcome: &str) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::verdict::history::Summary;
 
     #[test]
     fn looks_are_drawn_oldest_first() {
@@ -69,7 +87,12 @@ mod tests {
             })
             .collect();
         let summary = crate::domain::verdict::history::summary(&looks);
-        let text = drawn(&HistoryView { summary, last_change_at: None, observations });
+        let periods = vec![PeriodView { last: "365d", summary: Summary { looks: 35_040, ..summary } }];
+        let text = drawn(&HistoryView { summary, last_change_at: None, periods, observations });
+        assert!(
+            text.ends_with("last 365d: 35040 tests, 100.00 % answered, half in 40 ms, 95 % in 80 ms"),
+            "{text}"
+        );
         assert!(text.contains("\n▄▁█\n●·✗\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }

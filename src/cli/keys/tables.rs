@@ -1,7 +1,7 @@
 //! What tables of keys show.
 
 use super::super::output::{Column, column, or_dash, yes_or_no};
-use crate::engine::commands::{KeyView, TestedKeyView};
+use crate::engine::commands::{KeyView, SuggestionView, TestedKeyView};
 
 pub(super) const KEYS: &[Column<KeyView>] = &[
     column("provider", |key| key.provider_type.clone()),
@@ -33,6 +33,14 @@ pub(super) const ONE: &[Column<KeyView>] = &[
     column("expires", |key| or_dash(key.expires_at.as_ref())),
     column("last handed out", |key| or_dash(key.handed_out_at.as_ref())),
     column("created", |key| key.created_at.clone()),
+];
+
+pub(super) const SUGGESTIONS: &[Column<SuggestionView>] = &[
+    column("about", |one| one.about.to_owned()),
+    column("provider", |one| one.provider_type.clone()),
+    column("no", |one| or_dash(one.number.as_ref())),
+    column("key", |one| or_dash(one.masked_key.as_ref())),
+    column("what", |one| one.text.clone()),
 ];
 
 pub(super) const TESTED: &[Column<TestedKeyView>] = &[

@@ -25,7 +25,9 @@ pub use destination::{
 };
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};
-pub use service::{Auth, Database, Encryption, Engine, Log, LogFormat, Network, Preference, Server, Tests};
+pub use service::{
+    Auth, Database, Encryption, Engine, Log, LogFormat, Metrics, Network, Preference, Retention, Server, Tests,
+};
 pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 
 /// The configuration of rekeyd.
@@ -37,12 +39,17 @@ pub struct ConfigFile {
     pub server: Server,
     /// Logins.
     pub auth: Auth,
+    /// Who may read `/metrics`; without this table everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// The store.
     pub database: Database,
     /// Encryption of the store.
     pub encryption: Encryption,
     /// Leases and deadlines.
     pub engine: Engine,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Periodic key tests.
     pub tests: Tests,
     /// E-mail alerts; without this table there are none.

@@ -1,4 +1,4 @@
-//! `[server]`, `[database]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
+//! `[server]`, `[database]`, `[encryption]`, `[engine]`, `[retention]`, `[tests]`, `[network]`, `[log]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,14 @@ impl Default for Auth {
     fn default() -> Self {
         Self { session_idle: DurationText("12h".to_owned()), session_max: DurationText("30d".to_owned()) }
     }
+}
+
+/// What Prometheus shows to read `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Metrics {
+    /// `/metrics` wants it as `Authorization: Bearer`.
+    pub token: ReferenceText,
 }
 
 /// The store.
@@ -95,6 +103,27 @@ pub struct Engine {
 impl Default for Engine {
     fn default() -> Self {
         Self { lease: "30s".into(), call_timeout: "10s".into() }
+    }
+}
+
+/// How long what is over is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Retention {
+    /// Runs that ended, and keys that the provider no longer has.
+    pub runs: DurationText,
+    /// The audit trail, and to whom keys were given.
+    pub audit: DurationText,
+    /// Alerts that are over.
+    pub alerts: DurationText,
+    /// Mails and webhook calls that were sent.
+    pub messages: DurationText,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { runs: "2y".into(), audit: "2y".into(), alerts: "1y".into(), messages: "90d".into() }
     }
 }
 

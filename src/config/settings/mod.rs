@@ -25,7 +25,8 @@ pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, W
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{
-    Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Network, Preference, Server, Tests,
+    Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Metrics, Network, Preference, Retention, Server,
+    Tests,
 };
 pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub server: Server,
     /// `[auth]`
     pub auth: Auth,
+    /// `[metrics]`, when there is one.
+    pub metrics: Option<Metrics>,
     /// `[database]`
     pub database: Database,
     /// `[encryption]`
@@ -46,6 +49,8 @@ pub struct Settings {
     pub engine: Engine,
     /// `[tests]`
     pub tests: Tests,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// `[email]`, when there is one.
     pub email: Option<Email>,
     /// `[webhook]`, when there is one.

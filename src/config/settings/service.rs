@@ -1,4 +1,4 @@
-//! `[server]`, `[encryption]`, `[engine]`, `[tests]`, `[network]`, `[log]`.
+//! `[server]`, `[encryption]`, `[engine]`, `[retention]`, `[tests]`, `[network]`, `[log]`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -36,6 +36,13 @@ pub struct Auth {
     pub session_max: Span,
 }
 
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// What `/metrics` wants to be shown.
+    pub token: SecretRef,
+}
+
 /// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -59,6 +66,19 @@ pub struct Engine {
     pub lease: Span,
     /// Deadline of one call to the outside.
     pub call_timeout: Span,
+}
+
+/// `[retention]`: how long what is over is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Runs that ended, and keys that the provider no longer has.
+    pub runs: Span,
+    /// The audit trail, and to whom keys were given.
+    pub audit: Span,
+    /// Alerts that are over.
+    pub alerts: Span,
+    /// Messages that were sent.
+    pub messages: Span,
 }
 
 /// `[tests]`: the periodic key tests.
@@ -138,6 +158,12 @@ fn network(text: &str, at: &At<'_>) -> Read<IpNet> {
     Ok(network.trunc())
 }
 
+impl Metrics {
+    pub(super) fn read(file: &file::Metrics, at: &At<'_>) -> Read<Self> {
+        Ok(Self { token: at.field("token").reference(&file.token, Purpose::Token)? })
+    }
+}
+
 impl Auth {
     pub(super) fn read(file: &file::Auth, at: &At<'_>) -> Read<Self> {
         let idle = at.field("session_idle").positive_span(&file.session_idle);
@@ -208,6 +234,16 @@ impl Engine {
             ));
         }
         Ok(engine)
+    }
+}
+
+impl Retention {
+    pub(super) fn read(file: &file::Retention, at: &At<'_>) -> Read<Self> {
+        let runs = at.field("runs").positive_span(&file.runs);
+        let audit = at.field("audit").positive_span(&file.audit);
+        let alerts = at.field("alerts").positive_span(&file.alerts);
+        let messages = at.field("messages").positive_span(&file.messages);
+        Ok(Self { runs: runs?, audit: audit?, alerts: alerts?, messages: messages? })
     }
 }
 
@@ -311,6 +347,9 @@ mod tests {
         assert_eq!(settings.auth, auth);
         assert_eq!(settings.encryption.keys.to_string(), "env:BYOK_ENCRYPTION_KEY");
         assert_eq!(settings.engine, Engine { lease: Span::seconds(30), call_timeout: Span::seconds(10) });
+        let years = |years: i64| Span::hours(years * 365 * 24);
+        let (runs, alerts, messages) = (years(2), years(1), Span::hours(90 * 24));
+        assert_eq!(settings.retention, Retention { runs, audit: runs, alerts, messages });
         let tests = &settings.tests;
         assert_eq!((tests.schedule.as_str(), tests.timezone), ("0 */15 * * * *", Tz::UTC));
         assert_eq!((tests.concurrency, tests.per_provider_concurrency), (32, 8));

@@ -35,11 +35,14 @@ impl BadValue {
 
 const SPAN_HINT: &str = "write one whole number and a unit: \"250ms\", \"90s\", \"15m\", \"24h\" or \"30d\"";
 /// The units of a span and their milliseconds, the largest first.
-const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, i64); 6] =
+    [("y", YEAR), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// Of 365 days.
+const YEAR: i64 = 365 * 86_400_000;
 /// A hundred years: longer spans are slips of the hand.
 const LONGEST: Span = Span::hours(24 * 36_500);
 
-/// Reads `"90s"`, `"15m"`, `"24h"`, `"30d"`, `"250ms"`.
+/// Reads `"90s"`, `"15m"`, `"24h"`, `"30d"`, `"2y"`, `"250ms"`.
 pub fn parse_span(text: &str) -> Result<Span, BadValue> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -56,9 +59,9 @@ pub fn parse_span(text: &str) -> Result<Span, BadValue> {
         .ok_or_else(|| BadValue::new(format!("{text:?} is longer than 100 years"), SPAN_HINT))
 }
 
-/// Writes a span as the configuration would, in the largest unit that needs no fraction.
+/// Writes a span as the configuration would, in the largest unit that needs no fraction, up to days.
 pub fn span_text(span: Span) -> String {
-    let fits = UNITS.iter().find(|(_, factor)| span.0 % factor == 0 && span.0 != 0);
+    let fits = UNITS.iter().skip(1).find(|(_, factor)| span.0 % factor == 0 && span.0 != 0);
     let (unit, factor) = fits.unwrap_or(&("s", 1000));
     format!("{}{unit}", span.0 / factor)
 }
@@ -258,6 +261,7 @@ mod tests {
             ("250ms", Span(250)),
             ("0s", Span::ZERO),
             ("36500d", LONGEST),
+            ("2y", Span::hours(2 * 365 * 24)),
         ] {
             assert_eq!(parse_span(text), Ok(span));
             assert_eq!(parse_span(&span_text(span)), Ok(span));

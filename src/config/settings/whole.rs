@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::at::{At, Read, Reading};
 use super::{
-    Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Network,
-    Preference, Rotation, Server, Settings, Tests, Webhook,
+    Account, Auth, Database, Destination, Email, Encryption, Engine, Heartbeat, Leaks, Log, Metrics, Network,
+    Preference, Retention, Rotation, Server, Settings, Tests, Webhook,
 };
 use crate::config::document::Document;
 use crate::config::file::{ConfigFile, Holds, NameText};
@@ -59,9 +59,11 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     let known = Known::of(file);
     let server = Server::read(&file.server, &at.field("server"));
     let auth = Auth::read(&file.auth, &at.field("auth"));
+    let metrics = optional(file.metrics.as_ref(), |one| Metrics::read(one, &at.field("metrics")));
     let database = Database::read(&file.database, &at.field("database"));
     let encryption = Encryption::read(&file.encryption, &at.field("encryption"));
     let engine = Engine::read(&file.engine, &at.field("engine"));
+    let retention = Retention::read(&file.retention, &at.field("retention"));
     let tests = Tests::read(&file.tests, &at.field("tests"));
     let email = optional(file.email.as_ref(), |email| Email::read(email, &known, &at.field("email")));
     let webhook = optional(file.webhook.as_ref(), |hook| Webhook::read(hook, &at.field("webhook")));
@@ -76,9 +78,11 @@ fn tables(file: &ConfigFile, at: &At<'_>) -> Read<Settings> {
     Ok(Settings {
         server: server?,
         auth: auth?,
+        metrics: metrics?,
         database: database?,
         encryption: encryption?,
         engine: engine?,
+        retention: retention?,
         tests: tests?,
         email: email?,
         webhook: webhook?,

@@ -166,6 +166,12 @@ kinds! {
         next: "It goes on looking.",
         must: "Nothing; look at the provider's status page.",
     }
+    /// Tests of keys of several providers get no answer at once.
+    NoEgress = "no_egress", Warning {
+        still: "Keys keep their last verdict, and published keys keep working where they are used.",
+        next: "It goes on looking, and says nothing of the providers meanwhile.",
+        must: "Look at this machine's network, name service, proxy and certificates: `curl -I https://api.openai.com`.",
+    }
     /// Many keys of one provider turned bad at once.
     ProviderIncident = "provider_incident", Warning {
         still: "Keys keep their last verdict; none is replaced because its provider is in trouble.",

@@ -81,11 +81,14 @@ pub enum Subject {
     Configuration,
     /// The lists of encryption keys of all processes.
     EncryptionKeys,
+    /// The way from this machine to all providers: `network`.
+    Egress,
     /// A text that this version does not write.
     Other(String),
 }
 
 const ENCRYPTION_KEYS: &str = "encryption keys";
+const EGRESS: &str = "network";
 const MIRROR: &str = " (mirror)";
 const SCANNING: &str = "secret scanning of ";
 
@@ -113,6 +116,7 @@ impl fmt::Display for Subject {
             Self::Pass(name) => write!(f, "pass {name}"),
             Self::Configuration => f.write_str("configuration"),
             Self::EncryptionKeys => f.write_str(ENCRYPTION_KEYS),
+            Self::Egress => f.write_str(EGRESS),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -152,6 +156,7 @@ impl Subject {
             | Self::Pass(_)
             | Self::Configuration
             | Self::EncryptionKeys
+            | Self::Egress
             | Self::Other(_) => text,
         }
     }
@@ -192,6 +197,9 @@ fn read(text: &str) -> Option<Subject> {
     }
     if text == ENCRYPTION_KEYS {
         return Some(Subject::EncryptionKeys);
+    }
+    if text == EGRESS {
+        return Some(Subject::Egress);
     }
     let (word, rest) = text.split_once(' ')?;
     match word {
@@ -296,6 +304,7 @@ mod tests {
             (Subject::Pass(text("tests")), "pass tests", "pass tests"),
             (Subject::Configuration, "configuration", "configuration"),
             (Subject::EncryptionKeys, "encryption keys", "encryption keys"),
+            (Subject::Egress, "network", "network"),
             (Subject::Other(text("store")), "store", "store"),
         ]
     }

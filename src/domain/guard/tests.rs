@@ -26,7 +26,7 @@ fn proof() -> Proof {
 }
 
 fn holder(now_holds: Option<Proof>) -> Holder {
-    Holder { destination: "github".into(), required: true, released: false, now_holds }
+    Holder { destination: "github".into(), required: true, released: false, landing: Until::OVER, now_holds }
 }
 
 /// A case that passes, made wrong in one way by `change`.
@@ -67,6 +67,7 @@ fn decide(change: impl FnOnce(&mut Setting)) -> Result<(), Refusal> {
         urgent,
         leaked: it.leaked,
         now: it.now,
+        clock: Timestamp(T0),
         listed: it.listed,
         keys: &it.keys,
         provisioning_hash: "provisioning",
@@ -156,6 +157,27 @@ fn proofs_age() {
     assert_eq!(checked(Span::seconds(-3)), "still_held", "a look of the future");
     let half = Stamp { theirs: ago(Span::minutes(9)).theirs, ..ago(Span::ZERO) };
     assert_eq!(with(Proof { checked: half, ..proof() }), "still_held", "old on the provider's clock");
+}
+
+#[test]
+fn a_write_that_may_still_land_holds_the_target_until_a_look_after_its_end() {
+    let with = |landing, checked| {
+        let proof = Proof { checked: ago(checked), ..proof() };
+        word(decide(|it| it.holders = vec![Holder { landing, ..holder(Some(proof)) }]))
+    };
+    let over = Until::after(Timestamp(T0 - 60_000), Span::seconds(40));
+    assert_eq!(with(Until::after(Timestamp(T0 - 30_000), Span::seconds(40)), Span::ZERO), "may_land");
+    assert_eq!((with(over, Span::seconds(20)), with(over, Span(20_001))), ("permitted", "still_held"));
+    let future = Until::after(Timestamp(T0 + 90_000), Span::seconds(40));
+    assert_eq!(with(future, Span::minutes(3)), "permitted", "it was noted before the clock went back (R18)");
+    let anywhere = |change: fn(&mut Holder)| {
+        let mut holder = Holder { landing: Until { at: Timestamp(T0 + 1), ..over }, ..holder(Some(proof())) };
+        change(&mut holder);
+        word(decide(|it| (it.leaked, it.holders) = (true, vec![holder])))
+    };
+    assert_eq!(anywhere(|_| {}), "may_land", "a leaked key as well");
+    assert_eq!(anywhere(|holder| holder.released = true), "permitted");
+    assert_eq!(anywhere(|holder| holder.required = false), "permitted");
 }
 
 #[test]

@@ -16,6 +16,9 @@ fn one(line: &str, of: Option<&str>, vocabulary: &Vocabulary) -> Result<Offered,
     if let Some((name, value)) = assignment(line) {
         return variable(name, value, of, vocabulary);
     }
+    if let Some(name) = line.strip_suffix(['=', ':']).filter(|name| is_variable(name, vocabulary)) {
+        return Err(Refused::new(name, "the variable is empty"));
+    }
     let words: Vec<&str> = line.split([' ', '\t', ',', ';', '|']).filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
         [key] => alone(unquoted(key), of, vocabulary),
@@ -38,6 +41,13 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let value = value.trim();
     (is_name && starts && value.chars().any(|c| c != '=')).then_some((name, value))
+}
+
+/// `OPENAI_API_KEY`, `TOKEN_2`: what is called so is no key itself.
+fn is_variable(name: &str, vocabulary: &Vocabulary) -> bool {
+    let name = name.trim_end();
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    plain && (means_a_key(name) || vocabulary.by_variable(name).is_some())
 }
 
 fn variable(name: &str, value: &str, of: Option<&str>, vocabulary: &Vocabulary) -> Result<Offered, Refused> {

@@ -135,6 +135,37 @@ openai;sk-proj-eee555;;;;soon;
 }
 
 #[test]
+fn a_head_is_found_below_comments_beside_numbers_and_alone() {
+    let commented = "# exported on Friday
+# from the old vault
+
+provider,api_key
+# not this one
+openai,sk-proj-aaa111
+groq,\"gsk_
+";
+    assert_eq!(told(commented)[..1], ["6 openai sk-proj-aaa111"]);
+    let numbered = "#,provider,api_key\n1,openai,sk-proj-aaa111\n2,groq,gsk_bbb222\n";
+    assert_eq!(told(numbered), ["2 openai sk-proj-aaa111", "3 groq gsk_bbb222"]);
+    assert_eq!(
+        told("API Key\nsk-proj-aaa111\ngsk_bbb222\n"),
+        ["2 openai sk-proj-aaa111", "3 groq gsk_bbb222"]
+    );
+    assert_eq!(told("# a key, and no head\ngroq gsk_bbb222"), ["2 groq gsk_bbb222"]);
+}
+
+#[test]
+fn an_empty_variable_is_no_key_whoever_says_whose_it_is() {
+    for text in ["OPENAI_API_KEY=", "OPENAI_API_KEY:", "export TOKEN_2=", "OPENAI_API_KEY =", "KEY=\n"] {
+        let refused = read(text, Some("openai")).remove(0).key.unwrap_err();
+        assert_eq!(refused.why, "the variable is empty", "{text}");
+        assert!(read(text, None).remove(0).key.is_err(), "{text}");
+    }
+    let padded = read("c2VjcmV0c2VjcmV0==", Some("openai")).remove(0).key.unwrap();
+    assert_eq!(padded.secret.expose(), "c2VjcmV0c2VjcmV0==", "it may end so");
+}
+
+#[test]
 fn json_is_read_in_the_forms_that_people_have() {
     assert_eq!(told(r#"["gsk_aaa111", "x"]"#)[0], "1 groq gsk_aaa111");
     assert_eq!(

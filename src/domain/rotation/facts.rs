@@ -1,9 +1,11 @@
 //! What a decision may look at: plain values that the engine gathered before it asked [`super::next()`], and the
 //! questions that every stage of a run asks of them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Level, Run, Usage};
+use super::{Level, Retiree, Run, Usage};
 use crate::domain::inherit::Roll;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
 
@@ -106,6 +108,8 @@ pub struct Holding {
     pub attempts: u32,
     /// Nothing is sent there, nor looked at, before this is over.
     pub until: Until,
+    /// So long a write of this key whose outcome nobody knows may still land (R19).
+    pub landing: Until,
 }
 
 impl Holding {
@@ -126,6 +130,7 @@ impl Holding {
             permanent: false,
             attempts: 0,
             until: Until::OVER,
+            landing: Until::OVER,
         }
     }
 
@@ -138,7 +143,7 @@ impl Holding {
 /// What the rows of one rotation, newest write of an address first, still prove: once another key was (perhaps)
 /// written to an address, an older key there is no longer *proved*, it only *may* be held.
 pub fn proved_now(newest_first: impl IntoIterator<Item = Holding>) -> Vec<Holding> {
-    let mut written = std::collections::BTreeSet::new();
+    let mut written = BTreeSet::new();
     let mut all: Vec<Holding> = newest_first.into_iter().collect();
     for row in &mut all {
         if row.level == Level::Pending {
@@ -202,6 +207,8 @@ pub struct Facts {
     pub lacking: Option<(Vec<Roll>, Stamp)>,
     /// All that was sent to any destination for the keys of this run.
     pub holdings: Vec<Holding>,
+    /// Generations (row ids) that somebody was given.
+    pub handed_out: BTreeSet<String>,
 }
 
 impl Facts {
@@ -238,6 +245,13 @@ impl Facts {
     /// True when `known` was tested within `interval`.
     pub(super) fn is_tested(&self, known: &KeyFacts, interval: Span) -> bool {
         known.tested.as_ref().is_some_and(|(_, at)| self.now.fresh(*at, interval))
+    }
+
+    /// How long this key stays disabled before it is deleted. One that somebody was given is observed, also when no
+    /// destination ever had it.
+    pub(super) fn observe(&self, run: &Run, retiree: &Retiree) -> Span {
+        let is_given = !retiree.urgent && self.handed_out.contains(&retiree.key.id);
+        if is_given { retiree.observe.max(run.policy.observe) } else { retiree.observe }
     }
 
     /// True while an address may hold the new key, whoever wrote it there.

@@ -34,7 +34,9 @@ fn pending(run: &Run, facts: &Facts) -> Vec<Span> {
     let of_keys = run.retirees.iter().filter_map(|retiree| match &retiree.phase {
         Phase::Live { quiet: Some((_, since)) } if facts.now.passed(*since, run.policy.quiet) => None,
         Phase::Live { .. } => Some(run.policy.quiet),
-        Phase::Disabled { since, .. } if !facts.now.passed(*since, retiree.observe) => Some(retiree.observe),
+        Phase::Disabled { since, .. } => {
+            Some(facts.observe(run, retiree)).filter(|span| !facts.now.passed(*since, *span))
+        }
         _ => None,
     });
     grace.into_iter().chain(of_keys).filter(|span| *span > Span::ZERO).collect()
@@ -301,12 +303,13 @@ pub(super) fn kill(agenda: &mut Agenda<'_>, retiree: &Retiree, urgent: bool) -> 
         Phase::Live { .. } | Phase::Disabling | Phase::Revived { .. } => {
             agenda.ask(Directive::Disable { key, urgent })
         }
-        Phase::Disabled { since, .. } if agenda.facts.now.passed(*since, retiree.observe) => {
-            agenda.ask(Directive::Delete { key, urgent })
-        }
         Phase::Disabled { since, .. } => {
+            let observe = agenda.facts.observe(agenda.run, retiree);
+            if agenda.facts.now.passed(*since, observe) {
+                return agenda.ask(Directive::Delete { key, urgent });
+            }
             let text = format!("generation {} is disabled and under observation", key.generation);
-            agenda.note_until(*since, retiree.observe, Blocker::policy(text));
+            agenda.note_until(*since, observe, Blocker::policy(text));
             Ok(())
         }
         Phase::Deleting => agenda.ask(Directive::Delete { key, urgent }),
@@ -314,15 +317,16 @@ pub(super) fn kill(agenda: &mut Agenda<'_>, retiree: &Retiree, urgent: bool) -> 
     }
 }
 
-/// True when a key that is taken back may go now: when somebody uses it, it must go quiet first. An emergency does not
-/// wait for that; it goes on to another key, and this one is retired with the others.
+/// True when a key that is taken back may go now: when somebody uses it, or was given it, it must go quiet first. An
+/// emergency does not wait for that; it goes on to another key, and this one is retired with the others.
 pub(super) fn may_be_taken_back(agenda: &mut Agenda<'_>, doomed: &Retiree) -> Step<bool> {
     if !matches!(doomed.phase, Phase::Live { .. }) {
         return Ok(true);
     }
     watch(agenda, doomed)?;
+    let is_given = agenda.facts.handed_out.contains(&doomed.key.id);
     match &doomed.phase {
-        Phase::Live { quiet: Some((figures, _)) } if !figures.may_be_used() => return Ok(true),
+        Phase::Live { quiet: Some((figures, _)) } if !figures.may_be_used() && !is_given => return Ok(true),
         Phase::Live { quiet: None } => return Ok(false),
         _ => {}
     }

@@ -226,6 +226,11 @@ pub fn looks_like_key(word: &str) -> bool {
     })
 }
 
+/// True for a text in which such a word stands, whatever is around it: `key=sk-…`, `(sk-…)`, `"sk-…"`.
+pub fn holds_key(text: &str) -> bool {
+    text.split(|c| !is_key_char(c)).any(looks_like_key)
+}
+
 /// Cuts every run of key characters after a well-known key prefix.
 fn redact_lookalikes(text: &str) -> String {
     let first = |rest: &str| {

@@ -128,9 +128,16 @@ impl ProviderHealth {
         self == Self::default()
     }
 
-    /// Takes in what one look came to: one that gets through ends an outage.
+    /// Takes in what one look came to: one that gets through ends an outage. `cut_off`: nothing gets out of this machine,
+    /// which says nothing of the provider.
     #[must_use]
-    pub fn heard(mut self, outcome: Outcome, now: Timestamp, period: Span) -> (Self, Option<ProviderTell>) {
+    pub fn heard(
+        mut self,
+        outcome: Outcome,
+        now: Timestamp,
+        period: Span,
+        cut_off: bool,
+    ) -> (Self, Option<ProviderTell>) {
         if outcome != Outcome::Unreachable {
             self.silent_since = None;
             let ends = std::mem::take(&mut self.told_unreachable);
@@ -139,7 +146,7 @@ impl ProviderHealth {
         let since = self.silent_since.filter(|since| *since <= now).unwrap_or(now);
         self.silent_since = Some(since);
         let patience = UNREACHABLE_FOR.min(Span(period.0.saturating_mul(UNREACHABLE_PERIODS - 1)));
-        let begins = !self.told_unreachable && since < now && now.since(since) >= patience;
+        let begins = !cut_off && !self.told_unreachable && since < now && now.since(since) >= patience;
         self.told_unreachable |= begins;
         (self, begins.then_some(ProviderTell::UnreachableBegins))
     }
@@ -176,7 +183,7 @@ mod tests {
         let told = |looks: &[(i64, Outcome)], period| {
             let mut state = ProviderHealth::default();
             let tell = |(minute, outcome): &(i64, Outcome)| {
-                let (next, tell) = state.heard(*outcome, NOW.plus(Span::minutes(*minute)), period);
+                let (next, tell) = state.heard(*outcome, NOW.plus(Span::minutes(*minute)), period, false);
                 state = next;
                 tell
             };
@@ -192,6 +199,12 @@ mod tests {
         // A night between two looks is long enough; many keys that are looked at in one moment are not.
         let nightly = [(0, silent), (0, silent), (0, silent), (1440, silent)];
         assert_eq!(told(&nightly, Span::hours(24)), [None, None, None, begins]);
+        // Nothing gets out: when that is over and it is still silent, it is told.
+        let cut_off = |cut_off| {
+            let state = ProviderHealth { silent_since: Some(NOW), ..ProviderHealth::default() };
+            state.heard(silent, NOW.plus(Span::minutes(60)), Span::minutes(1), cut_off).1
+        };
+        assert_eq!([true, false].map(cut_off), [None, begins]);
         // A clock that went back proves nothing.
         assert_eq!(told(&[(60, silent), (0, silent)], Span::minutes(1)), [None, None]);
     }

@@ -36,7 +36,7 @@ pub fn summary(looks: &[Look<'_>]) -> Summary {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "looks are far fewer than 2^52")]
-fn part(some: usize, all: usize) -> f64 {
+pub(super) fn part(some: usize, all: usize) -> f64 {
     some as f64 / all as f64
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::domain::secret::Secret;
 use crate::engine::commands::given;
-use crate::engine::commands::given::Given;
+use crate::engine::commands::given::{Given, Said};
 use crate::engine::{Engine, EngineError};
 use crate::store::{About, KeyRow, NewKey, NewProvider, Origin, ProviderRow, Role, new_id};
 
@@ -27,8 +27,22 @@ pub struct AddKey {
     pub is_active: bool,
     /// Ask the provider first.
     pub test: bool,
+    /// Store it even when the provider does not accept it.
+    pub force: bool,
     /// What people say of it.
     pub about: About,
+}
+
+impl AddKey {
+    /// What everybody is shown.
+    pub(super) fn said(&self) -> Said<'_> {
+        Said { name: self.name.as_deref(), about: Some(&self.about), settings: Some(&self.settings) }
+    }
+
+    /// What nobody is.
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
+        [Some(&self.secret), self.api_secret.as_ref()].into_iter().flatten().collect()
+    }
 }
 
 /// A key that was added, and what its test showed.
@@ -45,11 +59,18 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     given::well_formed(&add.secret)?;
     given::in_range(add.priority)?;
     given::is_object(&add.settings)?;
-    given::may_be_shown(add.name.as_deref(), Some(&add.about))?;
+    given::second_well_formed(add.api_secret.as_ref())?;
+    given::may_be_shown(add.said(), &add.secrets())?;
     add.is_active &= !add.secret.is_placeholder();
     let provider = given::provider_of(engine, &add.provider).await?;
     let fingerprint = given::not_here_yet(engine, &add.provider, &add.secret, None).await?;
-    let given = Given { provider: &provider, secret: &add.secret, settings: &add.settings, test: add.test };
+    let given = Given {
+        provider: &provider,
+        secret: &add.secret,
+        settings: &add.settings,
+        test: add.test,
+        force: add.force,
+    };
     let seen = given::first_test(engine, given).await?;
     let warning = given::warning(engine, given, seen.as_ref());
     let sealing = engine.sealing_key().await?;
@@ -58,7 +79,7 @@ pub async fn add_key(engine: &Engine, mut add: AddKey) -> Result<Added, EngineEr
     let entry = engine.entry("key.added", format!("provider {}", add.provider), new.mask.clone());
     let key = engine.parts.store.add_key(&NewProvider::known(&provider), &new, &entry).await?;
     if let Some(seen) = seen {
-        given::record_first(engine, &key.id, &fingerprint, seen).await?;
+        given::record_first(engine, &provider, &key.id, &fingerprint, seen, add.force).await?;
     }
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);
     Ok(Added { key, warning })

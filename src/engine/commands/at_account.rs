@@ -22,9 +22,12 @@ use crate::engine::{Engine, EngineError};
 
 /// Works with the account for itself, and gives it back whatever came of it.
 macro_rules! alone {
-    ($engine:expr, $account:expr, $patience:expr, |$session:ident| $work:expr) => {{
+    ($engine:expr, $account:expr, $patience:expr, |$session:ident| $work:expr) => {
+        alone!($engine, $account, Class::Person, $patience, |$session| $work)
+    };
+    ($engine:expr, $account:expr, $class:expr, $patience:expr, |$session:ident| $work:expr) => {{
         let mut $session =
-            wait_for_session_or_stop($engine, $account, Class::Person, $patience, &CancellationToken::new())
+            wait_for_session_or_stop($engine, $account, $class, $patience, &CancellationToken::new())
                 .await?;
         let outcome = $work.await;
         // What was done is done: a lease that cannot be given back runs out by itself.
@@ -179,10 +182,11 @@ pub async fn account_now(engine: &Engine, name: &str, patience: Span) -> Result<
     })
 }
 
-/// The keys of an account, live.
+/// The keys of an account, live. Who only looks is in the way of nobody who works on it.
 pub async fn keys_at(engine: &Engine, name: &str, patience: Span) -> Result<Vec<RemoteKeyView>, EngineError> {
     engine.account(name)?;
-    let keys = alone!(engine, name, patience, |session| by_hand::account_keys(&mut session))?;
+    let keys =
+        alone!(engine, name, Class::Watching, patience, |session| by_hand::account_keys(&mut session))?;
     Ok(remote_key_views(&keys))
 }
 

@@ -9,14 +9,14 @@ use crate::domain::outcome::FailureKind;
 use crate::domain::rotation::facts::Remote;
 use crate::domain::turn::Class;
 use crate::engine::commands::given::provider_of;
-use crate::engine::commands::kept::{belongs_to_no_rotation, numbered, tables_follow};
+use crate::engine::commands::kept::{belongs_to_no_rotation, number_of, numbered, tables_follow, with_id};
 use crate::engine::commands::view::PausedView;
 use crate::engine::passes::mirror;
 use crate::engine::retire::kill;
 use crate::engine::retire::kill::{KillTarget, Killed};
 use crate::engine::session::{Session, again, keys, listing};
 use crate::engine::{Engine, EngineError, error, session};
-use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, Role, new_id};
+use crate::store::{Change, EffectKind, EffectStatus, KeyRow, NewEffect, Origin, Pause, new_id};
 
 /// Removes a key from the store, and says nothing to the provider unless `at_provider`.
 ///
@@ -61,17 +61,8 @@ pub async fn delete_key(
 
 /// The same by the id of the key. What an account says no to, or cannot say, is in the way of it.
 pub async fn delete_key_by_id(engine: &Engine, id: &str, at_provider: bool) -> Result<(), EngineError> {
-    let key = engine.parts.store.key(id).await?.filter(|key| key.role != Role::Dead);
-    let key = key.ok_or_else(|| {
-        EngineError::not_there(format!("there is no key {id}"), "`rekeyd keys list` shows them")
-    })?;
-    let Some(number) = key.number else {
-        return Err(EngineError::Refused(format!(
-            "refused: {} has no number: its rotation has it in hand",
-            key.mask
-        )));
-    };
-    match delete_key(engine, &key.provider, number, at_provider).await {
+    let key = with_id(engine, id).await?;
+    match delete_key(engine, &key.provider, number_of(&key)?, at_provider).await {
         Ok(_) => Ok(()),
         Err(error @ (EngineError::Absent { .. } | EngineError::Outside { .. })) => {
             Err(EngineError::Conflict { text: error.to_string(), hint: error.hint() })

@@ -87,11 +87,20 @@ pub struct Proof {
 
 /// Opens everything that is sealed.
 pub async fn prove_secrets(engine: &Engine) -> Result<Proof, EngineError> {
-    let texts = engine.parts.store.sealed_texts().await?;
-    let opened: Vec<_> =
-        texts.iter().map(|text| (text, engine.parts.ring.open(&text.token, &text.purpose()))).collect();
-    let mut keys = opened.iter().filter(|(text, _)| text.is_of_key()).peekable();
-    let no_key_opens = keys.peek().is_some() && keys.all(|(_, opened)| opened.is_err());
-    let closed = opened.into_iter().filter_map(|(text, opened)| Some((text.describe(), opened.err()?)));
-    Ok(Proof { no_key_opens, unreadable: closed.collect() })
+    let store = &engine.parts.store;
+    let (mut unreadable, mut keys, mut after) = (Vec::new(), 0, String::new());
+    while let Some((texts, last)) = store.sealed_keys(&after).await? {
+        keys += texts.len();
+        unreadable.extend(closed(engine, &texts));
+        after = last;
+    }
+    let no_key_opens = keys > 0 && unreadable.len() == keys;
+    unreadable.extend(closed(engine, &store.sealed_others().await?));
+    Ok(Proof { no_key_opens, unreadable })
+}
+
+/// Those that do not open, and why.
+fn closed(engine: &Engine, texts: &[SealedText]) -> Vec<(String, CryptoError)> {
+    let open = |text: &SealedText| engine.parts.ring.open(&text.token, &text.purpose()).err();
+    texts.iter().filter_map(|text| Some((text.describe(), open(text)?))).collect()
 }

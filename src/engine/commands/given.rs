@@ -2,10 +2,11 @@
 //! provider accept it.
 
 use serde_json::Value;
+use url::Url;
 
-use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::secret::{Secret, looks_like_key};
+use crate::domain::secret::{Secret, holds_key};
 use crate::domain::time::Stamp;
+use crate::domain::verdict::health::Suspicion;
 use crate::domain::verdict::{Observation, Occasion, Outcome, Reason};
 use crate::engine::testing::record::Sighting;
 use crate::engine::testing::{endpoint, record};
@@ -24,6 +25,8 @@ pub(super) struct Given<'a> {
     pub(super) settings: &'a Value,
     /// Ask the provider first.
     pub(super) test: bool,
+    /// Store it even when the provider does not accept it.
+    pub(super) force: bool,
 }
 
 /// A key is malformed when it is empty, longer than 8 KiB, has spaces or control characters, or is a mask
@@ -44,9 +47,19 @@ pub(super) fn in_range(priority: i64) -> Result<(), EngineError> {
     ))
 }
 
-/// Names, owners and notes are shown to everybody: no key may stand in them.
-pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<(), EngineError> {
+/// What is said of a key beside its secrets, all of which is shown to everybody.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Said<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) about: Option<&'a About>,
+    pub(super) settings: Option<&'a Value>,
+}
+
+/// No key may stand in what is shown: none that looks like one, and none of these, whatever they look like.
+pub(super) fn may_be_shown(said: Said<'_>, secrets: &[&Secret]) -> Result<(), EngineError> {
+    let Said { name, about, settings } = said;
     let (owner, note) = about.map_or((None, None), |about| (about.owner.as_deref(), about.note.as_deref()));
+    let told = |text: &str| holds_key(text) || secrets.iter().any(|secret| holds(text, secret));
     if let Some(text) = [name, owner, note].into_iter().flatten().find(|text| text.chars().count() > LONGEST)
     {
         let length = text.chars().count();
@@ -55,7 +68,7 @@ pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<
             hint: None,
         });
     }
-    if [name, owner, note].into_iter().flatten().any(|text| text.split_whitespace().any(looks_like_key)) {
+    if [name, owner, note].into_iter().flatten().any(told) {
         return Err(EngineError::usage(
             "there is a key in the name, the owner or the note, where everybody would read it",
             "nothing was stored",
@@ -64,7 +77,51 @@ pub(super) fn may_be_shown(name: Option<&str>, about: Option<&About>) -> Result<
     if owner.is_some_and(|owner| !owner.contains('@')) {
         return Err(EngineError::usage("the owner is not an e-mail address", "--owner name@example.com"));
     }
+    if settings.is_some_and(|settings| told(&settings.to_string())) {
+        return Err(EngineError::usage(
+            "there is a key in the settings, where everybody would read it",
+            "nothing was stored; a second secret is kept sealed: --api-secret-file PATH, or a field api_secret",
+        ));
+    }
     Ok(())
+}
+
+/// A short secret would be found in any text.
+fn holds(text: &str, secret: &Secret) -> bool {
+    let secret = secret.expose();
+    secret.len() >= 8 && text.contains(secret)
+}
+
+/// The same as [`well_formed`] of a second secret.
+pub(super) fn second_well_formed(secret: Option<&Secret>) -> Result<(), EngineError> {
+    let Some(why) = secret.and_then(Secret::malformation) else { return Ok(()) };
+    Err(EngineError::Usage { text: format!("the second secret is none: {why}"), hint: None })
+}
+
+/// The row of the catalog by which a key of this provider is asked what it is before it is stored. Where keys come in two
+/// kinds the address tells, whatever the provider is called: `custom` would take a provisioning key for any key.
+pub(super) fn asked_as(engine: &Engine, provider: &ProviderRow) -> String {
+    let url = provider.base_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let known = url.and_then(|url| two_kinds_at(engine, &url));
+    known.unwrap_or_else(|| provider.kind.clone())
+}
+
+/// The kind of provider whose API is at this address and whose keys come in two kinds.
+pub(super) fn two_kinds_at(engine: &Engine, url: &Url) -> Option<String> {
+    let tester = &engine.parts.tester;
+    let same = |other: &Url| {
+        other.host_str() == url.host_str() && other.port_or_known_default() == url.port_or_known_default()
+    };
+    let mut configured = engine.accounts().filter(|account| tester.has_two_kinds(&account.provider));
+    if let Some(account) = configured.find(|account| same(&account.base_url)) {
+        return Some(account.provider.clone());
+    }
+    let mut kinds = tester.kinds().into_iter().filter(|kind| tester.has_two_kinds(kind));
+    let at = |kind: &&str| {
+        let profile = tester.profile(kind);
+        profile.and_then(|profile| Url::parse(profile.base_url).ok()).is_some_and(|other| same(&other))
+    };
+    kinds.find(at).map(str::to_owned)
 }
 
 /// Settings are one JSON object.
@@ -88,7 +145,7 @@ pub(super) async fn not_here_yet(
     let elsewhere = |key: &KeyRow| secret.is_placeholder() && key.provider != provider;
     let mut living = known.iter().filter(|key| key.role != Role::Dead && but != Some(key.id.as_str()));
     if let Some(known) = living.find(|key| !elsewhere(key)) {
-        return Err(EngineError::Usage {
+        return Err(EngineError::Taken {
             text: format!("this key is stored already: {} number {}", known.provider, number_of(known)),
             hint: None,
         });
@@ -107,22 +164,28 @@ pub(super) async fn first_test(
     given: Given<'_>,
 ) -> Result<Option<Observation>, EngineError> {
     let tester = &engine.parts.tester;
-    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&given.provider.kind) {
+    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&asked_as(engine, given.provider)) {
         return Ok(None);
     }
-    let endpoint = endpoint::endpoint(engine, given.provider, None).await?;
-    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
-    let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
-    let seen = tester.test(&given.provider.kind, base, given.secret, given.settings, deadline).await;
+    let seen = look(engine, given.provider, given.secret, given.settings).await?;
     match (seen.outcome(), seen.reason()) {
         (Outcome::Restricted, Some(Reason::WrongKind)) => Err(wrong_kind()),
-        (Outcome::Invalid, _) if given.test => Err(EngineError::Outside {
-            what: "the provider does not accept this key".to_owned(),
-            failure: Failure::new(FailureKind::Refused, seen.detail)
-                .hint("check that it was copied whole; --no-test stores it all the same"),
-        }),
+        (Outcome::Invalid, _) if given.test && !given.force => Err(EngineError::NotAccepted(seen.detail)),
         _ => Ok(Some(seen)),
     }
+}
+
+/// What the provider says of a key.
+pub(super) async fn look(
+    engine: &Engine,
+    provider: &ProviderRow,
+    secret: &Secret,
+    settings: &Value,
+) -> Result<Observation, EngineError> {
+    let endpoint = endpoint::endpoint(engine, provider, None).await?;
+    let base = endpoint.base().map_err(|why| EngineError::Refused(format!("refused: {why}")))?;
+    let deadline = Deadline::after(engine.parts.tests.timeout.to_std());
+    Ok(engine.parts.tester.test(&asked_as(engine, provider), base, secret, settings, deadline).await)
 }
 
 /// What the reader should know of a key that is stored all the same.
@@ -145,19 +208,26 @@ pub(super) fn warning(engine: &Engine, given: Given<'_>, seen: Option<&Observati
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Records the test that was made before the key with this fingerprint had a row.
+/// Records the test that was made before the key of this provider with this fingerprint had a row. `force`: who stores a
+/// key that is not accepted knows that; there is nothing to wait for before it is invalid.
 pub(super) async fn record_first(
     engine: &Engine,
+    provider: &ProviderRow,
     id: &str,
     fingerprint: &str,
     seen: Observation,
+    force: bool,
 ) -> Result<(), EngineError> {
     let asked_with = fingerprint.to_owned();
     let now = Stamp { ours: engine.clock().now(), theirs: seen.date };
-    let look = Sighting::new(seen, Occasion::Extra);
+    let look = Sighting::new(seen, Occasion::Extra).of_kind(&provider.kind);
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
-        let folded =
-            rows.into_iter().filter_map(|row| record::fold(engine, row, Some(&asked_with), &look, now));
+        let known = |mut row: KeyRow| {
+            let settled = Suspicion { since: now.ours, look_again_at: now.ours, tries: 0 };
+            row.health.suspicion = (force && look.seen.outcome() == Outcome::Invalid).then_some(settled);
+            record::fold(engine, row, Some(&asked_with), &look, now)
+        };
+        let folded = rows.into_iter().filter_map(known);
         Ok(folded.flat_map(|folded| record::tested(engine, folded)).collect())
     };
     engine.parts.store.commit_tests(None, &[id.to_owned()], decide).await
@@ -173,7 +243,7 @@ pub async fn provider_of(engine: &Engine, name: &str) -> Result<ProviderRow, Eng
         return Ok(ProviderRow::of_catalog(name));
     }
     let nearest = error::nearest(name, kinds.iter().copied()).unwrap_or_default();
-    Err(EngineError::usage(
+    Err(EngineError::not_there(
         format!("there is no provider {name:?}"),
         format!(
             "the nearest name is {nearest}; the catalog has {}; `rekeyd providers add NAME --kind KIND` adds one of your own",

@@ -21,6 +21,8 @@ pub struct Ask {
     pub fallback: Vec<String>,
     /// The same by the name of an order of the configuration.
     pub preference: Option<String>,
+    /// Of that order only these, where who asks may not have every provider's.
+    pub only: Option<Vec<String>>,
 }
 
 /// A key that is given out.
@@ -40,10 +42,10 @@ pub struct HandedOut {
 /// [`EngineError::Absent`] when nobody has one.
 pub async fn hand_out(engine: &Engine, ask: &Ask) -> Result<HandedOut, EngineError> {
     let then = match &ask.preference {
-        Some(name) => preference(engine, name)?,
-        None => &ask.fallback,
+        Some(name) => preference(engine, ask, name)?,
+        None => ask.fallback.clone(),
     };
-    let asked = providers(&ask.provider, then);
+    let asked = providers(&ask.provider, &then);
     for provider in &asked {
         provider_of(engine, provider).await?;
     }
@@ -65,9 +67,11 @@ pub async fn hand_out(engine: &Engine, ask: &Ask) -> Result<HandedOut, EngineErr
     })
 }
 
-fn preference<'e>(engine: &'e Engine, name: &str) -> Result<&'e Vec<String>, EngineError> {
+fn preference(engine: &Engine, ask: &Ask, name: &str) -> Result<Vec<String>, EngineError> {
     let known = &engine.parts.preferences;
-    known.get(name).ok_or_else(|| EngineError::unknown("preference", name, known.keys()))
+    let order = known.get(name).ok_or_else(|| EngineError::unknown("preference", name, known.keys()))?;
+    let may = |provider: &&String| ask.only.as_ref().is_none_or(|only| only.contains(provider));
+    Ok(order.iter().filter(may).cloned().collect())
 }
 
 /// A usable key of one provider.

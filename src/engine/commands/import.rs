@@ -6,7 +6,7 @@
 //!      ─► stored, some hundreds in one transaction
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -79,6 +79,17 @@ struct Candidate {
     seen: Option<Observation>,
 }
 
+/// Of a placeholder its provider belongs to it: it stands for a key of that one only.
+type Identity = (String, Option<String>);
+
+impl Candidate {
+    /// Lines with the same are one key.
+    fn identity(&self) -> Identity {
+        let within = self.add.secret.is_placeholder().then(|| self.provider.name.clone());
+        (self.fingerprint.clone(), within)
+    }
+}
+
 /// Reads what somebody pasted; `of`: whose all of it is, when they said so.
 pub async fn read_pasted(engine: &Engine, text: &str, of: Option<&str>) -> Result<Vec<Pasted>, EngineError> {
     if let Some(of) = of {
@@ -129,10 +140,18 @@ pub async fn import(
     done: &mut (dyn FnMut(usize) + Send),
 ) -> Result<Vec<Imported>, EngineError> {
     let (mut answers, candidates) = sorted_out(engine, import.rows).await?;
-    let mut candidates = only_new(engine, &mut answers, candidates).await?;
-    done(answers.len() - candidates.len());
-    ask(engine, &mut answers, &mut candidates, import.test, done).await?;
-    for batch in candidates.chunks_mut(TOGETHER) {
+    let mut waiting = unknown(engine, &mut answers, candidates).await?;
+    done(answers.len() - waiting.len());
+    let mut sorted = Sorted::default();
+    while !waiting.is_empty() {
+        let round = sorted.one_of_each(&mut answers, &mut waiting, done);
+        ask(engine, &mut sorted, round, import.test, done).await?;
+    }
+    for (index, why) in sorted.refused.into_values() {
+        answers[index].fate = Fate::Refused(why);
+    }
+    sorted.accepted.sort_by_key(|one| one.index);
+    for batch in sorted.accepted.chunks_mut(TOGETHER) {
         let numbers = if import.dry_run { vec![None; batch.len()] } else { store(engine, batch).await? };
         for (candidate, number) in batch.iter().zip(numbers) {
             let placeholder = candidate.add.secret.is_placeholder();
@@ -194,7 +213,6 @@ fn candidate(
         ));
     };
     let about = About { owner: offered.owner, note: offered.note, expires_at: offered.expires_at };
-    given::may_be_shown(offered.name.as_deref(), Some(&about)).map_err(|error| error.to_string())?;
     let priority = offered.priority.unwrap_or(PRIORITY);
     given::in_range(priority).map_err(|error| error.to_string())?;
     if engine.accounts().any(|account| account.provisioning_key == offered.secret) {
@@ -209,20 +227,24 @@ fn candidate(
         api_secret: offered.api_secret,
         settings: offered.settings,
         test: false,
+        force: false,
         about,
     };
+    given::is_object(&add.settings).map_err(|error| error.to_string())?;
+    given::second_well_formed(add.api_secret.as_ref()).map_err(|error| error.to_string())?;
+    given::may_be_shown(add.said(), &add.secrets()).map_err(|error| error.to_string())?;
     let fingerprint = engine.parts.fingerprints.of(&add.secret);
     Ok(Candidate { index, provider: provider.clone(), add, fingerprint, seen: None })
 }
 
-/// Those that neither the store nor an earlier line has. A placeholder stands for a key of its provider only.
-async fn only_new(
+/// Those that the store does not have.
+async fn unknown(
     engine: &Engine,
     answers: &mut [Imported],
     candidates: Vec<Candidate>,
 ) -> Result<Vec<Candidate>, EngineError> {
     let fingerprints: Vec<String> = candidates.iter().map(|one| one.fingerprint.clone()).collect();
-    let mut known: HashMap<(String, Option<String>), Fate> = HashMap::new();
+    let mut known: HashMap<Identity, Fate> = HashMap::new();
     for (fingerprint, provider, number) in engine.parts.store.numbers_of(&fingerprints).await? {
         let fate = Fate::Known(provider.clone(), number);
         known.insert((fingerprint.clone(), Some(provider)), fate.clone());
@@ -230,29 +252,65 @@ async fn only_new(
     }
     let mut new = Vec::new();
     for one in candidates {
-        let within = one.add.secret.is_placeholder().then(|| one.provider.name.clone());
-        let key = (one.fingerprint.clone(), within);
-        if let Some(fate) = known.get(&key) {
-            answers[one.index].fate = fate.clone();
-        } else {
-            known.insert(key, Fate::Repeated(answers[one.index].line));
-            new.push(one);
+        match known.get(&one.identity()) {
+            Some(fate) => answers[one.index].fate = fate.clone(),
+            None => new.push(one),
         }
     }
     Ok(new)
 }
 
-/// Asks the providers. Whom one refuses is answered, and is no candidate any more.
+/// What became of those that were asked for.
+#[derive(Default)]
+struct Sorted {
+    accepted: Vec<Candidate>,
+    /// By key and provider: the line that was asked, and why not.
+    refused: HashMap<(Identity, String), (usize, String)>,
+}
+
+impl Sorted {
+    /// Of those that wait the first line of each key; the next has its turn when another provider refused that of the
+    /// first. Lines with a key that an accepted line has, or that their own provider refused already, are answered.
+    fn one_of_each(
+        &self,
+        answers: &mut [Imported],
+        waiting: &mut Vec<Candidate>,
+        done: &mut (dyn FnMut(usize) + Send),
+    ) -> Vec<Candidate> {
+        let taken: HashMap<Identity, usize> =
+            self.accepted.iter().map(|one| (one.identity(), one.index)).collect();
+        let (mut round, mut rest, mut asked) = (Vec::new(), Vec::new(), HashSet::new());
+        for one in std::mem::take(waiting) {
+            let identity = one.identity();
+            let line = taken.get(&identity).map(|index| answers[*index].line);
+            let refused = self.refused.get(&(identity.clone(), one.provider.name.clone()));
+            let fate = line.map(Fate::Repeated).or(refused.map(|(_, why)| Fate::Refused(why.clone())));
+            if let Some(fate) = fate {
+                answers[one.index].fate = fate;
+                done(1);
+            } else if asked.insert(identity) {
+                round.push(one);
+            } else {
+                rest.push(one);
+            }
+        }
+        *waiting = rest;
+        round
+    }
+}
+
+/// Asks the providers which of them they accept.
 async fn ask(
     engine: &Engine,
-    answers: &mut [Imported],
-    candidates: &mut Vec<Candidate>,
+    sorted: &mut Sorted,
+    mut candidates: Vec<Candidate>,
     test: bool,
     done: &mut (dyn FnMut(usize) + Send),
 ) -> Result<(), EngineError> {
     let mut lines: BTreeMap<String, Errands> = BTreeMap::new();
     for (place, one) in candidates.iter().enumerate() {
-        let two_kinds = engine.parts.tester.has_two_kinds(&one.provider.kind);
+        let kind = given::asked_as(engine, &one.provider);
+        let two_kinds = engine.parts.tester.has_two_kinds(&kind);
         if one.add.secret.is_placeholder() || !(test || two_kinds) {
             continue;
         }
@@ -261,7 +319,7 @@ async fn ask(
             line.keys.push(errand);
         } else {
             let endpoint = endpoint::endpoint(engine, &one.provider, None).await?;
-            let line = Errands { kind: one.provider.kind.clone(), endpoint, keys: vec![errand] };
+            let line = Errands { kind, endpoint, keys: vec![errand] };
             lines.insert(one.provider.name.clone(), line);
         }
     }
@@ -272,14 +330,19 @@ async fn ask(
         match verdict {
             Ok(seen) => candidates[place].seen = Some(seen),
             Err(why) => {
-                refused.insert(candidates[place].index, why);
+                refused.insert(place, why);
                 done(1);
             }
         }
     }
-    candidates.retain(|one| !refused.contains_key(&one.index));
-    for (index, why) in refused {
-        answers[index].fate = Fate::Refused(why);
+    for (place, one) in candidates.into_iter().enumerate() {
+        match refused.remove(&place) {
+            None => sorted.accepted.push(one),
+            Some(why) => {
+                let provider = one.provider.name.clone();
+                sorted.refused.insert((one.identity(), provider), (one.index, why));
+            }
+        }
     }
     Ok(())
 }
@@ -341,7 +404,7 @@ async fn store(engine: &Engine, batch: &mut [Candidate]) -> Result<Vec<Option<i6
     let numbers = engine.parts.store.add_keys(&rows).await?;
     for (one, (_, new, _)) in batch.iter_mut().zip(&rows) {
         if let Some(seen) = one.seen.take() {
-            given::record_first(engine, &new.id, &one.fingerprint, seen).await?;
+            given::record_first(engine, &one.provider, &new.id, &one.fingerprint, seen, false).await?;
         }
     }
     Ok(numbers.into_iter().map(Some).collect())

@@ -6,13 +6,28 @@ use crate::domain::turn::Class;
 use crate::engine::commands::mirror::mirror_by_hand;
 use crate::engine::passes::mirror;
 use crate::engine::{Engine, EngineError};
-use crate::store::KeyRow;
+use crate::store::{KeyRow, Role};
 
 /// The stored key with this number, or an error that says how to find it.
 pub async fn numbered(engine: &Engine, provider: &str, number: i64) -> Result<KeyRow, EngineError> {
     engine.parts.store.key_numbered(provider, number).await?.ok_or_else(|| EngineError::Absent {
         text: format!("provider {provider} has no key number {number}: nothing was done"),
         hint: Some("`rekeyd keys list` shows them".to_owned()),
+    })
+}
+
+/// The stored key with this id, or an error that says how to find it.
+pub(super) async fn with_id(engine: &Engine, id: &str) -> Result<KeyRow, EngineError> {
+    let key = engine.parts.store.key(id).await?.filter(|key| key.role != Role::Dead);
+    key.ok_or_else(|| {
+        EngineError::not_there(format!("there is no key {id}"), "`rekeyd keys list` shows them")
+    })
+}
+
+/// Its number in its provider.
+pub(super) fn number_of(key: &KeyRow) -> Result<i64, EngineError> {
+    key.number.ok_or_else(|| {
+        EngineError::Refused(format!("refused: {} has no number: its rotation has it in hand", key.mask))
     })
 }
 

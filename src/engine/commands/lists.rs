@@ -2,10 +2,11 @@
 //! in memory; those that grow are read by their index.
 
 use super::destinations::destination_views;
+use super::people::{session_views, token_views, user_views};
 use super::view::{
     AlertView, AuditView, DestinationView, KeyTestView, KeyView, ListedAccountView, ListedRunView,
-    RotationView, account_views, alert_view, audit_view, key_test_view, key_view, listed_run_view,
-    rotation_views,
+    RotationView, SessionView, TokenView, UserView, account_views, alert_view, audit_view, key_test_view,
+    key_view, listed_run_view, rotation_views,
 };
 use crate::domain::listing::{Page, Shape, Takes, USUAL, Wanted, by, page};
 use crate::engine::{Engine, EngineError};
@@ -98,6 +99,9 @@ pub static KEYS: Shape = Shape {
         by("provider", Takes::Text),
         by("status", Takes::Text),
         by("active", Takes::YesOrNo),
+        by("owner", Takes::Text),
+        by("tested_before", Takes::Moment),
+        by("expires_before", Takes::Moment),
     ],
     usual: None,
 };
@@ -108,6 +112,51 @@ pub static HISTORY: Shape = Shape {
     filters: &[by("outcome", Takes::Text), by("since", Takes::Moment), by("until", Takes::Moment)],
     usual: Some(USUAL),
 };
+
+/// `/api/v1/users`.
+pub static USERS: Shape = Shape {
+    sorts: &["email", "role", "created_at"],
+    filters: &[by("q", Takes::Words), by("role", Takes::Text)],
+    usual: Some(USUAL),
+};
+
+/// `/api/v1/tokens`.
+pub static TOKENS: Shape = Shape {
+    sorts: &["name", "role", "created_at", "last_used_at"],
+    filters: &[by("q", Takes::Words), by("role", Takes::Text), by("owner", Takes::Text)],
+    usual: Some(USUAL),
+};
+
+/// `/api/v1/sessions`.
+pub static SESSIONS: Shape = Shape {
+    sorts: &["-created_at", "seen_at", "user"],
+    filters: &[by("q", Takes::Words), by("user", Takes::Text)],
+    usual: Some(USUAL),
+};
+
+/// A page of the people who may log in.
+pub async fn user_page(engine: &Engine, wanted: &Wanted) -> Result<Page<UserView>, EngineError> {
+    Ok(page(user_views(engine).await?, "id", wanted))
+}
+
+/// A page of the tokens: of one person by id, or of everybody.
+pub async fn token_page(
+    engine: &Engine,
+    owner: Option<&str>,
+    wanted: &Wanted,
+) -> Result<Page<TokenView>, EngineError> {
+    Ok(page(token_views(engine, owner).await?, "id", wanted))
+}
+
+/// A page of the sessions: of one person by id, or of everybody. `current` is marked.
+pub async fn session_page(
+    engine: &Engine,
+    user: Option<&str>,
+    current: Option<&str>,
+    wanted: &Wanted,
+) -> Result<Page<SessionView>, EngineError> {
+    Ok(page(session_views(engine, user, current).await?, "id", wanted))
+}
 
 /// A page of the rotations of the configuration.
 pub async fn rotation_page(engine: &Engine, wanted: &Wanted) -> Result<Page<RotationView>, EngineError> {

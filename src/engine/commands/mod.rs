@@ -1,13 +1,14 @@
 //! What a person asks for, and what is shown: the service layer of the command line.
 //!
 //! ```text
-//! add_key · update_key    a key that a person gives us to keep, and what changes of it · given · kept  what both ask first
+//! add_key · update_key · put_key   a key that a person gives us to keep, and what changes of it · given · kept  what
+//!                        all of them ask first · try_key  what its provider says of one now
 //! import · hand_out      many keys at once; one for whoever needs it · paste  many keys between their preview and their import
-//! selected               keys picked from a list, each for itself
+//! selected               keys picked from a list, each for itself · suggest  what could be tidied up
 //! by_hand                keys at the provider · providers  names of your own, and the end of one with all its keys
 //! at_account             all that needs an account for itself, from the wait for it to the end
 //! adopt · plan · thaw    a key that exists; every call before it is made; an account that froze
-//! gauges                 what the store says for /metrics
+//! gauges · feed          what the store says for /metrics; what changes, for who waits for it
 //! lists                  every list in pages, and how it may be asked for
 //! destinations · mirror  ask a destination, publish to it, fill its tables
 //! alerts                 acknowledge, prove the way to every recipient
@@ -28,6 +29,7 @@ mod by_hand;
 mod database;
 mod destinations;
 mod encryption;
+mod feed;
 mod gauges;
 mod given;
 mod hand_out;
@@ -39,11 +41,14 @@ mod paste;
 mod people;
 mod plan;
 mod providers;
+mod put_key;
 pub mod repeats;
 mod runs;
 mod selected;
 mod status;
+mod suggest;
 mod thaw;
+mod try_key;
 mod update_key;
 mod view;
 
@@ -73,14 +78,16 @@ pub use destinations::{
     publish_by_hand, publish_copy_by_hand,
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
+pub use feed::{Changed, Feed, missed};
 pub use gauges::gauges;
 pub use given::provider_names;
 pub use hand_out::{Ask, HandedOut, hand_out};
 pub use import::{Fate, Import, Imported, decrypted, import, read_pasted};
 pub use kept::{numbered, testable};
 pub use lists::{
-    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, account_page,
-    alert_page, audit_list, destination_page, key_history, key_page, rotation_page, run_page,
+    ACCOUNT_KEYS, ACCOUNTS, ALERTS, AUDIT, DESTINATIONS, HISTORY, KEYS, ROTATIONS, RUNS, SESSIONS, TOKENS,
+    USERS, account_page, alert_page, audit_list, destination_page, key_history, key_page, rotation_page,
+    run_page, session_page, token_page, user_page,
 };
 pub use mirror::{mirror_by_hand, mirrors};
 pub use paste::{Pasting, import_paste, keep_paste, preview_paste, take_paste};
@@ -91,11 +98,14 @@ pub use people::{
 };
 pub use plan::plan;
 pub use providers::{AddProvider, add_provider, delete_provider, removable};
+pub use put_key::{Put, PutKey, put_key};
 pub use runs::{
     RunStatus, account_of_run, answer, answered_soon, ask, frozen_under, is_served, open_run_of, run_status,
 };
 pub use selected::{Deed, do_to_each, key_with_id, may_go};
 pub use status::{Status, prove_writable, status};
+pub use suggest::{SuggestionView, SuggestionsView, suggest};
 pub use thaw::thaw;
-pub use update_key::{Expiry, UpdateKey, Updated, update_key};
+pub use try_key::{try_given, try_stored};
+pub use update_key::{Expiry, UpdateKey, Updated, update_key, update_key_by_id};
 pub use view::*;

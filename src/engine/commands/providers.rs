@@ -8,7 +8,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Secret, looks_like_key};
 use crate::domain::turn::Class;
 use crate::engine::commands::by_hand::{count_usable_but, listed};
-use crate::engine::commands::given::provider_of;
+use crate::engine::commands::given::{provider_of, two_kinds_at};
 use crate::engine::commands::kept::{belongs_to_no_rotation, tables_follow};
 use crate::engine::session::Session;
 use crate::engine::testing::endpoint::{bare, keeps_secrets};
@@ -50,6 +50,16 @@ pub async fn add_provider(engine: &Engine, add: AddProvider) -> Result<ProviderR
             "--base-url https://llm.example.com/v1",
         ));
     }
+    if let Some(known) =
+        base_url.as_ref().and_then(|url| two_kinds_at(engine, url)).filter(|known| *known != kind)
+    {
+        return Err(EngineError::usage(
+            format!(
+                "at this base URL is the API of {known}, whose keys of both kinds look alike: kind {kind} cannot tell them apart"
+            ),
+            format!("--kind {known}"),
+        ));
+    }
     let sealing = engine.sealing_key().await?;
     let seal = |url: &Url| {
         let sealed =
@@ -70,10 +80,12 @@ async fn is_free(engine: &Engine, name: &str) -> Result<(), EngineError> {
         return Ok(());
     }
     let whose = if in_catalog { "in the catalog" } else { "there" };
-    Err(EngineError::usage(
-        format!("a provider {name} is {whose} already"),
-        format!("`rekeyd providers show {name}`; another name: `rekeyd providers add {name}-2 --kind KIND`"),
-    ))
+    Err(EngineError::Taken {
+        text: format!("a provider {name} is {whose} already"),
+        hint: Some(format!(
+            "`rekeyd providers show {name}`; another name: `rekeyd providers add {name}-2 --kind KIND`"
+        )),
+    })
 }
 
 fn kind_of(engine: &Engine, kind: Option<&str>) -> Result<String, EngineError> {
@@ -148,7 +160,7 @@ pub async fn delete_provider(engine: &Engine, name: &str) -> Result<Vec<KeyRow>,
 /// The provider and all its keys, once every rule allows their end.
 pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<KeyRow>), EngineError> {
     let provider = provider_of(engine, name).await.map_err(|error| match error {
-        EngineError::Usage { text, hint } => {
+        EngineError::NoSuch { text, hint } => {
             EngineError::Absent { text: format!("{text}: nothing was removed"), hint }
         }
         other => other,

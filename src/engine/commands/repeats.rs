@@ -4,13 +4,9 @@ use crate::domain::secret::Secret;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Before, Repeatable};
 
-/// A request of this caller, by the key that they gave it.
-pub fn repeatable(engine: &Engine, key: &str, request: &str) -> Repeatable {
-    Repeatable {
-        caller: engine.actor.name.clone(),
-        key: key.to_owned(),
-        request: engine.parts.fingerprints.of(&Secret::new(request)),
-    }
+/// A request of this caller, by their id and the key that they gave it.
+pub fn repeatable(engine: &Engine, caller: String, key: &str, request: &str) -> Repeatable {
+    Repeatable { caller, key: key.to_owned(), request: engine.parts.fingerprints.of(&Secret::new(request)) }
 }
 
 /// Begins it. Answers what the first one was answered, if there was one.

@@ -8,8 +8,10 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Observation, Outcome};
 use crate::engine::commands::by_hand::let_go_everywhere;
 use crate::engine::commands::given;
-use crate::engine::commands::given::Given;
-use crate::engine::commands::kept::{a_placeholder, belongs_to_no_rotation, numbered, tables_follow};
+use crate::engine::commands::given::{Given, Said};
+use crate::engine::commands::kept::{
+    a_placeholder, belongs_to_no_rotation, number_of, numbered, tables_follow, with_id,
+};
 use crate::engine::{Engine, EngineError};
 use crate::store::{About, KeyEdit, KeyRow, NewSecret, Origin};
 
@@ -48,6 +50,8 @@ pub struct UpdateKey {
     pub expiry: Expiry,
     /// Ask the provider for a new secret first.
     pub test: bool,
+    /// Store it even when the provider does not accept it.
+    pub force: bool,
 }
 
 impl Default for UpdateKey {
@@ -63,11 +67,20 @@ impl Default for UpdateKey {
             note: None,
             expiry: Expiry::default(),
             test: true,
+            force: false,
         }
     }
 }
 
 impl UpdateKey {
+    /// Nobody said anything.
+    pub fn changes_nothing(&self) -> bool {
+        let said = [&self.name, &self.owner, &self.note].into_iter().any(Option::is_some);
+        let secrets = [&self.secret, &self.api_secret].into_iter().any(Option::is_some);
+        let rest = self.priority.is_some() || self.is_active.is_some() || self.settings.is_some();
+        !said && !secrets && !rest && self.expiry == Expiry::AsItWas
+    }
+
     /// What people will say of the key. `None` when that stays.
     fn about(&self, old: &About) -> Option<About> {
         let text = |new: &Option<String>, old: &Option<String>| match new {
@@ -130,8 +143,17 @@ pub async fn update_key(
     number: i64,
     update: UpdateKey,
 ) -> Result<Updated, EngineError> {
-    let row = numbered(engine, provider, number).await?;
+    change(engine, numbered(engine, provider, number).await?, update).await
+}
+
+/// The same by the id of the key.
+pub async fn update_key_by_id(engine: &Engine, id: &str, update: UpdateKey) -> Result<Updated, EngineError> {
+    change(engine, with_id(engine, id).await?, update).await
+}
+
+pub(super) async fn change(engine: &Engine, row: KeyRow, update: UpdateKey) -> Result<Updated, EngineError> {
     belongs_to_no_rotation(&row)?;
+    let (provider, number) = (row.provider.as_str(), number_of(&row)?);
     if let Some(priority) = update.priority {
         given::in_range(priority)?;
     }
@@ -139,7 +161,11 @@ pub async fn update_key(
         given::is_object(settings)?;
     }
     let about = update.about(&row.about);
-    given::may_be_shown(update.name.as_deref(), about.as_ref())?;
+    given::second_well_formed(update.api_secret.as_ref())?;
+    let said =
+        Said { name: update.name.as_deref(), about: about.as_ref(), settings: update.settings.as_ref() };
+    let secrets: Vec<&Secret> = [&update.secret, &update.api_secret].into_iter().flatten().collect();
+    given::may_be_shown(said, &secrets)?;
     let is_placeholder = update.secret.as_ref().map_or(row.is_placeholder(), Secret::is_placeholder);
     if is_placeholder && update.is_active == Some(true) {
         return Err(a_placeholder(provider, number));
@@ -175,7 +201,8 @@ pub async fn update_key(
         )));
     };
     if let (Some(seen), Some(fingerprint)) = (seen, fingerprint) {
-        given::record_first(engine, &key.id, &fingerprint, seen).await?;
+        let provider = given::provider_of(engine, &row.provider).await?;
+        given::record_first(engine, &provider, &key.id, &fingerprint, seen, update.force).await?;
     }
     tables_follow(engine, std::slice::from_ref(&key.id)).await?;
     let key = engine.parts.store.key(&key.id).await?.unwrap_or(key);
@@ -191,7 +218,7 @@ async fn new_secret(engine: &Engine, row: &KeyRow, update: &UpdateKey) -> Result
     let provider = given::provider_of(engine, &row.provider).await?;
     let fingerprint = given::not_here_yet(engine, &row.provider, secret, Some(&row.id)).await?;
     let settings = update.settings.as_ref().unwrap_or(&row.settings);
-    let given = Given { provider: &provider, secret, settings, test: update.test };
+    let given = Given { provider: &provider, secret, settings, test: update.test, force: update.force };
     let seen = given::first_test(engine, given).await?;
     let warning = given::warning(engine, given, seen.as_ref());
     let sealing = engine.sealing_key().await?;

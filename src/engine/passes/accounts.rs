@@ -11,7 +11,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::turn::Class;
 use crate::domain::verdict::{Reason, Verdict};
 use crate::engine::passes::beside::Beside;
-use crate::engine::passes::{behind, unreadable};
+use crate::engine::passes::{behind, egress, unreadable};
 use crate::engine::publish::{inherit, provisioning_copy};
 use crate::engine::retire::sweep;
 use crate::engine::session::provisioning::Watched;
@@ -23,8 +23,6 @@ use crate::store::{Change, KeyRow, Lease};
 
 /// Between two looks at what waits meanwhile.
 const LOOK: Span = Span::seconds(1);
-/// So much of the history is forgotten in one transaction.
-const PRUNED: i64 = 2000;
 
 /// Watches the accounts when a period of the schedule began, and those that wait for a second look; rows that cannot be
 /// read are told of. One process at a time does so.
@@ -45,6 +43,7 @@ async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Resul
     if round || unreadable::is_due(engine).await? {
         unreadable::tell(engine, lease).await?;
         behind::tell(engine, lease).await?;
+        egress::tell(engine, lease).await?;
     }
     watch(engine, lease, if round { Why::Schedule } else { Why::Again }, stop).await?;
     if !round || stop.is_cancelled() {
@@ -52,7 +51,9 @@ async fn pass(engine: &Engine, lease: &Lease, stop: &CancellationToken) -> Resul
     }
     let mark = Change::Remember { subject: WATCHED.to_owned(), doc: json!(Some(began)) };
     engine.parts.store.commit(lease, &[mark]).await?;
-    prune(engine).await
+    engine.parts.store.wipe_gone().await?;
+    engine.parts.store.forget_pastes().await?;
+    Ok(())
 }
 
 /// For a person: all accounts, now. Waits for a process that watches them already.
@@ -68,6 +69,7 @@ pub(crate) async fn watch_now(engine: &Engine, stop: &CancellationToken) -> Resu
     let Some(lease) = lease else { return Ok(()) };
     let watched = async {
         unreadable::tell(engine, &lease).await?;
+        egress::tell(engine, &lease).await?;
         watch(engine, &lease, Why::Person, stop).await
     };
     lease::while_held(engine, &lease, watched).await
@@ -104,14 +106,6 @@ async fn watch(
             }
         }
     }
-}
-
-/// History that is older than it is kept for, in small steps, and what was pasted and never stored.
-async fn prune(engine: &Engine) -> Result<(), EngineError> {
-    engine.parts.store.forget_pastes().await?;
-    let before = engine.clock().now().plus(Span(-engine.parts.tests.history.0));
-    while engine.parts.store.prune_observations(before, PRUNED).await? > 0 {}
-    Ok(())
 }
 
 /// The accounts that are watched: all, between periods those that wait for another look.

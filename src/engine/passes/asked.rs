@@ -30,7 +30,8 @@ impl Asked {
         Self { keys: keys.iter().cloned().collect(), since, moved_at: None, is_busy: false }
     }
 
-    /// The key, when nobody looks at it and nobody did since the person asked. While somebody does it is asked for again.
+    /// The key, when nobody looks at it and nobody did since the person asked. While somebody does it is asked for again;
+    /// one that was deleted meanwhile is not.
     async fn claim_one(
         &mut self,
         tester: &mut Tester<'_>,
@@ -39,7 +40,9 @@ impl Asked {
         let (store, owner) = (&tester.engine.parts.store, tester.engine.parts.owner.as_str());
         let now = tester.engine.clock().now();
         let Some(claimed) = store.claim_one(&id, (owner, tester.claim_span())).await? else {
-            self.keys.push_back((provider, id));
+            if store.key(&id).await?.is_some() {
+                self.keys.push_back((provider, id));
+            }
             return Ok(None);
         };
         let row = claimed.keys.first();

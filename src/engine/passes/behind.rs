@@ -33,7 +33,7 @@ pub(crate) async fn tell(engine: &Engine, lease: &Lease) -> Result<(), EngineErr
         let subject = Subject::Provider(provider.clone());
         let first = late.insert(provider.clone(), since).is_none();
         if first && now.since(since) >= LEAST && !told.contains(&subject) {
-            let detail = text(&provider, now.since(waiting.first));
+            let detail = text(&provider, lateness(waiting.first, since, now, engine.parts.tests.interval));
             changes.push(Change::Alert(NewAlert::new(Kind::TestsBehind, subject, detail)));
         }
     }
@@ -52,6 +52,11 @@ fn is_of(subject: &Subject, provider: &str) -> bool {
 /// The first key of a lane is late by a whole period of the schedule.
 fn is_late(first: Timestamp, now: Timestamp, period: Span) -> bool {
     now.since(first) > period.max(LEAST)
+}
+
+/// How late they are. What was never looked at, or noted long ago by a clock that was wrong, is late since it was seen to be.
+fn lateness(first: Timestamp, since: Timestamp, now: Timestamp, period: Span) -> Span {
+    now.since(first).min(Span(now.since(since).0.saturating_add(period.max(LEAST).0)))
 }
 
 fn text(provider: &str, late: Span) -> String {
@@ -74,5 +79,14 @@ mod tests {
         assert!(behind(Span::minutes(16), Span::minutes(15)));
         assert!(!behind(Span::minutes(4), Span::seconds(2)));
         assert!(!behind(Span::minutes(-60), Span::seconds(2)), "not due yet");
+    }
+
+    #[test]
+    fn late_since_1970_is_late_since_it_was_seen() {
+        let now = Timestamp(1_800_000_000_000);
+        let (seen, period) = (now.plus(Span::minutes(-6)), Span::minutes(15));
+        let late = |first| lateness(first, seen, now, period);
+        assert_eq!(late(Timestamp(0)), Span::minutes(21));
+        assert_eq!(late(now.plus(Span::minutes(-18))), Span::minutes(18));
     }
 }

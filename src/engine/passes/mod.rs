@@ -9,12 +9,13 @@
 //!            change, and the mass guard · incident   what is said of a whole provider · heal   a dead current key
 //!            starts an emergency · beside   what goes on beside the looks
 //! accounts   provisioning keys, credits, duplicates · unreadable   rows that cannot be read, keys that cannot be opened
-//!            · behind   tests that come late
+//!            · behind   tests that come late · egress   nothing gets out
 //! leaks      what secret scanning found: an emergency, an alert, or nothing of ours
 //! notices/   what happened, told to people
 //! mirror/    tables of applications follow the store
 //! drift      destinations between rotations
 //! stalled    waits that nobody tells of · budgets   calls that nothing came of
+//! retention  what is over is forgotten, the history of tests rolled up
 //! presence   a daemon says that it lives, by which configuration, and which encryption keys it has
 //! ```
 
@@ -25,6 +26,7 @@ pub(crate) mod beside;
 pub(crate) mod budgets;
 pub(crate) mod drift;
 pub(crate) mod due;
+pub(crate) mod egress;
 pub(crate) mod heal;
 pub(crate) mod incident;
 pub(crate) mod leaks;
@@ -32,6 +34,7 @@ pub(crate) mod mirror;
 pub(crate) mod notices;
 pub(crate) mod presence;
 pub(crate) mod reschedule;
+pub(crate) mod retention;
 pub(crate) mod runs;
 pub(crate) mod stalled;
 pub(crate) mod tester;
@@ -48,6 +51,7 @@ pub use leaks::look_for_leaks;
 pub use mirror::mirror;
 pub use notices::{NoticeReport, deliver_notices};
 pub use presence::{EVERY as PRESENCE, announce, take_leave};
+pub use retention::forget;
 pub use runs::{accounts_awake, runs_awake};
 pub use stalled::{note_visit, tell_stalled};
 pub use tests::{CheckReport, KeyReport, check_keys, check_tick};

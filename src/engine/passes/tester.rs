@@ -23,6 +23,8 @@ use crate::store::{Claimed, KeyRow, Lane, ProviderRow};
 const LOOK: Span = Span::seconds(1);
 /// After this long a pass comes to its end, and the next one goes on.
 const SHIFT: Span = Span::minutes(20);
+/// A key whose turn at its host is later than this is given back until then: a claim reaches no further than an hour.
+const HORIZON: Span = Span::minutes(20);
 /// What cannot be opened or read is tried again after this.
 const UNREADABLE: Span = Span::seconds(30);
 
@@ -84,13 +86,11 @@ impl<'e> Tester<'e> {
         Ok(())
     }
 
-    /// How long a claim lasts: longer than a look that waits for its place, and for the store.
+    /// How long a claim lasts: longer than a look that waits for its place behind another, and the store. One that waits
+    /// for its turn at the host lasts longer by that ([`Tester::send_to`]).
     pub(crate) fn claim_span(&self) -> Span {
-        let policy = &self.engine.parts.tests;
-        let places = i64::try_from(policy.per_provider_concurrency).unwrap_or(i64::MAX);
-        Span(policy.timeout.0.saturating_add(policy.host_spacing.0.saturating_mul(places * 2)))
-            .min(Span::minutes(30))
-            .max(Span::minutes(1))
+        let timeout = self.engine.parts.tests.timeout;
+        Span(timeout.0.saturating_mul(2).saturating_add(Span::minutes(1).0)).min(Span::minutes(30))
     }
 
     /// Looks at all that the source has, until it is dry or told to stop.
@@ -201,7 +201,15 @@ impl<'e> Tester<'e> {
         let apart = |_: &Subject| jittered(spacing, self.engine.clock().fraction());
         let apart: Vec<Span> = subjects.iter().map(apart).collect();
         let all = Span(apart.iter().map(|span| span.0).sum());
-        let mut wait = self.engine.parts.store.keep_pace(host, all).await?;
+        let wait = self.engine.parts.store.keep_pace(host, all).await?;
+        if wait > HORIZON && self.why != Why::Person {
+            let (ids, turn) = (ids(&subjects), self.engine.clock().now().plus(wait));
+            return Ok(self.engine.parts.store.give_back(&ids, &self.engine.parts.owner, Some(turn)).await?);
+        }
+        // Nobody else looks at a key that waits for its turn here.
+        let last = Span(self.claim_span().0 + wait.0 + all.0);
+        self.engine.parts.store.prolong(&ids(&subjects), &self.engine.parts.owner, last).await?;
+        let mut wait = wait;
         for (subject, apart) in subjects.into_iter().zip(apart) {
             self.probes.send(subject, lane.clone(), wait);
             wait = Span(wait.0 + apart.0);
@@ -255,6 +263,10 @@ impl<'e> Tester<'e> {
         let patience = self.why.patience(Class::Healing);
         self.healing.add(heal::heal_one(engine, rotation, patience, stop));
     }
+}
+
+fn ids(subjects: &[Subject]) -> Vec<String> {
+    subjects.iter().map(|subject| subject.row.id.clone()).collect()
 }
 
 /// Once to 1.4 times the spacing: ±20 % around the middle, and never less than was asked for.
@@ -311,7 +323,11 @@ impl Source for Queue {
 async fn due_lanes(tester: &mut Tester<'_>, now: Timestamp) -> Result<Vec<Lane>, EngineError> {
     tester.know_providers().await?;
     let mut due = Vec::new();
-    for waiting in tester.engine.parts.store.waiting().await? {
+    let mut lanes = tester.engine.parts.store.waiting().await?;
+    if reschedule::spread(tester.engine, &lanes, now).await? {
+        lanes = tester.engine.parts.store.waiting().await?;
+    }
+    for waiting in lanes {
         if waiting.first <= now {
             due.push((waiting.lane.clone(), waiting.first));
         }

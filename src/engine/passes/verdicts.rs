@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::verdict::crowd::{Crowd, Mass, ProviderHealth, ProviderTell, WINDOW, WITNESSES};
 use crate::domain::verdict::{Health, Occasion, Outcome};
-use crate::engine::passes::incident;
+use crate::engine::passes::{egress, incident};
 use crate::engine::testing::endpoint::Why;
 use crate::engine::testing::probing::{Asked, Look};
 use crate::engine::testing::record;
@@ -57,6 +57,8 @@ struct Round<'r> {
     why: Why,
     now: Timestamp,
     counting: Counting,
+    /// Nothing gets out of this machine.
+    cut_off: bool,
 }
 
 /// Commits looks at keys of one provider. Answers the rotations whose current key they leave for dead, or in doubt. One
@@ -92,7 +94,9 @@ async fn commit_together(
     let recent = now.plus(Span(-WINDOW.0));
     let since = looks.values().filter_map(|seen| seen.since).min().map(|at| at.max(recent));
     let counting = Counting { provider: provider.name.clone(), since, recent };
-    let round = Round { engine, provider, why, now, counting: counting.clone() };
+    let is_silent = |seen: &Seen| seen.asked.seen.outcome() == Outcome::Unreachable;
+    let cut_off = looks.values().any(is_silent) && egress::is_open(engine).await?;
+    let round = Round { engine, provider, why, now, counting: counting.clone(), cut_off };
     let ids: Vec<String> = looks.keys().cloned().collect();
     let mut in_doubt = Vec::new();
     let decide = |rows: Vec<KeyRow>, known: Known| -> Result<Vec<Change>, EngineError> {
@@ -108,9 +112,8 @@ impl Round<'_> {
     fn fold(&self, rows: Vec<KeyRow>, looks: &BTreeMap<String, Seen>) -> Vec<Folded> {
         let folded = rows.into_iter().filter_map(|row| {
             let seen = looks.get(&row.id)?;
-            let look = Sighting::new(seen.asked.seen.clone(), seen.occasion);
-            let folded = record::fold(self.engine, row, seen.fingerprint.as_ref(), &look, seen.asked.at)?;
-            Some(folded.of_kind(self.engine, &self.provider.kind))
+            let look = Sighting::new(seen.asked.seen.clone(), seen.occasion).of_kind(&self.provider.kind);
+            record::fold(self.engine, row, seen.fingerprint.as_ref(), &look, seen.asked.at)
         });
         folded.collect()
     }
@@ -135,6 +138,7 @@ impl Round<'_> {
             }
             changes.extend(record::tested(self.engine, one));
         }
+        changes.sort_by_key(|change| !matches!(change, Change::WantsHealing { .. }));
         changes
     }
 
@@ -152,7 +156,8 @@ impl Round<'_> {
             known.crowd = known.crowd.after(before, after, self.counting.since.unwrap_or(self.now));
             known.recent = known.recent.after(before, after, self.counting.recent);
             let outcome = looks[one.id()].asked.seen.outcome();
-            let (heard, tell) = health.heard(outcome, self.now, self.engine.parts.tests.interval);
+            let (heard, tell) =
+                health.heard(outcome, self.now, self.engine.parts.tests.interval, self.cut_off);
             health = heard;
             tells.extend(tell);
         }

@@ -8,7 +8,7 @@ use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::rotation::facts::Holding;
 use crate::domain::rotation::{Level, Run, Target};
-use crate::engine::publish::drift;
+use crate::engine::publish::{drift, writer};
 use crate::engine::session::Session;
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, HoldingRow, KeyRow};
@@ -61,24 +61,24 @@ pub(crate) fn is_told(failure: &Failure, attempts: u32) -> bool {
 }
 
 pub(crate) fn destination_failed(
-    rotation: &str,
+    written_by: &str,
     run: Option<&str>,
     name: &str,
     failure: &Failure,
 ) -> NewAlert {
     let hint = failure.hint.as_ref().map(|hint| format!(" {hint}.")).unwrap_or_default();
     let next = run.map(|id| format!(" When it is mended: `rekeyd runs resume {id}`.")).unwrap_or_default();
-    let detail = format!(
-        "Destination {name} does not take or prove the key of rotation {rotation}: {failure}.{hint} The old key stays \
-         alive until it does.{next}",
-    );
-    failed(name, rotation, detail)
+    let old =
+        if writer::account_of(written_by).is_none() { " The old key stays alive until it does." } else { "" };
+    let what = writer::whose(written_by);
+    let detail = format!("Destination {name} does not take or prove {what}: {failure}.{hint}{old}{next}");
+    failed(name, written_by, detail)
 }
 
 /// An open one that is critical says more: what a person can do about a leaked key.
-fn failed(name: &str, rotation: &str, detail: String) -> NewAlert {
+fn failed(name: &str, written_by: &str, detail: String) -> NewAlert {
     let alert = NewAlert::new(Kind::DestinationFailed, Subject::Destination(name.to_owned()), detail);
-    NewAlert { yields: true, ..alert }.rotation(rotation)
+    writer::about(NewAlert { yields: true, ..alert }, written_by)
 }
 
 /// It took the key, and consumers do not run with it before somebody else does something.

@@ -16,6 +16,9 @@ use crate::engine::session::{Session, commit, in_doubt};
 use crate::engine::{ConfiguredDestination, EngineError};
 use crate::store::{Change, EffectKind, EffectStatus, HoldingRow, KeyRow, NewEffect, new_id};
 
+/// The drift of an address at which nothing stands any more.
+pub(crate) const NOTHING_THERE: &str = "there is nothing at this address any more";
+
 /// After so many looks without a proof the write is repeated (fault 16: 200, and nothing stored).
 const LOOKS_BEFORE_REWRITE: u32 = 2;
 
@@ -45,7 +48,8 @@ pub(crate) async fn publish(
         generation: key.generation,
         destination: name.clone(),
     };
-    let (after, taken) = write(session, Some(run), &place, known, &delivery, &row.mask).await?;
+    let what = format!("generation {} ({})", key.generation, row.mask);
+    let (after, taken) = write(session, Some(run), &place, known, &delivery, &what).await?;
     let did = match taken {
         Ok(()) => format!("wrote generation {} to {name}", key.generation),
         Err(failure) => {
@@ -56,21 +60,23 @@ pub(crate) async fn publish(
 }
 
 /// The one way in which a key gets to an address: intent, call, outcome. A run's event is committed with the intent;
-/// without one it is a person's word, or a repair between runs. Answers the run after it, and whether it was taken.
+/// without one it is a person's word, or a repair between runs. `what` it is, for the audit. Answers the run after it, and whether it was taken.
 pub(crate) async fn write(
     session: &mut Session<'_>,
     run: Option<&Run>,
     place: &ConfiguredDestination,
     known: HoldingRow,
     delivery: &Delivery,
-    mask: &str,
+    what: &str,
 ) -> Result<(Option<Run>, Result<(), Failure>), EngineError> {
     let id = run.map(|run| run.id.as_str());
     let effect = effect_of(session, id, EffectKind::Publish, &place.target, delivery.generation).await?;
     // What was proved of an earlier write says nothing about this one, nor about the time after a refusal.
     let before = known.fact.level.min(Level::Intended);
+    let earlier = known.fact.landing;
     let mut intended = HoldingRow { released: false, ..known };
     (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
+    intended.fact.landing = session.until(session.engine.may_land(place));
     let deadline = if run.is_some_and(hurries) && !place.target.required {
         session.deadline().await?
     } else {
@@ -85,11 +91,11 @@ pub(crate) async fn write(
         None => session.commit(&changes).await.map(|()| None)?,
     };
     let outcome = session.holding(place, place.adapter.publish(delivery, deadline)).await?;
+    if !outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Unclear) {
+        intended.fact.landing = earlier;
+    }
     let (changes, taken) = match outcome {
-        Ok(evidence) => {
-            let detail = format!("generation {} ({mask})", delivery.generation);
-            (accepted(session, &effect.id, intended, detail, evidence), Ok(()))
-        }
+        Ok(evidence) => (accepted(session, &effect.id, intended, what.to_owned(), evidence), Ok(())),
         Err(failure) => (not_taken(session, id, &effect.id, before, intended, &failure), Err(failure)),
     };
     session.commit(&changes).await?;
@@ -381,9 +387,8 @@ fn stand(
             (format!("{name} was changed by somebody else: {how}"), Some(drift::alert(rotation, place, &how)))
         }
         Standing::Missing => {
-            let how = "there is nothing at this address any more".to_owned();
-            drifted(session, fact, &how);
-            (format!("{name}: {how}"), Some(drift::alert(rotation, place, &how)))
+            drifted(session, fact, NOTHING_THERE);
+            (format!("{name}: {NOTHING_THERE}"), Some(drift::alert(rotation, place, NOTHING_THERE)))
         }
         Standing::Held(why) => held(session, fact, place, rotation, &why),
         Standing::Accepted(why) => not_proved(session, fact, name, rotation, why),

@@ -3,6 +3,7 @@
 use crate::destination::{Delivery, Look, Standing};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::rotation::{KeyRef, Level, OnDrift, Run};
+use crate::engine::publish::writer;
 use crate::engine::session::Session;
 use crate::engine::{ConfiguredDestination, EngineError};
 
@@ -49,19 +50,22 @@ pub(crate) async fn drift_before(
 }
 
 /// What people are told, and what becomes of it.
-pub(crate) fn alert(rotation: &str, place: &ConfiguredDestination, how: &str) -> NewAlert {
+pub(crate) fn alert(written_by: &str, place: &ConfiguredDestination, how: &str) -> NewAlert {
     let name = &place.target.name;
+    let what = writer::whose(written_by);
     let next = match place.target.on_drift {
         OnDrift::Hold => format!(
             "rekeyd does not write over it (on_drift = \"hold\"); no key is retired meanwhile. Find out who did it, then \
              `rekeyd destinations publish {name}`."
         ),
         OnDrift::Overwrite => {
-            "The current key is written again (on_drift = \"overwrite\"). Find out who did it: \
-                               somebody else may count on what was there."
+            "It is written again (on_drift = \"overwrite\"). Find out who did it: somebody else may count \
+                               on what was there."
                 .to_owned()
         }
     };
-    let detail = format!("Destination {name} does not show what rekeyd wrote there last: {how}. {next}");
-    NewAlert::new(Kind::DestinationDrift, Subject::Destination(name.clone()), detail).rotation(rotation)
+    let detail =
+        format!("Destination {name} does not show {what} as rekeyd wrote it there last: {how}. {next}");
+    let alert = NewAlert::new(Kind::DestinationDrift, Subject::Destination(name.clone()), detail);
+    writer::about(alert, written_by)
 }

@@ -25,7 +25,8 @@ pub(crate) async fn publish_current(
     let (name, generation) = (place.target.name.clone(), key.generation.unwrap_or_default());
     let before = address::row_of(session, place, key, rotation).await?;
     let delivery = Delivery { secret, rotation: rotation.to_owned(), generation, destination: name.clone() };
-    let (_, taken) = deliver::write(session, None, place, before, &delivery, &key.mask).await?;
+    let what = format!("generation {generation} ({})", key.mask);
+    let (_, taken) = deliver::write(session, None, place, before, &delivery, &what).await?;
     if let Err(failure) = taken {
         return Err(EngineError::outside(format!("{name} did not take the key"), failure));
     }

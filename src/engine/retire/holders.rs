@@ -82,6 +82,7 @@ pub(crate) fn of(session: &Session<'_>, rows: &KillRows) -> Vec<Holder> {
         destination: row.fact.destination.clone(),
         required: is_required(session, &row.fact.address),
         released: row.released,
+        landing: row.fact.landing,
         // A row that cannot be read may be about another key, or another write.
         now_holds: newest.as_ref().filter(|_| !row.damaged).and_then(proof),
     };

@@ -130,7 +130,11 @@ async fn kill_refused(
         return commit::hold_back(session, run, &call, reason, changes).await;
     }
     let changes = refusal_alert(session, refusal).into_iter().map(Change::Alert).collect();
-    commit::postpone(session, run, &call, reason, Some(Span::seconds(1)), changes).await
+    let at_least = match refusal {
+        Refusal::MayLand { left, .. } => *left,
+        _ => Span::seconds(1),
+    };
+    commit::postpone(session, run, &call, reason, Some(at_least), changes).await
 }
 
 /// R12: what the breaker holds back waits in silence for an hour; then people are told.
@@ -274,6 +278,7 @@ async fn commit_intent(
             urgent: target.urgent,
             leaked: target.is_leaked(),
             now,
+            clock: session.clock(),
             listed: listing.at,
             keys: &keys,
             provisioning_hash: &provisioning_hash,

@@ -175,6 +175,7 @@ async fn facts(session: &Session<'_>, run: &Run) -> Result<Facts, EngineError> {
             .into_iter()
             .filter(|fact| keys.contains(&fact.key) && !released(&holdings, fact))
             .collect(),
+        handed_out: store.handed_out(&run.rotation).await?,
     })
 }
 

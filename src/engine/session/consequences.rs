@@ -30,8 +30,18 @@ fn roles(run: &Run, event: &Event) -> Vec<Change> {
         .map(|key| Change::Promote { rotation: run.rotation.clone(), id: key.id.clone() })
         .into_iter()
         .collect();
-    if let Event::Deleted { hash } | Event::FoundGone { hash } = event {
-        changes.extend(trail::retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }));
+    match event {
+        Event::Deleted { hash } => {
+            changes.extend(trail::retiree(run, hash).map(|key| Change::Bury { id: key.id.clone() }));
+        }
+        Event::FoundGone { hash } => {
+            let retiree = run.retirees.iter().find(|retiree| &retiree.key.hash == hash);
+            // Nobody goes back to a key that strangers have.
+            let keep = |one: &Retiree| if one.leaked.is_some() { Span::ZERO } else { run.policy.observe };
+            let gone = |one: &Retiree| Change::FoundGone { id: one.key.id.clone(), keep: keep(one) };
+            changes.extend(retiree.map(gone));
+        }
+        _ => {}
     }
     changes
 }

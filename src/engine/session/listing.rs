@@ -18,6 +18,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<Result<(), Failure
         Err(failure) => return Ok(Err(failure)),
     };
     note_specs(session, &keys).await?;
+    see_again(session, &keys).await?;
     let found = whose::without_row(session, &keys).await?;
     let mut unsure = unsure(session).await?;
     if !found.is_empty() && is_damaged(session).await? {
@@ -114,6 +115,19 @@ async fn note_specs(session: &Session<'_>, listed: &[RemoteKey]) -> Result<(), E
         if key.spec.as_ref() != Some(&spec) {
             changes.push(Change::SpecSeen { rotation: key.rotation, spec });
         }
+    }
+    if changes.is_empty() { Ok(()) } else { session.commit(&changes).await }
+}
+
+/// Keys that were found gone and are listed: the provider forgot them for a while.
+async fn see_again(session: &Session<'_>, listed: &[RemoteKey]) -> Result<(), EngineError> {
+    let mut changes = Vec::new();
+    for (id, hash) in session.engine.parts.store.gone(&session.identity).await? {
+        let Some(shown) = listed.iter().find(|key| key.hash == hash) else { continue };
+        let subject = format!("key {} of account {}", shown.label, session.account.name);
+        let detail = "it was found gone, and the provider lists it again";
+        changes.push(Change::SeenAgain { id });
+        changes.push(Change::Audit(session.engine.entry("key.seen_again", subject, detail)));
     }
     if changes.is_empty() { Ok(()) } else { session.commit(&changes).await }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::Clock;
@@ -63,6 +64,8 @@ struct Errand {
     timeout: Span,
     /// Its place in the pace of the host.
     wait: Span,
+    /// Where it stands in line: its lane, then all lanes beside it.
+    lines: [Arc<Semaphore>; 2],
 }
 
 impl Errand {
@@ -74,6 +77,10 @@ impl Errand {
                 return Asked { at, seen: Observation::new(Judgement::UNEXPECTED, why) };
             }
         };
+        let mut places = Vec::new();
+        for line in self.lines {
+            places.push(line.acquire_owned().await);
+        }
         if self.wait > Span::ZERO {
             self.clock.sleep(self.wait).await;
         }
@@ -105,7 +112,14 @@ impl Moment {
     }
 }
 
-/// Tests on their way.
+/// What lies beside each other and shares the places of a process: second looks at current keys, and so on.
+type Class = (bool, bool);
+
+fn class(lane: &Lane) -> Class {
+    (lane.current, lane.again)
+}
+
+/// Tests on their way, or in line.
 pub(crate) struct Probes {
     tester: Arc<dyn Tester>,
     clock: Arc<dyn Clock>,
@@ -114,6 +128,9 @@ pub(crate) struct Probes {
     going: HashMap<Id, (KeyRow, Lane)>,
     /// How many are on their way in each lane.
     lanes: BTreeMap<Lane, usize>,
+    /// As many places as may be asked at one time.
+    lane_places: BTreeMap<Lane, Arc<Semaphore>>,
+    class_places: BTreeMap<Class, Arc<Semaphore>>,
 }
 
 impl Probes {
@@ -126,6 +143,8 @@ impl Probes {
             tasks: JoinSet::new(),
             going: HashMap::new(),
             lanes: BTreeMap::new(),
+            lane_places: BTreeMap::new(),
+            class_places: BTreeMap::new(),
         }
     }
 
@@ -139,22 +158,39 @@ impl Probes {
         self.going.values().map(|(row, _)| row.id.as_str())
     }
 
-    /// How many more looks may begin in a lane.
+    /// How many more looks may be sent in a lane. Where no pace is kept, as many again stand in line, so that a place
+    /// which becomes free is taken at once, and not after the verdict of its last look is committed.
     pub(crate) fn room(&self, lane: &Lane) -> usize {
-        let beside = |other: &&Lane| (other.current, other.again) == (lane.current, lane.again);
+        let ahead = if self.policy.host_spacing > Span::ZERO { 1 } else { 2 };
+        let beside = |other: &&Lane| class(other) == class(lane);
         let all: usize = self.lanes.iter().filter(|(other, _)| beside(other)).map(|(_, count)| count).sum();
         let here = self.lanes.get(lane).copied().unwrap_or_default();
-        let free = self.policy.concurrency.max(1).saturating_sub(all);
-        free.min(self.policy.per_provider_concurrency.max(1).saturating_sub(here))
+        let (whole, own) = self.places();
+        (whole * ahead).saturating_sub(all).min((own * ahead).saturating_sub(here))
     }
 
-    /// Begins a look, after its wait.
+    /// How many looks may be on their way at one time in a class, and in a lane.
+    fn places(&self) -> (usize, usize) {
+        (self.policy.concurrency.max(1), self.policy.per_provider_concurrency.max(1))
+    }
+
+    fn lines(&mut self, lane: &Lane) -> [Arc<Semaphore>; 2] {
+        let (whole, own) = self.places();
+        let of = |places| Arc::new(Semaphore::new(places));
+        let lane_line = self.lane_places.entry(lane.clone()).or_insert_with(|| of(own));
+        let class_line = self.class_places.entry(class(lane)).or_insert_with(|| of(whole));
+        [Arc::clone(lane_line), Arc::clone(class_line)]
+    }
+
+    /// Begins a look, as soon as there is a place for it, after its wait.
     pub(crate) fn send(&mut self, subject: Subject, lane: Lane, wait: Span) {
+        let lines = self.lines(&lane);
         let errand = Errand {
             tester: Arc::clone(&self.tester),
             clock: Arc::clone(&self.clock),
             timeout: self.policy.timeout,
             wait,
+            lines,
         };
         let row = subject.row.clone();
         *self.lanes.entry(lane.clone()).or_default() += 1;

@@ -18,12 +18,19 @@ pub(crate) struct Sighting {
     pub(crate) why: Occasion,
     /// What it comes to for a run, where that is more than the observation says.
     pub(crate) result: Option<TestResult>,
+    /// The row of the catalog that it was tested by, where the provider has a name of its own.
+    kind: Option<String>,
 }
 
 impl Sighting {
     /// Nothing but an observation.
     pub(crate) fn new(seen: Observation, why: Occasion) -> Self {
-        Self { seen, why, result: None }
+        Self { seen, why, result: None, kind: None }
+    }
+
+    /// The same of a provider of this kind: tests of some cost their owner something.
+    pub(crate) fn of_kind(self, kind: &str) -> Self {
+        Self { kind: Some(kind.to_owned()), ..self }
     }
 
     fn result(&self) -> TestResult {
@@ -86,12 +93,6 @@ impl Folded {
     pub(crate) fn hold(&mut self, until: Option<Timestamp>) {
         self.step.health.hold(until);
     }
-
-    /// Tests of keys of this kind cost their owner something.
-    pub(crate) fn of_kind(mut self, engine: &Engine, kind: &str) -> Self {
-        self.floor = engine.parts.tester.min_interval(kind).unwrap_or(Span::ZERO);
-        self
-    }
 }
 
 /// Takes one look in, which was asked at this moment (R19). None when another one that was asked later is taken in
@@ -122,7 +123,8 @@ pub(crate) fn fold(
         _ => None,
     };
     let facts = KeyFacts { tested: Some((result, asked)), refused_since };
-    let floor = engine.parts.tester.min_interval(&row.provider).unwrap_or(Span::ZERO);
+    let kind = look.kind.as_deref().unwrap_or(&row.provider);
+    let floor = engine.parts.tester.min_interval(kind).unwrap_or(Span::ZERO);
     let (before, seen) = (row.health.clone(), look.seen.clone());
     Some(Folded { row, seen, facts, step, floor, before, now: asked.ours })
 }
@@ -133,8 +135,10 @@ fn is_overtaken(row: &KeyRow, asked: Stamp, now: Timestamp) -> bool {
     last.is_some_and(|last| asked.ours < last && last <= now)
 }
 
-/// All that is committed for it, in one transaction.
+/// All that is committed for it, in one transaction. Whoever looked, what it says against a current key is asked after.
 pub(crate) fn tested(engine: &Engine, folded: Folded) -> Vec<Change> {
+    let heals = |name: &&str| engine.parts.rotations.get(*name).is_some_and(|rotation| rotation.heal);
+    let doubted = folded.current_in_doubt().filter(heals).map(str::to_owned);
     let Folded { row, seen, facts, step, floor, now, .. } = folded;
     let mut health = step.health;
     let mut told = Vec::new();
@@ -143,7 +147,9 @@ pub(crate) fn tested(engine: &Engine, folded: Folded) -> Vec<Change> {
         told = alerts::changes(&row, &after, &seen, &tells);
         health = after;
     }
-    let mut changes = Vec::new();
+    // Before the alerts, as in every transaction that changes both.
+    let mut changes: Vec<Change> =
+        doubted.map(|rotation| Change::WantsHealing { rotation }).into_iter().collect();
     if let Some(change) = step.change {
         let detail = format!("{} → {}: {}", change.from, change.to, seen.detail);
         changes.push(Change::Audit(engine.entry("key.verdict", &alerts::subject(&row), detail)));

@@ -11,6 +11,7 @@ use crate::domain::actor::{Actor, Via};
 use crate::domain::role::{Permission, Role};
 use crate::domain::secret::Secret;
 use crate::engine::commands::{Identity, Way, by_session, by_token};
+use crate::engine::{Engine, EngineError};
 use crate::http::api::Api;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestId;
@@ -42,11 +43,7 @@ impl Caller {
             Problem::unauthenticated("log in, or send a token as Authorization: Bearer rk_…")
         })?;
         let engine = api.engine();
-        let identity = match &proof {
-            Proof::Token(token) => by_token(&engine, token).await?,
-            Proof::Session(cookie) => by_session(&engine, cookie).await?,
-        };
-        let identity = identity.ok_or_else(|| unknown(&proof))?;
+        let identity = proved(&engine, &proof).await?.ok_or_else(|| unknown(&proof))?;
         if let Proof::Session(cookie) = &proof {
             csrf::believe(engine.access(), request.method(), request.headers(), cookie)?;
         }
@@ -93,6 +90,20 @@ impl Caller {
         Some(self.identity.user.as_deref().unwrap_or_default())
     }
 
+    /// Who asks, whatever they are called: a name may be another's tomorrow.
+    pub fn id(&self) -> String {
+        match (&self.identity.way, &self.identity.user) {
+            (Way::Token(id), _) => format!("token {id}"),
+            (Way::Session(_), Some(user)) => format!("user {user}"),
+            (Way::Session(id), None) => format!("session {id}"),
+        }
+    }
+
+    /// Whose limit counts: of a person one for all their tokens.
+    pub fn counted_as(&self) -> String {
+        self.identity.user.as_ref().map_or_else(|| self.id(), |user| format!("user {user}"))
+    }
+
     /// As the audit trail names them.
     pub fn actor(&self) -> Actor {
         Actor {
@@ -101,6 +112,22 @@ impl Caller {
             address: self.address.clone(),
             request_id: Some(self.request_id.clone()),
         }
+    }
+}
+
+/// Who shows a session or token that is in force; nobody else is anybody.
+pub(in crate::http) async fn identity(
+    api: &Api,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, EngineError> {
+    let Some(proof) = proof(headers) else { return Ok(None) };
+    proved(&api.engine(), &proof).await
+}
+
+async fn proved(engine: &Engine, proof: &Proof) -> Result<Option<Identity>, EngineError> {
+    match proof {
+        Proof::Token(token) => by_token(engine, token).await,
+        Proof::Session(cookie) => by_session(engine, cookie).await,
     }
 }
 
@@ -119,13 +146,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 fn proof(headers: &HeaderMap) -> Option<Proof> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     match (shown.next(), shown.next()) {
-        (Some(one), None) => {
-            let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| Proof::Token(Secret::new(token.trim())))
-        }
+        (Some(_), None) => bearer(headers).map(Proof::Token),
         (None, _) => session_cookie(headers).map(Proof::Session),
         _ => None,
     }
+}
+
+/// The token of `Authorization: Bearer`, when there is exactly one.
+pub(in crate::http) fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (one, None) = (shown.next()?, shown.next()) else { return None };
+    let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim()))
 }
 
 fn unknown(proof: &Proof) -> Problem {

@@ -30,7 +30,7 @@ pub(in crate::http) fn cleared(access: &Access) -> HeaderValue {
 }
 
 fn line(access: &Access, value: &str, seconds: i64) -> HeaderValue {
-    let path = match access.public_url.path().trim_end_matches('/') {
+    let path = match access.base_path() {
         "" => "/",
         path => path,
     };
@@ -54,6 +54,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             session_idle: Span::hours(1),
             session_max: Span::hours(2),
+            metrics_token: None,
         }
     }
 

@@ -76,6 +76,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             session_idle: Span::hours(12),
             session_max: Span::hours(24),
+            metrics_token: None,
         }
     }
 

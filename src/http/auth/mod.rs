@@ -11,6 +11,7 @@ mod csrf;
 mod origin;
 
 pub use caller::Caller;
+pub(super) use caller::{bearer, identity};
 pub(super) use cookie::{cleared, session_cookie, set};
 pub(super) use csrf::{believe_stranger, csrf_token};
 pub use origin::Origin;

@@ -1,17 +1,33 @@
 use std::net::SocketAddr;
 
+use async_trait::async_trait;
 use axum::body::Bytes;
-use axum::middleware::{Next, from_fn};
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::{HeaderMap, HeaderName};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::admission::{BODY_LIMIT_BYTES, admitted};
+use crate::domain::role::Role;
+use crate::http::admission::{BODY_LIMIT_BYTES, Doorkeeper, admitted};
 use crate::http::problem::finish;
 
 const SEATS: usize = 64;
+
+/// Knows Ada by her token and her session.
+struct Ada;
+
+#[async_trait]
+impl Doorkeeper for Ada {
+    async fn role(&self, headers: &HeaderMap) -> Option<Role> {
+        let shows = |name: HeaderName, what: &str| headers.get(name).is_some_and(|value| value == what);
+        let is_ada = shows(AUTHORIZATION, "Bearer rk_ada") || shows(COOKIE, "session_token=ada");
+        is_ada.then_some(Role::Viewer)
+    }
+}
 
 /// A listener with few seats, whose `/slow` answers when it is let go.
 struct House {
@@ -37,7 +53,7 @@ async fn house(seats: usize) -> House {
         .route("/", get(async || "at once"))
         .route("/slow", get(wait))
         .route("/body", post(async |body: Bytes| body.len().to_string()))
-        .layer(from_fn(admitted))
+        .layer(from_fn_with_state(Arc::new(Ada) as Arc<dyn Doorkeeper>, admitted))
         .layer(from_fn(async |request: Request, next: Next| {
             finish(next.run(request).await, "r-1", "http://x")
         }));
@@ -110,7 +126,7 @@ async fn half_open_requests_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn the_last_seats_are_for_requests_with_a_credential() {
+async fn the_last_seats_are_for_requests_with_a_credential_in_force() {
     let house = house(SEATS).await;
     let strangers = SEATS - SEATS / 8;
     let mut waiting = Vec::new();
@@ -120,8 +136,11 @@ async fn the_last_seats_are_for_requests_with_a_credential() {
     house.serves(u32::try_from(strangers).unwrap()).await;
     let refused = house.ask("/", "").await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after"), "{refused}");
-    for more in ["Authorization: Bearer rk_x\r\n", "Cookie: a=b; session_token=x\r\n"] {
+    for more in ["Authorization: Bearer rk_ada\r\n", "Cookie: session_token=ada\r\n"] {
         assert!(house.ask("/", more).await.ends_with("at once"));
+    }
+    for more in ["Authorization: Bearer rk_x\r\n", "Authorization: x\r\n", "Cookie: session_token=x\r\n"] {
+        assert!(house.ask("/", more).await.starts_with("HTTP/1.1 503"), "whatever it shows: {more}");
     }
     house.slow.add_permits(strangers);
     for stream in waiting {

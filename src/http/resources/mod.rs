@@ -4,9 +4,13 @@
 mod accounts;
 mod alerts;
 mod audit;
+mod credentials;
 mod destinations;
 mod docs;
+mod events;
 mod keys;
+mod new_keys;
+mod providers;
 mod rotations;
 mod runs;
 mod system;
@@ -21,11 +25,15 @@ const PATIENCE: Span = Span::seconds(20);
 pub(super) fn routes() -> Routes {
     rotations::routes()
         .and(runs::routes())
+        .and(events::routes())
         .and(destinations::routes())
         .and(accounts::routes())
         .and(alerts::routes())
         .and(audit::routes())
         .and(keys::routes())
+        .and(new_keys::routes())
+        .and(providers::routes())
+        .and(credentials::routes())
         .and(system::routes())
         .and(docs::routes())
 }

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::PATIENCE;
 use crate::domain::listing::Page;
 use crate::domain::role::Permission::{Accounts, Look, Operate};
-use crate::domain::secret::Secret;
 use crate::engine::commands::{
     self, AdoptedView, Adoption, Leaked, Pause, PausedView, PlanView, ROTATIONS, RotationView, RunView,
     WhyView,
@@ -17,7 +16,7 @@ use crate::engine::commands::{
 use crate::http::api::Api;
 use crate::http::asked::Asked;
 use crate::http::auth::Caller;
-use crate::http::body::Body;
+use crate::http::body::{Body, Hidden};
 use crate::http::problem::Problem;
 use crate::http::routes::{Allow, Routes};
 
@@ -83,7 +82,7 @@ struct Adopt {
     /// A key whose secret nobody has: it can be retired, not republished.
     hash: Option<String>,
     /// The key itself.
-    api_key: Option<String>,
+    api_key: Option<Hidden>,
 }
 
 async fn list(
@@ -182,7 +181,7 @@ async fn adopt(
     let adoption = match (adopt.hash, adopt.api_key) {
         (Some(_), Some(_)) => return Err(Problem::malformed("either a hash or the key itself")),
         (Some(hash), None) => Adoption::Hash(hash),
-        (None, Some(key)) => Adoption::Secret(Secret::new(key)),
+        (None, Some(key)) => Adoption::Secret(key.key()?),
         (None, None) => Adoption::Known,
     };
     let engine = api.engine_for(&caller);

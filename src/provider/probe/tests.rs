@@ -11,6 +11,7 @@ use crate::net::testing::{Act as Bytes, Wire, brief, client, http, soon};
 use crate::provider::catalog::{CATALOG, find};
 use crate::sim::fault::{Act, When};
 use crate::sim::openrouter;
+use crate::sim::vendors::{State, Vendors};
 
 const KEY: &str = "zz-test-0123456789abcdef0123456789";
 
@@ -18,7 +19,7 @@ async fn look(provider: &str, wire: &Wire, settings: Value) -> Observation {
     let secret = Secret::new(KEY);
     let entry = find(provider).unwrap();
     let subject = Subject { entry, base_url: Some(&wire.url), secret: &secret, settings: &settings };
-    let seen = probe(&client(), &subject, soon()).await;
+    let seen = probe(&client(), &Controls::default(), &subject, soon()).await;
     assert!(!format!("{seen:?}").contains(KEY), "{seen:?}");
     seen
 }
@@ -88,10 +89,10 @@ async fn a_base_with_a_path_is_taken_as_it_is() {
     let base = wire.url.join("gateway/openai/v1/").unwrap();
     let entry = find("openai").unwrap();
     let subject = Subject { entry, base_url: Some(&base), secret: &secret, settings: &settings };
-    probe(&client(), &subject, soon()).await;
+    probe(&client(), &Controls::default(), &subject, soon()).await;
     assert!(wire.requests()[0].starts_with("GET /gateway/openai/v1/models "));
     let custom = Subject { entry: find("custom").unwrap(), base_url: None, ..subject };
-    let seen = probe(&client(), &custom, soon()).await;
+    let seen = probe(&client(), &Controls::default(), &custom, soon()).await;
     assert_eq!(seen.outcome(), Outcome::Unexpected);
     assert_eq!(seen.detail, "the provider has no usable base URL");
 }
@@ -127,6 +128,25 @@ async fn the_negative_control() {
 }
 
 #[tokio::test]
+async fn a_wrong_key_is_sent_once_a_day_however_many_keys_there_are() {
+    let (vendors, controls) = (Vendors::start().await, Controls::default());
+    let base = Url::parse(&vendors.base_url("custom")).unwrap();
+    let keys: Vec<Secret> = (0..5).map(|_| Secret::new(vendors.new_key("custom"))).collect();
+    let settings = json!({});
+    let (http, entry) = (client(), find("custom").unwrap());
+    for secret in &keys {
+        let subject = Subject { entry, base_url: Some(&base), secret, settings: &settings };
+        assert_eq!(probe(&http, &controls, &subject, soon()).await.outcome(), Outcome::Valid);
+    }
+    assert_eq!(vendors.requests().len(), 6, "one with a wrong key");
+    // Another address is another question.
+    let other = Url::parse(&vendors.base_url("custom").replace("127.0.0.1", "localhost")).unwrap();
+    let subject = Subject { entry, base_url: Some(&other), secret: &keys[0], settings: &settings };
+    assert_eq!(probe(&http, &controls, &subject, soon()).await.outcome(), Outcome::Valid);
+    assert_eq!(vendors.requests().len(), 8);
+}
+
+#[tokio::test]
 async fn transport_faults_are_unreachable_and_not_retried() {
     for act in [Bytes::Reset(Vec::new()), Bytes::Say(Vec::new()), Bytes::Say(b"SSH-2.0\r\n".to_vec())] {
         let wire = Wire::play(vec![act, say(200, r#"{"data":[]}"#)]).await;
@@ -139,8 +159,15 @@ async fn transport_faults_are_unreachable_and_not_retried() {
     let entry = find("mistral").unwrap();
     let subject = Subject { entry, base_url: Some(&wire.url), secret: &secret, settings: &settings };
     let deadline = brief();
-    assert_eq!(probe(&client(), &subject, deadline).await.outcome(), Outcome::Unreachable);
-    assert_eq!(probe(&client(), &subject, deadline).await.outcome(), Outcome::Unexpected, "not sent");
+    assert_eq!(
+        probe(&client(), &Controls::default(), &subject, deadline).await.outcome(),
+        Outcome::Unreachable
+    );
+    assert_eq!(
+        probe(&client(), &Controls::default(), &subject, deadline).await.outcome(),
+        Outcome::Unexpected,
+        "not sent"
+    );
     assert_eq!(wire.requests().len(), 1);
 }
 
@@ -180,7 +207,7 @@ async fn endpoints_from_the_api_may_not_be_private() {
     let entry = find("custom").unwrap();
     let subject = Subject { entry, base_url: Some(&wire.url), secret: &secret, settings: &settings };
     let public = Http::public_only(&HttpOptions::default()).unwrap();
-    let seen = probe(&public, &subject, soon()).await;
+    let seen = probe(&public, &Controls::default(), &subject, soon()).await;
     assert_eq!(seen.outcome(), Outcome::Unexpected);
     assert!(seen.detail.contains("private"), "{seen:?}");
     assert!(wire.requests().is_empty());
@@ -230,7 +257,7 @@ async fn openrouter_keys_against_the_simulator() {
     let look = async |secret: &Secret| {
         let entry = find("openrouter").unwrap();
         let subject = Subject { entry, base_url: Some(&base), secret, settings: &Value::Null };
-        let seen = probe(&client(), &subject, soon()).await;
+        let seen = probe(&client(), &Controls::default(), &subject, soon()).await;
         assert!(!format!("{seen:?}").contains(secret.expose()), "{seen:?}");
         let reason = seen.reason().map(|reason| format!(" {reason}")).unwrap_or_default();
         format!("{}{reason}", seen.outcome())
@@ -256,4 +283,44 @@ async fn openrouter_keys_against_the_simulator() {
     }
     sim.edit_key(&hash, |row| row.disabled = true);
     assert_eq!(look(&key).await, "invalid rejected");
+}
+
+/// Which states a vendor tells apart by its rules; what it cannot say is no state of its keys.
+fn says(vendor: &str, state: State) -> bool {
+    match state {
+        State::Restricted => !matches!(
+            vendor,
+            "together" | "deepinfra" | "perplexity" | "runway" | "deepseek" | "huggingface" | "replicate"
+        ),
+        State::Empty => !matches!(vendor, "groq" | "xai"),
+        _ => true,
+    }
+}
+
+#[tokio::test]
+async fn every_vendor_is_understood_as_it_answers() {
+    let vendors = Vendors::start().await;
+    let known: Vec<&str> = CATALOG.iter().map(|row| row.name).filter(|name| *name != "openrouter").collect();
+    assert_eq!(Vendors::names().collect::<Vec<_>>(), known);
+    for name in known {
+        let (key, entry) = (vendors.new_key(name), find(name).unwrap());
+        assert!(entry.looks_right(&key), "{name}: {key}");
+        let base = Url::parse(&vendors.base_url(name)).unwrap();
+        for (state, outcome) in [
+            (State::Living, Outcome::Valid),
+            (State::Restricted, Outcome::Restricted),
+            (State::Empty, Outcome::QuotaExhausted),
+            (State::Limited, Outcome::RateLimited),
+            (State::Revoked, Outcome::Invalid),
+        ] {
+            if !says(name, state) {
+                continue;
+            }
+            assert!(vendors.set(&key, state));
+            let (secret, settings) = (Secret::new(key.clone()), json!({}));
+            let subject = Subject { entry, base_url: Some(&base), secret: &secret, settings: &settings };
+            let seen = probe(&client(), &Controls::default(), &subject, soon()).await;
+            assert_eq!(seen.outcome(), outcome, "{name}, {state:?}: {seen:?}");
+        }
+    }
 }

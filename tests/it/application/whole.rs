@@ -152,6 +152,7 @@ async fn a_key_is_tested_again_before_it_is_mirrored() {
         settings: serde_json::json!({}),
         is_active: true,
         test: true,
+        force: false,
         about: commands::About::default(),
     };
     assert_eq!(commands::add_key(&office.engine, add).await.unwrap().key.verdict, "valid");

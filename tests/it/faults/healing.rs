@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rekeyd::sim::fault::{Act, Rule, When};
 use rekeyd::sim::openrouter::KeyRow;
+use sqlx::Row;
 
 use super::invariants::{Proof, invariants};
-use super::{alerts, fault, ledger, runs_in, serve, stop, until};
+use super::{alerts, fault, ledger, reconfigure, rotate, runs_in, serve, stop, until};
 use crate::support::{Db, World};
 
 /// Tests every two seconds. A new key is refused until somebody lets it work.
@@ -255,5 +256,56 @@ fault! {
         stop(daemon).await;
         assert_eq!(creates(&world), 5);
         invariants(&world, "many dead keys at once").await
+    }
+}
+
+fault! {
+    async fn fault_45_a_dead_key_is_healed_whoever_saw_it_last(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        dies(&world);
+        // No daemon is there, and none of the tests by schedule is due: a person's publish sees it twice.
+        for looks in 1..=2 {
+            let out = world.rekeyd(&["destinations", "publish", "agent-env"]).await;
+            assert!(out.status == 3 && out.stderr.contains("not tested valid"), "{out:?}");
+            let seen = format!("SELECT id FROM observations WHERE outcome = 'invalid' LIMIT {looks}");
+            assert_eq!(ledger::rows(&world, &seen).await.len(), looks);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        let invalid = "SELECT id FROM keys WHERE verdict = 'invalid'";
+        assert_eq!(ledger::rows(&world, invalid).await.len(), 1);
+        let daemon = serve(&world).await;
+        healed(&world).await;
+        stop(daemon).await;
+        invariants(&world, "a person saw that the key was dead").await
+    }
+}
+
+/// What the first generation is, and whether its secret is kept.
+async fn first(world: &World) -> (String, bool) {
+    let row = &ledger::rows(world, "SELECT role, secret FROM keys WHERE generation = 1").await[0];
+    (row.get(0), row.get::<Option<String>, _>(1).is_some())
+}
+
+fault! {
+    async fn fault_49_a_key_that_was_gone_and_is_seen_again_is_alive_again(db: Db) {
+        let mut world = World::new(db).await;
+        (world.waits.tests, world.waits.observe) = ("*/2 * * * * *", "1h");
+        world.configure();
+        world.adopt().await;
+        dies(&world);
+        let daemon = serve(&world).await;
+        healed(&world).await;
+        stop(daemon).await;
+        assert_eq!(first(&world).await, ("dead".to_owned(), true), "its secret is kept");
+        // The provider had only forgotten it.
+        assert!(world.openrouter.edit_key(&world.first_hash(), |key| key.deleted = false));
+        world.rekeyd(&["accounts", "keys", "main"]).await.ok();
+        assert_eq!(first(&world).await, ("retiring".to_owned(), true), "it lives");
+        reconfigure(&world, "observe = \"1h\"", "observe = \"1s\"");
+        rotate(&world).await;
+        assert_eq!(world.living().len(), 1, "the next run retired it with the others");
+        assert_eq!(first(&world).await, ("dead".to_owned(), false));
+        invariants(&world, "a key that was gone came back").await
     }
 }

@@ -159,6 +159,10 @@ fn proved_before_disabled(ledger: &Ledger, case: &str) {
 /// What a person released no longer counts; nor, in an emergency, what need not have the new key.
 fn counts(ledger: &Ledger, publish: &Effect) -> bool {
     let Some(run) = ledger.run(publish.run.as_ref()) else { return true };
+    // An abort disables its own new key, which no place took.
+    if run.state == "aborted" && publish.status == "failed" {
+        return false;
+    }
     let name = publish.target.split(" generation ").next().unwrap();
     let targets = run.doc["policy"]["targets"].as_array().unwrap();
     let target = targets.iter().find(|target| target["name"] == name);

@@ -6,7 +6,7 @@
 //! - `delivery`: 12 to 17, 28: the destinations
 //! - `staging`: 38, 56: deployments that are ready and do not serve production
 //! - `crowd`: 18 to 20, 26: several at once · `replicas`: several daemons on one PostgreSQL
-//! - `people`: 21, 22, 24, 32 to 34: what persons do meanwhile
+//! - `people`: 21, 22, 24, 32 to 34, 53: what persons do meanwhile
 //! - `exposure`: 48: what a leaked key waits for, and what not
 //! - `proofs`: 44, 51: what was asked before a change proves nothing about the time after it
 //! - `strangers`: 59: keys that others name as ours

@@ -1,10 +1,12 @@
-//! Faults 21, 22, 24 and 32 to 34: what persons do while rekeyd works.
+//! Faults 21, 22, 24, 32 to 34 and 53: what persons do while rekeyd works.
 
 use std::time::Duration;
 
+use rekeyd::domain::secret::Secret;
 use rekeyd::sim::fault::{Act, When};
 use rekeyd::sim::openrouter::KeyRow;
 use serde_json::Value;
+use sqlx::Row;
 
 use super::invariants::{Proof, invariants};
 use super::{alerts, ended, fault, ledger, runs_in, serve, stop, until};
@@ -266,5 +268,40 @@ fault! {
         let dark = "SELECT id FROM alerts WHERE kind = 'account_without_keys' AND severity = 'critical'";
         assert_eq!(ledger::rows(&world, dark).await.len(), 1, "people were told at once");
         invariants(&world, "nothing was left after a delete").await
+    }
+}
+
+/// When something of this kind was intended and settled, in milliseconds.
+async fn effect(world: &World, kind: &str) -> (i64, i64) {
+    let sql =
+        format!("SELECT started_at, finished_at FROM effects WHERE kind = '{kind}' AND status = 'done'");
+    let row = &ledger::rows(world, &sql).await[0];
+    (row.get(0), row.get(1))
+}
+
+fault! {
+    async fn fault_53_abort_after_a_hand_out(db: Db) {
+        let mut world = World::new(db).await;
+        (world.waits.quiet, world.waits.observe) = ("4s", "4s");
+        world.configure_with("", r#"["github-production"]"#);
+        world.adopt().await;
+        // No destination takes the new key, which is current by then, and somebody is given it.
+        world.script.always("put_secret", When::Before, Act::status(422));
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        let given = world.command(&["keys", "get", "openrouter"]).output().await.unwrap().stdout;
+        let hash = Secret::new(String::from_utf8(given).unwrap().trim()).sha256_hex();
+        assert_eq!(hash, generation(&world, 2).hash);
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        let daemon = serve(&world).await;
+        world.rekeyd(&["runs", "abort", &run]).await;
+        until("aborted", async || runs_in(&world, &["aborted"]).await == 1).await;
+        stop(daemon).await;
+        assert!(generation(&world, 2).deleted && !old(&world).disabled);
+        let aborting = "SELECT at FROM audit WHERE action = 'run.aborting'";
+        let aborting: i64 = ledger::rows(&world, aborting).await[0].get(0);
+        let ((disabling, disabled), (deleting, _)) = (effect(&world, "disable").await, effect(&world, "delete").await);
+        assert!(disabling - aborting >= 3_900, "it was given time to go quiet: {disabling} {aborting}");
+        assert!(deleting - disabled >= 3_900, "it was observed: {deleting} {disabled}");
+        invariants(&world, "an abort after a hand-out").await
     }
 }

@@ -1,13 +1,14 @@
 //! Faults 44 and 51: what was asked before a change was over proves nothing about the time after it (R19).
 
 use rekeyd::domain::rotation::facts::Request;
+use rekeyd::domain::secret::Secret;
 use rekeyd::domain::time::Span;
 use rekeyd::engine::{self, Engine, Progress, Session, commands};
 use rekeyd::sim::fault::When;
 
 use super::invariants::invariants;
 use super::weather::session;
-use super::{fault, ledger, reconfigure, serve, stop, until};
+use super::{fault, ledger, reconfigure, runs_in, serve, stop, until};
 use crate::support::wait::ended;
 use crate::support::{Ahead, Db, World};
 
@@ -97,5 +98,50 @@ fault! {
         session.close().await.unwrap();
         comes_back(&world).await;
         invariants(&world, "a probe across a disable and an enable").await
+    }
+}
+
+/// By now no write can land any more that is on its way.
+async fn no_write_may_land(world: &World) {
+    let now = chrono::Utc::now().timestamp_millis();
+    let over = format!("UPDATE holdings SET landing_until = {now} WHERE landing_until > {now}");
+    ledger::rows(world, &over).await;
+}
+
+fault! {
+    async fn a_key_lives_while_a_write_of_it_may_still_land(db: Db) {
+        let mut world = World::new(db).await;
+        // Whoever looks has ten minutes, on however slow a machine.
+        world.waits.lease = "10m";
+        world.configure();
+        world.adopt().await;
+        let held = world.script.hold("put_secret", When::Before).survive_client();
+        world.rekeyd(&["rotations", "run", "production"]).await;
+        held.arrived().await;
+        let second = world.in_file().unwrap();
+        let lives = || {
+            let key = world.openrouter.key_by_hash(&Secret::new(second.clone()).sha256_hex()).unwrap();
+            !key.disabled && !key.deleted
+        };
+        // It leaks while one of its writes is on its way: a third key is everywhere before that one lands.
+        world.rekeyd(&["rotations", "run", "production", "--leaked"]).await;
+        let third = world.at_github().unwrap();
+        assert!(third != second && third != world.first, "the third key is there");
+        assert!(lives(), "a write of it may still land");
+        let why = world.rekeyd(&["why", "production"]).await.ok().stdout;
+        assert!(why.contains("may still land"), "{why}");
+        // GitHub tells when it was written in whole seconds.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        held.release();
+        until("it lands", async || world.at_github().as_ref() == Some(&second)).await;
+        no_write_may_land(&world).await;
+        let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
+        world.rekeyd(&["runs", "resume", &run]).await;
+        let daemon = serve(&world).await;
+        until("done", async || runs_in(&world, &["done"]).await == 1).await;
+        stop(daemon).await;
+        assert!(!lives());
+        assert_eq!(world.at_github(), Some(third), "what landed late was written over");
+        invariants(&world, "a write landed late").await
     }
 }

@@ -144,7 +144,7 @@ fn planted_commands_that_are_not_there_are_seen() {
     assert_eq!(unknown(fine, &groups), Vec::<String>::new());
     for planted in [
         "  rekeyd runz list   shows\n",
-        "`keys list --due`",
+        "`keys list --later`",
         "`rekeyd audit lists`",
         "    rekeyd runs stop ID   stops\n",
         "`rekeyd why A B`",
@@ -318,10 +318,10 @@ fn planted_marks_at_commands_are_seen() {
         0
     );
     assert_eq!(told("rekeyd keys test [PROVIDER [NUMBER]] [--all]"), 0);
-    assert_eq!(told("rekeyd keys list [--due]"), 1);
-    assert_eq!(told("rekeyd keys list [--due]    # not built yet"), 0);
-    assert_eq!(told("rekeyd keys list [--provider NAME] [--due]    # not built yet"), 1);
-    assert_eq!(told("rekeyd keys list | suggest    # not built yet"), 1);
+    assert_eq!(told("rekeyd keys list [--later]"), 1);
+    assert_eq!(told("rekeyd keys list [--later]    # not built yet"), 0);
+    assert_eq!(told("rekeyd keys list [--provider NAME] [--later]    # not built yet"), 1);
+    assert_eq!(told("rekeyd keys list | guess    # not built yet"), 1);
     let usage = alternatives("run NAME [--leaked [--generation N]] [A | B]");
     assert_eq!(usage.base, ["run", "NAME"]);
     assert_eq!(

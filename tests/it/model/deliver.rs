@@ -52,6 +52,8 @@ impl Story {
             (row.level, row.error, row.until) = (refused, Some("down".into()), SOON);
             return;
         }
+        let at = row_at(w, place, key);
+        w.store.holdings[at].0.landing = SOON;
         call_out(w, p, Call::Publish { place, key }, false);
     }
 
@@ -79,9 +81,12 @@ impl Story {
             return;
         }
         let at = row_at(w, place, key);
+        // An earlier write of it may be on its way as well.
+        let in_doubt = w.late.contains(&Call::Publish { place, key });
         let row = &mut w.store.holdings[at].0;
         if ok {
             (row.level, row.error, row.until) = (Level::Accepted, None, Until::OVER);
+            row.landing = if in_doubt { row.landing } else { Until::OVER };
         } else {
             (row.error, row.until) = (Some("x".into()), SOON);
         }

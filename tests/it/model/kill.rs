@@ -5,7 +5,7 @@ use rekeyd::domain::guard::{Case, Holder, Kill, Proof, Refusal, permit};
 use rekeyd::domain::key::RemoteKey;
 use rekeyd::domain::rotation::facts::{Remote, TestResult};
 use rekeyd::domain::rotation::{Directive, Emergency, Event, Level, Phase, Trigger, apply};
-use rekeyd::domain::time::{Span, Stamp};
+use rekeyd::domain::time::{Span, Stamp, Until};
 
 use super::Story;
 use super::shell::call_out;
@@ -151,7 +151,12 @@ impl Story {
             .collect();
         let open: Vec<String> =
             w.store.toggles.iter().filter(|t| t.kill.is_some()).map(|t| hash(t.key)).collect();
-        let holders = holders(w, key, &skewed);
+        let mut holders = holders(w, key, &skewed);
+        if self.lacks(Without::Landing) {
+            for holder in &mut holders {
+                holder.landing = Until::OVER;
+            }
+        }
         let others = w.store.kills.iter().filter(|(killed, _)| *killed != key).count();
         let stored = w.row(key).is_some();
         let mut case = Case {
@@ -161,6 +166,7 @@ impl Story {
             urgent: doomed.urgent,
             leaked: w.store.run.retirees.iter().any(|r| r.key.hash == hash(key) && r.leaked.is_some()),
             now: skewed(NOW),
+            clock: T0,
             listed: skewed(doomed.listed),
             keys: &keys,
             provisioning_hash: &hash(PROVISIONING),
@@ -273,6 +279,7 @@ fn holders(w: &World, target: usize, skewed: &dyn Fn(Stamp) -> Stamp) -> Vec<Hol
         destination: row.address.clone(),
         required: place_of(&row.address) == MUST && w.store.dropped != Some(MUST),
         released: *released,
+        landing: row.landing,
         now_holds: rows
             .iter()
             .find(|(other, _)| other.address == row.address && other.key != row.key)

@@ -73,7 +73,7 @@ fn kept(w: &World, law: &str) -> bool {
     !w.broken.contains(&law)
 }
 
-/// What a late call did is the next look's to repair (R4); a released destination no longer counts.
+/// No key is ended before a write of it somewhere can no longer land (R19); a released destination no longer counts.
 fn served(w: &World) -> bool {
     (0..w.places.len()).all(|place| {
         let truth = &w.places[place];
@@ -85,7 +85,7 @@ fn served(w: &World) -> bool {
             .any(|(row, out)| *out && place_of(&row.address) == place && index(&row.key) == truth.holds);
         // What strangers have is taken from everybody but those that must not stop.
         let taken = place != MUST && w.keys[truth.holds].leaked.is_some();
-        !ended || truth.late || no_longer_counts || taken
+        !ended || no_longer_counts || taken
     })
 }
 
@@ -201,7 +201,7 @@ impl Story {
     fn law_of_disable(&self, w: &mut World, doomed: &Doomed, retiree: &Retiree) {
         let held = |t: &&rekeyd::domain::rotation::Target| {
             let place = &w.places[place_of(&t.address)];
-            t.required && place.holds == doomed.key && !place.late
+            t.required && place.holds == doomed.key
         };
         if w.store.run.policy.targets.iter().any(|t| held(&t)) {
             w.break_law(PROVED);

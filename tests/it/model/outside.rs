@@ -302,7 +302,7 @@ impl Story {
                 w.keys.push(Key { works, late, ..Key::new(Kind::Named(name)) });
             }
             Call::Publish { place, key } => {
-                (w.places[place].holds, w.places[place].late) = (key, late);
+                w.places[place].holds = key;
                 w.keys[key].held = true;
             }
             Call::Enable(key) if !w.keys[key].gone() => {

@@ -1,6 +1,8 @@
 //! What the engine does around the pure core: sessions, facts, intents before calls, outcomes after them, each
 //! write under the fence. The decisions are the real [`next`] and [`apply`].
 
+use std::collections::BTreeSet;
+
 use rekeyd::domain::guard::Kill;
 use rekeyd::domain::inherit::Roll;
 use rekeyd::domain::key::{KeySpec, MicroUsd};
@@ -177,6 +179,7 @@ impl Story {
             remote: session.remote.clone(),
             lacking: session.lacks.map(|lacks| (Vec::from_iter(lacks.then(|| Roll::Byok("b".into()))), NOW)),
             holdings: rows.into_iter().filter(counts).collect(),
+            handed_out: BTreeSet::new(),
         }
     }
 

@@ -50,7 +50,7 @@ fn story(name: &'static str, left: Budget) -> Story {
     run.retirees = vec![Retiree::new(key_ref(FIRST), false, policy.observe)];
     let mut first = Key::new(Kind::Ours);
     (first.held, first.named) = (true, true);
-    let place = Place { holds: FIRST, down: false, late: false };
+    let place = Place { holds: FIRST, down: false };
     let store = Store {
         run,
         rows: vec![Row { key: FIRST, role: Role::Current, facts: KeyFacts::default() }],
@@ -253,6 +253,12 @@ fn without_asking_the_destinations() {
         laws::SERVED,
         story("", Budget { requests: 1, outages: 1, ..Budget::default() }),
     );
+}
+
+/// A key whose write has no known outcome leaks: the write lands when another is there already.
+#[test]
+fn without_waiting_for_a_write_that_may_still_land() {
+    breaks(Without::Landing, laws::SERVED, story("", Budget { leaks: 1, lost: 1, ..Budget::default() }));
 }
 
 /// Only a leaked key is taken from a destination that is not required.

@@ -21,6 +21,8 @@ pub(super) enum Without {
     FreshListing,
     /// Guard 2: nobody holds the target.
     Holders,
+    /// Guard 2, R19: no write of the target may still land.
+    Landing,
     /// Guard 2: only a leaked key is taken from a destination that is not required.
     Leaked,
     /// A required destination is let go of only when a leaked key has lived for too long.

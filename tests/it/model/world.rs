@@ -79,8 +79,6 @@ pub(super) struct Key {
 pub(super) struct Place {
     pub(super) holds: usize,
     pub(super) down: bool,
-    /// A late call put it there.
-    pub(super) late: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -343,7 +341,8 @@ impl World {
         if let State::Issuing { issuing: Issuing::Ready { until } } = &mut run.state {
             *until = Until::OVER;
         }
-        self.store.holdings.iter_mut().for_each(|(row, _)| row.until = Until::OVER);
+        let over = (Until::OVER, Until::OVER);
+        self.store.holdings.iter_mut().for_each(|(row, _)| (row.until, row.landing) = over);
     }
 
     fn stamps(&mut self, f: &mut dyn FnMut(&mut Stamp)) {

@@ -3,11 +3,12 @@
 use rekeyd::domain::time::Span;
 use rekeyd::domain::turn::Class;
 use rekeyd::engine::{self, Engine, EngineError};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::support::Ahead;
-use crate::support::wait::until;
+use crate::support::wait::{serve, stop, until};
+use crate::support::{Ahead, ledger};
 
 /// Somebody of `here` holds the account for an ordinary run; somebody of `there` comes for a dead key.
 async fn the_more_urgent_goes_first(here: &Engine, there: &Engine) {
@@ -114,5 +115,32 @@ async fn beside_a_daemon(db: Db) {
 on_both_databases! {
     async fn a_command_beside_a_daemon_watches(db: Db) {
         beside_a_daemon(db).await;
+    }
+}
+
+on_both_databases! {
+    async fn a_key_that_waits_for_its_turn_at_a_host_is_nobody_elses(db: Db) {
+        let world = World::new(db).await;
+        world.adopt().await;
+        let url = url::Url::parse(&world.openrouter.base_url()).unwrap();
+        let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+        let turn = chrono::Utc::now().timestamp_millis() + 600_000;
+        // Others have kept ten minutes free there.
+        let pace = format!("INSERT INTO paces (host, free_at) VALUES ('{host}', {turn})");
+        ledger::rows(&world, &format!("{pace} ON CONFLICT (host) DO UPDATE SET free_at = excluded.free_at")).await;
+        ledger::rows(&world, "UPDATE keys SET next_look_at = 0").await;
+        let daemon = serve(&world).await;
+        let claim = async || -> i64 { ledger::rows(&world, "SELECT look_until FROM keys").await[0].get(0) };
+        until("it is claimed until after its turn", async || claim().await > turn).await;
+        // One whose turn is later than a claim can last is given back until then.
+        stop(daemon).await;
+        let later = format!("UPDATE paces SET free_at = {turn} + 1800000");
+        ledger::rows(&world, &later).await;
+        ledger::rows(&world, "UPDATE keys SET next_look_at = 0").await;
+        let daemon = serve(&world).await;
+        let next = async || -> i64 { ledger::rows(&world, "SELECT next_look_at FROM keys").await[0].get(0) };
+        until("it is due then", async || next().await > turn + 1_700_000).await;
+        assert_eq!(claim().await, 0, "nobody has it meanwhile");
+        stop(daemon).await;
     }
 }

@@ -324,6 +324,27 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn a_look_at_a_table_shows_what_stands_there_unless_a_write_began_since(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for (number, role) in [(1, Role::Retiring), (2, Role::Current)] {
+            shelf.generation(number, role).await;
+        }
+        let (older, newer) = (holding("table/1", 1), holding("table/1", 2));
+        shelf.commit(&[hold(&older, true), hold(&newer, true)]).await.unwrap();
+        let rows = || async { shelf.store.holdings_at("table/1").await.unwrap() };
+        let known = rows().await[0].seq;
+        let shows = |row: &HoldingRow| Change::Shown { row: Box::new(row.clone()), known };
+        shelf.commit(&[shows(&older)]).await.unwrap();
+        let after = rows().await;
+        let said: Vec<_> = after.iter().map(|row| (row.fact.key.as_str(), row.fact.level)).collect();
+        assert_eq!(said, [("g1", Level::Confirmed), ("g2", Level::Intended)], "the older one stands there");
+        // Another write began while the next look, which knew no more, was under way.
+        shelf.commit(&[hold(&newer, true), shows(&older)]).await.unwrap();
+        assert_eq!(rows().await[0].fact.key, "g2");
+    }
+}
+
+on_both_databases! {
     async fn a_removed_key_is_removed_once_and_only_if_nobody_s(db: Db) {
         let shelf = Shelf::new(db).await;
         shelf.generation(1, Role::Current).await;

@@ -1,12 +1,12 @@
 //! Keys: numbers, roles, tests, tombstones.
 
 use rekeyd::domain::rotation::facts::{KeyFacts, TestResult};
-use rekeyd::domain::time::{Stamp, Timestamp};
+use rekeyd::domain::time::{Span, Stamp, Timestamp};
 use rekeyd::domain::verdict::{Health, Judgement, Observation, Verdict};
 use rekeyd::store::{Change, KeyRow, NewKey, NewProvider, Origin, Role};
 use serde_json::json;
 
-use super::shelf::{ROTATION, Shelf, adopt, entry, generation, manual, new_key, provider, sealed};
+use super::shelf::{ACCOUNT, ROTATION, Shelf, adopt, entry, generation, manual, new_key, provider, sealed};
 use crate::support::{Db, on_both_databases};
 
 async fn add(shelf: &Shelf, id: &str) -> KeyRow {
@@ -219,5 +219,36 @@ on_both_databases! {
         shelf.execute("UPDATE keys SET settings = 'no JSON'").await.unwrap();
         let read = shelf.store.key("k").await;
         assert!(matches!(read, Err(rekeyd::store::StoreError::Corrupt("keys.settings"))), "{read:?}");
+    }
+}
+
+on_both_databases! {
+    async fn what_was_found_gone_keeps_its_secrets_for_a_while(db: Db) {
+        let shelf = Shelf::new(db).await;
+        for (number, role) in [(1, Role::Retiring), (2, Role::Current), (3, Role::Retiring)] {
+            shelf.generation(number, role).await;
+        }
+        let gone = |id: &str, keep| Change::FoundGone { id: id.to_owned(), keep };
+        let again = |id: &str| Change::SeenAgain { id: id.to_owned() };
+        let state = async |id: &str| {
+            let key = shelf.store.key(id).await.unwrap().unwrap();
+            (key.role, key.secret.is_some())
+        };
+        let hour = Span::hours(1);
+        shelf.commit(&[gone("g1", hour), gone("g2", hour), gone("g3", Span::ZERO)]).await.unwrap();
+        assert_eq!((state("g1").await, state("g3").await), ((Role::Dead, true), (Role::Dead, false)));
+        assert_eq!(shelf.store.gone(ACCOUNT).await.unwrap().len(), 2);
+        assert_eq!(shelf.store.wipe_gone().await.unwrap(), 0, "not yet");
+        // The rotation has no other: it is the one to use again.
+        shelf.commit(&[again("g2")]).await.unwrap();
+        assert_eq!(state("g2").await, (Role::Current, true));
+        // Long enough; and by a clock that was a year ahead.
+        for wrong in ["wipe_at = 1", "gone_at = 99999999999999, wipe_at = 99999999999999"] {
+            shelf.commit(&[gone("g1", hour)]).await.unwrap();
+            shelf.execute(&format!("UPDATE keys SET secret = 'x', {wrong} WHERE id = 'g1'")).await.unwrap();
+            assert_eq!(shelf.store.wipe_gone().await.unwrap(), 1, "{wrong}");
+        }
+        shelf.commit(&[again("g1"), again("g3")]).await.unwrap();
+        assert_eq!((state("g1").await, state("g3").await), ((Role::Dead, false), (Role::Dead, false)));
     }
 }

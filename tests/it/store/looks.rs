@@ -108,6 +108,23 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn what_an_older_version_looked_at_is_found_to_be_spread(db: Db) {
+        let shelf = with_keys(db, 4).await;
+        // As the version before wrote them: the first was never looked at.
+        for sql in [
+            "UPDATE keys SET next_look_at = 0",
+            "UPDATE keys SET health = '{}' WHERE id <> 'k0'",
+            "UPDATE keys SET looked_at = 5 WHERE id = 'k3'",
+        ] {
+            shelf.execute(sql).await.unwrap();
+        }
+        let mut found = shelf.store.never_scheduled(&lane(false), 9).await.unwrap();
+        found.sort();
+        assert_eq!(found, ["k1", "k2"], "k0 is new, and k3 was made due by somebody");
+    }
+}
+
+on_both_databases! {
     async fn the_crowd_is_counted_in_the_transaction_of_the_verdict(db: Db) {
         let shelf = with_keys(db, 6).await;
         let bad = Health {

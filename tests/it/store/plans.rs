@@ -26,11 +26,32 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT kind, status, COUNT(*) FROM effects", "a scrape of /metrics: counted in an index alone"),
     ("SELECT kind, severity, COUNT(*) FROM alerts", "a scrape of /metrics"),
     ("SELECT * FROM alerts ORDER BY", "a person asks for those that are over, too"),
+    ("SELECT provider, COUNT(*) AS n FROM keys", "a person asks what could be tidied up"),
 ];
 
 /// Tables that grow for ever; the others are as long as the configuration.
-const GROWING: &[&str] =
-    &["keys", "effects", "holdings", "runs", "requests", "alerts", "audit", "k", "h", "addresses", "a", "o"];
+const GROWING: &[&str] = &[
+    "keys",
+    "effects",
+    "holdings",
+    "runs",
+    "requests",
+    "alerts",
+    "audit",
+    "k",
+    "h",
+    "addresses",
+    "a",
+    "o",
+    "observations",
+    "test_tallies",
+    "hand_outs",
+    "messages",
+    "m",
+    "deliveries",
+    "notices",
+    "n",
+];
 
 /// Indexes of what is open, of which reading all reads nothing that is over; and those of what is newest, which are read
 /// as far as a limit.
@@ -44,6 +65,9 @@ const SHORT: &[&str] = &[
     "alerts_open",
     "runs_started",
     "audit_newest",
+    "notices_waiting",
+    "notices_unmailed",
+    "notices_unhooked",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

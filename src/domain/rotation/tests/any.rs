@@ -232,6 +232,7 @@ pub(super) fn facts() -> BoxedStrategy<Facts> {
                 remote,
                 lacking,
                 holdings,
+                handed_out: paused.then(|| key(2).id).into_iter().collect(),
             }
         })
         .boxed()

@@ -238,6 +238,30 @@ fn a_key_that_was_used_is_aborted_through_quiet_and_observing() {
 }
 
 #[test]
+fn a_key_that_somebody_was_given_is_aborted_through_quiet_and_observing() {
+    let mut given = run(aborting());
+    let shown = Remote::Enabled(figures(0));
+    let seen = Facts {
+        remote: vec![RemoteFacts { hash: "h2".into(), remote: shown, at: now() }],
+        handed_out: [key(2).id].into(),
+        ..all_well()
+    };
+    given.retirees[1].phase = Phase::Live { quiet: Some((figures(0), ago(Span::hours(1)))) };
+    assert!(is_wait(&next(&given, &seen)), "nobody used it yet");
+    let urgent = Run { trigger: Trigger::Leak, ..given.clone() };
+    assert!(
+        matches!(next(&urgent, &seen), Directive::Apply(Event::LeftForNow { .. })),
+        "an emergency goes on"
+    );
+    given.retirees[1].phase = Phase::Live { quiet: Some((figures(0), ago(given.policy.quiet))) };
+    assert!(matches!(next(&given, &seen), Directive::Disable { .. }));
+    given.retirees[1].phase = Phase::Disabled { since: now(), by_us: true };
+    assert!(is_wait(&next(&given, &seen)), "it can be brought back");
+    given.retirees[1].phase = Phase::Disabled { since: ago(given.policy.observe), by_us: true };
+    assert!(matches!(next(&given, &seen), Directive::Delete { .. }));
+}
+
+#[test]
 fn an_abort_waits_until_the_create_in_doubt_is_settled() {
     let doubtful = issuing(Issuing::Recover { name: "n".into(), looked: None });
     let asked = apply(&doubtful, &Event::AbortAsked { id: "q".into() }).unwrap();

@@ -11,6 +11,8 @@ mod issuing;
 mod property;
 mod world;
 
+use std::collections::BTreeSet;
+
 use super::facts::{Facts, Holding, KeyFacts, Remote, RemoteFacts, TestResult};
 use super::*;
 use crate::domain::time::Timestamp;
@@ -124,6 +126,7 @@ pub(super) fn blank() -> Facts {
         remote: Vec::new(),
         lacking: None,
         holdings: Vec::new(),
+        handed_out: BTreeSet::new(),
     }
 }
 

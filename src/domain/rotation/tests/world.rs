@@ -263,6 +263,7 @@ impl World {
             destination: address.clone(),
             required: self.run.policy.targets.iter().any(|t| t.required && t.address == *address),
             released: released(address),
+            landing: Until::OVER,
             now_holds: (self.held.get(address) == Some(&other.id)).then(|| Proof {
                 hash: other.hash.clone(),
                 checked: self.facts.now,
@@ -278,6 +279,7 @@ impl World {
             urgent,
             leaked: self.run.retirees.iter().any(|r| r.key == *doomed && r.leaked.is_some()),
             now: self.facts.now,
+            clock: self.facts.clock,
             listed: self.facts.now,
             keys: &keys,
             provisioning_hash: "p",

@@ -91,7 +91,7 @@ pub async fn log_in(
     password: Secret,
     address: Option<&str>,
 ) -> Result<LoggedIn, EngineError> {
-    let turn = Turn::wait().await;
+    let turn = Turn::wait().await?;
     let email = lower(email);
     let found =
         if email.chars().any(char::is_control) { None } else { engine.store().user_of(&email).await? };

@@ -11,6 +11,8 @@ use crate::engine::EngineError;
 
 /// Two at once over the process; others wait in the order in which they came.
 static LOOKS: Semaphore = Semaphore::const_new(2);
+/// So many may wait: whoever comes after them would wait for longer than a browser does.
+static QUEUE: Semaphore = Semaphore::const_new(32);
 /// What the password of nobody is compared with, so that the time taken tells nobody who is known here.
 static DECOY: OnceLock<Secret> = OnceLock::new();
 
@@ -23,9 +25,10 @@ const LONGEST: usize = 1024;
 pub(super) struct Turn(SemaphorePermit<'static>);
 
 impl Turn {
-    /// Waits for it.
-    pub(super) async fn wait() -> Self {
-        Self(LOOKS.acquire().await.expect("nobody closes it"))
+    /// Waits for it, unless too many do already.
+    pub(super) async fn wait() -> Result<Self, EngineError> {
+        let _place = QUEUE.try_acquire().map_err(|_| EngineError::Crowded)?;
+        Ok(Self(LOOKS.acquire().await.expect("nobody closes it")))
     }
 
     /// Whether this password has this hash. Nobody's takes as long as somebody's.
@@ -52,7 +55,7 @@ impl Turn {
 /// The hash of a new password, if it is one.
 pub(super) async fn hashed(password: Secret) -> Result<Secret, EngineError> {
     acceptable(&password)?;
-    Ok(Turn::wait().await.work(move || password::hash(&password)).await)
+    Ok(Turn::wait().await?.work(move || password::hash(&password)).await)
 }
 
 /// Whether this may be somebody's password: long enough to be worth guessing at, and not endless.
@@ -89,8 +92,8 @@ mod tests {
     async fn nobody_s_password_is_nobody_s() {
         let password = Secret::new("not-a-password-1");
         let hash = hashed(password.clone()).await.unwrap();
-        assert!(Turn::wait().await.verify(password.clone(), Some(hash.clone())).await);
-        assert!(!Turn::wait().await.verify(Secret::new("not-a-password-2"), Some(hash)).await);
-        assert!(!Turn::wait().await.verify(password, None).await);
+        assert!(Turn::wait().await.unwrap().verify(password.clone(), Some(hash.clone())).await);
+        assert!(!Turn::wait().await.unwrap().verify(Secret::new("not-a-password-2"), Some(hash)).await);
+        assert!(!Turn::wait().await.unwrap().verify(password, None).await);
     }
 }

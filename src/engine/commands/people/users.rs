@@ -118,7 +118,7 @@ pub async fn change_own_password(
     current: Secret,
     new: Secret,
 ) -> Result<UserView, EngineError> {
-    let turn = Turn::wait().await;
+    let turn = Turn::wait().await?;
     let user = engine.store().user(id).await?.and_then(|user| seals::genuine_user(engine, user));
     let user = user.ok_or_else(|| absent(id))?;
     let counter = format!("{id} changes its password");

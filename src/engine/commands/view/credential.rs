@@ -1,5 +1,6 @@
 //! `keys get`: the one view with a secret in it.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use crate::domain::secret::Secret;
 use crate::engine::commands::hand_out::HandedOut;
 
 /// A key that is given out, as interface.md §3 has it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §3")]
 pub struct CredentialView {
     pub key: Exposed,
@@ -25,6 +26,20 @@ pub struct Exposed(pub Secret);
 impl Serialize for Exposed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl JsonSchema for Exposed {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
     }
 }
 

@@ -1,11 +1,12 @@
 //! `keys add-bulk`, `keys import`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::commands::import::{Fate, Imported};
 
 /// What became of one line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
 pub struct ImportedView {
     pub line: usize,
@@ -16,6 +17,25 @@ pub struct ImportedView {
     /// The number it is stored under, by this line or already.
     pub number: Option<i64>,
     pub detail: Option<String>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[expect(missing_docs, reason = "the fields say what they are")]
+pub struct ImportView {
+    pub rows: Vec<ImportedView>,
+    pub added: usize,
+    pub known: usize,
+    pub placeholders: usize,
+    pub refused: usize,
+}
+
+impl From<Vec<ImportedView>> for ImportView {
+    fn from(rows: Vec<ImportedView>) -> Self {
+        let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
+        let [added, known, placeholders, refused] = ["added", "known", "placeholder", "refused"].map(count);
+        Self { rows, added, known, placeholders, refused }
+    }
 }
 
 /// What became of each line.

@@ -64,6 +64,8 @@ pub struct KeyQuery {
     pub older: Option<Span>,
     /// That expire sooner.
     pub expiring: Option<Span>,
+    /// That are to be tested now.
+    pub due: bool,
     /// In which order.
     pub sort: KeySort,
     /// At most so many; [`PAGE`] when nobody says.
@@ -141,6 +143,31 @@ pub fn key_test_view(row: ObservationRow) -> KeyTestView {
     }
 }
 
+/// A key that was stored just now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StoredKeyView {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyView,
+    /// Something that the reader should know.
+    pub warning: Option<String>,
+}
+
+/// What a test that a person asked for showed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KeyTriedView {
+    /// The provider accepts the key.
+    pub success: bool,
+    /// What the test showed: `valid`, `invalid`, `restricted`, …
+    pub status: String,
+    /// The same in a sentence.
+    pub detail: String,
+    /// Milliseconds that it took.
+    pub latency_ms: i64,
+    /// When, RFC 3339 UTC.
+    pub tested_at: String,
+}
+
 /// `keys delete`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the fields say what they are")]
@@ -187,6 +214,7 @@ fn filter(query: KeyQuery, now: Timestamp) -> KeyFilter {
         stored_before: ago(query.older),
         expires_before: query.expiring.map(|span| now.plus(span)),
         unused_since: ago(query.unused),
+        due_before: query.due.then_some(now),
         sort: query.sort,
         limit: query.limit.unwrap_or(PAGE).max(0),
         offset: query.offset.max(0),

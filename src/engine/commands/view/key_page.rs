@@ -23,7 +23,7 @@ pub struct KeyPageView {
     pub shown: ShownKeyView,
     /// What breaks when it dies, one sentence each, the worst first; empty when nothing is known to.
     pub breaks: Vec<String>,
-    /// The days on which it was tested, of the last 90, oldest first.
+    /// The days since it was first tested, of the last 90, oldest first.
     pub days: Vec<DayView>,
 }
 
@@ -36,8 +36,6 @@ pub struct DayView {
     pub day: String,
     /// The worst outcome.
     pub worst: String,
-    /// How many tests.
-    pub tests: i64,
 }
 
 /// A key to which something was not done, and why.
@@ -54,7 +52,7 @@ pub async fn key_page_view(engine: &Engine, key: &KeyRow) -> Result<KeyPageView,
     let breaks = uses(engine, key).await?.breaks();
     let today = engine.clock().now().0 / DAY;
     let since = Timestamp((today - DAYS + 1) * DAY);
-    let days = by_day(today, &engine.store().outcomes_by_day(&key.id, since).await?);
+    let days = by_day(today, &engine.store().outcomes_since(&key.id, since).await?);
     Ok(KeyPageView { shown: shown_key_view(engine, key).await?, breaks, days })
 }
 
@@ -127,25 +125,22 @@ impl Uses {
     }
 }
 
-/// The worst of each day.
-fn by_day(today: i64, counts: &[(i64, String, i64)]) -> Vec<DayView> {
-    let mut days: Vec<DayView> = Vec::new();
-    for (day, outcome, tests) in counts {
-        let ago = today - day;
-        match days.last_mut().filter(|last| last.ago == ago) {
-            Some(last) => {
-                last.tests += tests;
-                if badness(outcome) > badness(&last.worst) {
-                    last.worst.clone_from(outcome);
-                }
-            }
-            None => days.push(DayView {
-                ago,
-                day: Timestamp(day * DAY).rfc3339().chars().take(10).collect(),
-                worst: outcome.clone(),
-                tests: *tests,
-            }),
+/// The worst of each day: of its tests, and of what was known when it began.
+fn by_day(today: i64, looks: &[(Timestamp, String)]) -> Vec<DayView> {
+    let Some((first, _)) = looks.first() else { return Vec::new() };
+    let (mut left, mut known) = (looks.iter().peekable(), None::<&str>);
+    let mut days = Vec::new();
+    for day in first.0 / DAY..=today {
+        let mut worst = known;
+        while let Some((_, outcome)) = left.next_if(|(at, _)| at.0 / DAY <= day) {
+            known = Some(outcome);
+            worst = worst.filter(|worst| badness(worst) >= badness(outcome)).or(known);
         }
+        days.extend(worst.filter(|_| today - day < DAYS).map(|worst| DayView {
+            ago: today - day,
+            day: Timestamp(day * DAY).rfc3339().chars().take(10).collect(),
+            worst: worst.to_owned(),
+        }));
     }
     days
 }
@@ -188,15 +183,16 @@ mod tests {
 
     #[test]
     fn a_day_is_remembered_by_its_worst_test() {
-        let count = |day, outcome: &str, n| (day, outcome.to_owned(), n);
-        let days = by_day(
-            20_000,
-            &[count(19_998, "valid", 90), count(20_000, "unreachable", 2), count(20_000, "valid", 7)],
-        );
-        let seen: Vec<(i64, &str, i64)> =
-            days.iter().map(|day| (day.ago, day.worst.as_str(), day.tests)).collect();
-        assert_eq!(seen, [(2, "valid", 90), (0, "unreachable", 9)]);
-        assert_eq!(days[1].day, "2024-10-04");
+        let look = |day: i64, hour: i64, outcome: &str| {
+            (Timestamp(day * DAY + hour * DAY / 24), outcome.to_owned())
+        };
+        let looks = [look(19_997, 4, "valid"), look(19_998, 2, "unreachable"), look(19_998, 3, "valid")];
+        let seen: Vec<(i64, String)> =
+            by_day(20_000, &looks).into_iter().map(|day| (day.ago, day.worst)).collect();
+        let expected = [(3, "valid"), (2, "unreachable"), (1, "valid"), (0, "valid")];
+        assert_eq!(seen, expected.map(|(ago, worst)| (ago, worst.to_owned())), "what did not change goes on");
+        assert_eq!(by_day(20_000, &looks)[3].day, "2024-10-04");
+        assert_eq!(by_day(20_000, &[look(10, 0, "valid")]).len(), 90);
         assert!(badness("invalid") > badness("restricted") && badness("valid") < badness("unreachable"));
     }
 }

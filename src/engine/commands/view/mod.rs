@@ -53,17 +53,21 @@ pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
 pub use glance::{Glance, glance};
-pub use history::{HistoryView, LookView, ShownKeyView, history_view, shown_key_view};
-pub use import::{ImportedView, imported_views};
+pub use history::{HistoryView, LookView, PeriodView, ShownKeyView, history_view, shown_key_view};
+pub use import::{ImportView, ImportedView, imported_views};
 pub use key::{
-    DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyView, TestedKeyView, find_keys,
-    key_test_view, key_view, tested_key_view,
+    DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyTriedView, KeyView, StoredKeyView,
+    TestedKeyView, find_keys, key_test_view, key_view, tested_key_view,
+};
+pub use people::{
+    CreatedTokenView, SessionListView, SessionView, TokenListView, TokenView, UserListView, UserView,
 };
 pub use key_page::{DayView, KeyPageView, UndoneView, key_page_view};
 pub use now::{NowView, Step, now_view};
-pub use people::{CreatedTokenView, SessionView, TokenView, UserView};
 pub use plan::{PlanView, PlannedStep};
-pub use provider::{DeletedProviderView, ProviderView, deleted_provider_view, provider_view, provider_views};
+pub use provider::{
+    DeletedProviderView, ProviderView, ProvidersView, deleted_provider_view, provider_view, provider_views,
+};
 pub use provider_card::{ProviderCardView, provider_card, provider_cards};
 pub use rotation::{
     AdoptedView, GenerationView, LastRunView, PausedView, PreviousView, RotationView, TargetView,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::domain::listing::Page;
+
 /// A token of a program: a row of `tokens list`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TokenView {
@@ -76,4 +78,55 @@ pub struct SessionView {
     pub seen_at: String,
     /// True for the session that asks.
     pub is_current: bool,
+}
+
+/// A page of the people who may log in.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UserListView {
+    /// The rows.
+    pub users: Vec<UserView>,
+    /// Asks for the next page; none on the last.
+    pub next_cursor: Option<String>,
+    /// Rows of the whole list, narrowed by the filters.
+    pub total: usize,
+}
+
+impl From<Page<UserView>> for UserListView {
+    fn from(page: Page<UserView>) -> Self {
+        Self { users: page.items, next_cursor: page.next_cursor, total: page.total }
+    }
+}
+
+/// A page of the tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TokenListView {
+    /// The rows.
+    pub tokens: Vec<TokenView>,
+    /// Asks for the next page; none on the last.
+    pub next_cursor: Option<String>,
+    /// Rows of the whole list, narrowed by the filters.
+    pub total: usize,
+}
+
+impl From<Page<TokenView>> for TokenListView {
+    fn from(page: Page<TokenView>) -> Self {
+        Self { tokens: page.items, next_cursor: page.next_cursor, total: page.total }
+    }
+}
+
+/// A page of the sessions.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SessionListView {
+    /// The rows.
+    pub sessions: Vec<SessionView>,
+    /// Asks for the next page; none on the last.
+    pub next_cursor: Option<String>,
+    /// Rows of the whole list, narrowed by the filters.
+    pub total: usize,
+}
+
+impl From<Page<SessionView>> for SessionListView {
+    fn from(page: Page<SessionView>) -> Self {
+        Self { sessions: page.items, next_cursor: page.next_cursor, total: page.total }
+    }
 }

@@ -1,5 +1,6 @@
 //! `providers list | show | add | delete`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::verdict::Verdict;
@@ -9,7 +10,7 @@ use crate::provider::Capability;
 use crate::store::{KeyCount, KeyRow, ProviderRow};
 
 /// A provider, of the catalog or added: the fields of the REST list (interface.md §3).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[expect(missing_docs, reason = "the shape is interface.md §3")]
 pub struct ProviderView {
     pub provider_type: String,
@@ -26,8 +27,15 @@ pub struct ProviderView {
     pub capabilities: &'static [Capability],
 }
 
+/// Every provider: the REST answer (interface.md §3).
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProvidersView {
+    /// The catalog in its order, then those that were added.
+    pub providers: Vec<ProviderView>,
+}
+
 /// `providers delete`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DeletedProviderView {
     /// Its name.
     pub deleted: String,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::domain::rotation::{Run, State, Trigger};
 use crate::domain::time::Span;
-use crate::engine::passes::heal::{MEMORY, Wishes};
+use crate::engine::passes::heal::Wishes;
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation};
+use crate::store::HEALING;
 
 /// More than so many, and more than half of the account's.
 const MANY: usize = 3;
@@ -39,7 +40,7 @@ pub(super) async fn wave(
         .map(|rotation| rotation.name.as_str())
         .collect();
     // Those that were refused once, and those that were healed lately, belong to it.
-    let wishes: Wishes = store.memory_or_anew(MEMORY).await?;
+    let wishes: Wishes = store.memory_or_anew(HEALING).await?;
     let dead = store.dead_currents(identity).await?;
     let healed = healing.iter().map(|run| &run.rotation);
     let dead: BTreeSet<&str> = dead.iter().chain(wishes.keys()).chain(healed).map(String::as_str).collect();

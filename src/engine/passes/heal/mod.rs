@@ -22,14 +22,14 @@ use crate::domain::verdict::Verdict;
 use crate::engine::run::start;
 use crate::engine::session::{Session, listing};
 use crate::engine::{Engine, EngineError, Rotation, budget, session};
-use crate::store::{Change, KeyRow, Role};
+use crate::store::{Change, HEALING, KeyRow, Role};
 
 /// Time between two looks at what a person or another rotation must end.
 const LOOK: Span = Span::seconds(5);
-const MEMORY: &str = "healing";
 
 /// A rotation that is to be asked about again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Wish {
     attempts: u32,
     until: Until,
@@ -70,7 +70,7 @@ impl Asked {
 
 /// Rotations that wait to be asked about, and may be now.
 pub(crate) async fn waits(engine: &Engine) -> Result<Vec<String>, EngineError> {
-    let wishes: Wishes = engine.parts.store.memory_or_anew(MEMORY).await?;
+    let wishes: Wishes = engine.parts.store.memory_or_anew(HEALING).await?;
     if wishes.is_empty() {
         return Ok(Vec::new());
     }
@@ -95,11 +95,11 @@ pub(crate) async fn note(engine: &Engine, answer: &Answer) -> Result<bool, Engin
         }
         if wish != before {
             wishes.extend(wish.map(|wish| (rotation.to_owned(), wish)));
-            changes.push(Change::Remember { subject: MEMORY.to_owned(), doc: json!(wishes) });
+            changes.push(Change::Remember { subject: HEALING.to_owned(), doc: json!(wishes) });
         }
         changes
     };
-    engine.parts.store.revise(MEMORY, changes).await?;
+    engine.parts.store.revise(HEALING, changes).await?;
     Ok(matches!(answer.healed, Ok(Asked::Started)))
 }
 
@@ -253,7 +253,7 @@ async fn gone_twice(
     now: Timestamp,
     dead: bool,
 ) -> Result<Option<Asked>, EngineError> {
-    let wishes: Wishes = session.engine.parts.store.memory_or_anew(MEMORY).await?;
+    let wishes: Wishes = session.engine.parts.store.memory_or_anew(HEALING).await?;
     let first = wishes.get(&rotation.name).and_then(|wish| wish.gone_since).unwrap_or(now);
     let until = Until::after(first, rotation.policy.confirm_after);
     if dead && until.left(now).is_none() {

@@ -8,15 +8,17 @@
 //!
 //! - A key is written where its number is, if it was tested valid just now (R13), and never over a key that
 //!   somebody else put there, unless `on_drift` says so: that one may be in nobody's hands but the table's.
+//! - A key that was replaced stays until its successor is tested valid, and no longer than it works ([`replaced`]).
 //! - A key that left the store, or is inactive, becomes inactive there. Rows of rotations belong to their runs;
 //!   only their status is carried over.
 
 mod ours;
 pub(crate) mod plan;
+mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::ours::Record;
+use self::ours::{Intent, Looked, Record};
 use self::plan::{Plan, Seen, Wanted, Wish, Write, plan, status};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::destination::{Ledger, LedgerEntry};
 use crate::domain::alert::{Kind, NewAlert, Subject};
 use crate::domain::outcome::{Failure, FailureKind};
-use crate::domain::rotation::{Level, OnDrift};
+use crate::domain::rotation::OnDrift;
+use crate::domain::secret::Secret;
 use crate::domain::time::{Span, Stamp, Timestamp, Until};
-use crate::domain::verdict::Occasion;
+use crate::domain::verdict::{Observation, Occasion};
 use crate::engine::publish::address;
 use crate::engine::session::commit::LONGEST_WAIT;
 use crate::engine::session::keys;
@@ -52,6 +55,9 @@ pub(crate) struct Memory {
     until: Until,
     /// Why the last look did not bring everything there.
     pub(crate) error: Option<String>,
+    /// Replaced keys that are still handed out and were refused, by their fingerprints, and since when.
+    #[serde(default)]
+    refused: BTreeMap<String, Timestamp>,
 }
 
 /// One look at every table whose keys changed here, or that was not looked at for a while.
@@ -105,7 +111,7 @@ async fn mirror_if_due(
     let wish = wish(engine, place, ledger).await?;
     let nothing = wish.keys.is_empty() && wish.statuses.is_empty();
     let idle = nothing && Record::read(engine, ledger).await?.is_empty();
-    if idle || !memory.is_due(&wish, engine.store().now().await?) {
+    if idle || !memory.is_due(&wish, engine.store().now().await?, engine.parts.confirm_after) {
         return Ok(());
     }
     let held = engine.parts.store.acquire(&subject(place), &engine.parts.owner, engine.parts.lease).await?;
@@ -125,6 +131,8 @@ pub(crate) async fn mirror_now(
     let now = engine.store().now().await?;
     memory.looked_at = Some(now);
     let asked = engine.clock().now();
+    // What is written after this is not what the look shows (R19).
+    let before = Record::read(engine, ledger).await?;
     let outcome = match ledger.entries(engine.deadline()).await {
         Err(failure) => Err(failure),
         Ok(entries) => {
@@ -132,11 +140,12 @@ pub(crate) async fn mirror_now(
             memory.wanted = wish.digest();
             let seen = entries.into_iter().map(|entry| seen(engine, entry)).collect::<Vec<_>>();
             bury(engine, ledger, &mut wish, &seen).await?;
-            let looked = Stamp { ours: asked, theirs: None };
-            let proved = Record::read(engine, ledger).await?.seen(&wish, &seen, &place.target.name, looked);
+            let looked = Looked { at: Stamp { ours: asked, theirs: None }, clock: now };
+            let proved = before.seen(&wish, &seen, &place.target.name, looked);
             engine.parts.store.commit(lease, &proved).await?;
             let record = Record::read(engine, ledger).await?;
-            let plan = plan(&wish, &seen, &record.ours());
+            let mut plan = plan(&wish, &seen, &record.ours());
+            replaced::test(engine, &mut plan, &seen, &mut memory, (lease, now)).await?;
             carry_out(engine, place, ledger, &record, plan, lease).await?
         }
     };
@@ -166,7 +175,9 @@ async fn carry_out(
         let written = match write {
             Write::Same(entry) => say(engine, place, ledger, record, &entry, lease).await?,
             Write::Key { id, entry } => match allowed(engine, place, record, &id, entry, lease).await? {
-                Allowed::Yes(entry, row) => hand_out(engine, place, ledger, &entry, *row, lease).await?,
+                Allowed::Yes(entry, intent) => {
+                    hand_out(engine, place, ledger, &entry, *intent, lease).await?
+                }
                 Allowed::NotYet => Ok(()),
                 Allowed::Held => {
                     held.push(number);
@@ -208,7 +219,7 @@ async fn hand_out(
     place: &ConfiguredDestination,
     ledger: &dyn Ledger,
     entry: &LedgerEntry,
-    before: HoldingRow,
+    intent: Intent,
     lease: &Lease,
 ) -> Result<Result<(), Failure>, EngineError> {
     let deadline = leased_deadline(engine, lease).await?;
@@ -216,12 +227,10 @@ async fn hand_out(
     let written = ledger.put(entry, deadline).await;
     let changes = match &written {
         // It was read back in the transaction that wrote it.
-        Ok(()) => {
-            vec![mirrored(engine, place, entry), ours::proved(before, &place.target.name, asked)]
-        }
-        // It may be there: the next look tells.
+        Ok(()) => vec![mirrored(engine, place, entry), intent.done(&place.target.name, asked)],
+        // It may be there: a look after its end tells.
         Err(failure) if failure.kind == FailureKind::Unclear => Vec::new(),
-        Err(_) => vec![Change::Holding { row: Box::new(before), fresh_write: false }],
+        Err(_) => vec![intent.undone()],
     };
     engine.parts.store.commit(lease, &changes).await?;
     Ok(written)
@@ -235,8 +244,8 @@ fn mirrored(engine: &Engine, place: &ConfiguredDestination, entry: &LedgerEntry)
 
 /// Whether a key may be written now.
 enum Allowed {
-    /// The row, and the record of its address before the intent, which is committed.
-    Yes(LedgerEntry, Box<HoldingRow>),
+    /// The row, and the intent to write it, which is committed.
+    Yes(LedgerEntry, Box<Intent>),
     NotYet,
     /// Somebody else changed the address, and `on_drift` holds it, whoever writes there (R20).
     Held,
@@ -265,14 +274,14 @@ async fn allowed(
     }
     let Some(secret) = engine.open_or_pass_by(&key) else { return Ok(Allowed::NotYet) };
     let Some(tested) = proved_at(engine, &key, lease).await? else { return Ok(Allowed::NotYet) };
-    let mut intended = row.clone();
-    (intended.fact.level, intended.fact.checked, intended.fact.drift) = (Level::Intended, None, None);
-    intended.released = false;
-    if !engine.parts.store.intend_mirrored(lease, &intended, tested).await? {
+    let landing = Until::after(engine.store().now().await?, engine.may_land(place));
+    let print = engine.parts.fingerprints.of(&secret);
+    let intended = ours::intended(row.clone(), print.clone(), landing);
+    let Some(seq) = engine.parts.store.intend_mirrored(lease, &intended, tested).await? else {
         return Ok(Allowed::NotYet);
-    }
+    };
     entry.secret = secret;
-    Ok(Allowed::Yes(entry, Box::new(row)))
+    Ok(Allowed::Yes(entry, Box::new(Intent { before: HoldingRow { seq, ..row }, print })))
 }
 
 /// R9: nothing of a frozen account is published.
@@ -288,18 +297,8 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
         return Ok(Some(at.ours));
     }
     let Some(secret) = engine.open_or_pass_by(row) else { return Ok(None) };
-    let providers = engine.parts.store.providers().await?;
-    let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
-        return Ok(None);
-    };
-    let endpoint = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
-    let Ok(base) = endpoint.base() else { return Ok(None) };
-    let deadline = leased_deadline(engine, lease).await?;
-    let tester = &engine.parts.tester;
-    let asked = Moment::now(engine.clock());
-    let seen = tester.test(&provider.kind, base, &secret, &row.settings, deadline).await;
-    let now = asked.stamp(engine.clock(), &seen);
-    let look = Sighting::new(seen, Occasion::Extra);
+    let Some((now, seen, kind)) = ask(engine, row, &secret, lease).await? else { return Ok(None) };
+    let look = Sighting::new(seen, Occasion::Extra).of_kind(&kind);
     let valid = record::meaning(&look.seen) == crate::domain::rotation::facts::TestResult::Valid;
     let asked_with = row.fingerprint.as_ref();
     let decide = |rows: Vec<KeyRow>| -> Result<Vec<Change>, EngineError> {
@@ -308,6 +307,26 @@ async fn proved_at(engine: &Engine, row: &KeyRow, lease: &Lease) -> Result<Optio
     };
     engine.parts.store.commit_tests(Some(lease), std::slice::from_ref(&row.id), decide).await?;
     Ok(valid.then_some(now.ours))
+}
+
+/// What the provider says of a secret that stands, or stood, in this row, when, and of which kind it is; `None` where it
+/// cannot be asked.
+async fn ask(
+    engine: &Engine,
+    row: &KeyRow,
+    secret: &Secret,
+    lease: &Lease,
+) -> Result<Option<(Stamp, Observation, String)>, EngineError> {
+    let providers = engine.parts.store.providers().await?;
+    let Some(provider) = providers.iter().find(|provider| provider.name == row.provider) else {
+        return Ok(None);
+    };
+    let endpoint = endpoint::endpoint(engine, provider, row.account.as_deref()).await?;
+    let Ok(base) = endpoint.base() else { return Ok(None) };
+    let deadline = leased_deadline(engine, lease).await?;
+    let asked = Moment::now(engine.clock());
+    let seen = engine.parts.tester.test(&provider.kind, base, secret, &row.settings, deadline).await;
+    Ok(Some((asked.stamp(engine.clock(), &seen), seen, provider.kind.clone())))
 }
 
 /// The deadline of one call, with a lease that outlives it.
@@ -440,14 +459,15 @@ pub(crate) fn subject(place: &ConfiguredDestination) -> String {
 }
 
 impl Memory {
-    fn is_due(&self, wish: &Wish, now: Timestamp) -> bool {
+    fn is_due(&self, wish: &Wish, now: Timestamp, confirm_after: Span) -> bool {
         if self.until.left(now).is_some() {
             return false;
         }
         let age = self.looked_at.map(|at| now.since(at));
+        let again = if self.refused.is_empty() { ANYWAY } else { ANYWAY.min(confirm_after) };
         self.wanted != wish.digest()
             || self.attempts > 0
-            || age.is_none_or(|age| age >= ANYWAY || age < Span::ZERO)
+            || age.is_none_or(|age| age >= again || age < Span::ZERO)
     }
 
     fn change(&self, place: &ConfiguredDestination) -> Change {
@@ -469,10 +489,13 @@ mod tests {
         let all = wish(false);
         let now = Timestamp(1_000_000_000);
         let mut memory = Memory { wanted: all.digest(), looked_at: Some(now), ..Memory::default() };
-        assert!(!memory.is_due(&all, now.plus(Span::minutes(4))));
-        assert!(memory.is_due(&all, now.plus(ANYWAY)));
-        assert!(memory.is_due(&wish(true), now));
+        assert!(!memory.is_due(&all, now.plus(Span::minutes(4)), Span::minutes(1)));
+        assert!(memory.is_due(&all, now.plus(ANYWAY), Span::minutes(1)));
+        assert!(memory.is_due(&wish(true), now, Span::minutes(1)));
+        memory.refused.insert("a".to_owned(), now);
+        let minute = now.plus(Span::minutes(1));
+        assert!(memory.is_due(&all, minute, Span::minutes(1)), "a replaced key waits for its second look");
         memory.until = Until::after(now, Span::minutes(1));
-        assert!(!memory.is_due(&wish(true), now));
+        assert!(!memory.is_due(&wish(true), now, Span::minutes(1)));
     }
 }

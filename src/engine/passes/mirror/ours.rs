@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
+
 use super::plan::{Seen, Wish};
 use crate::destination::Ledger;
 use crate::domain::rotation::Level;
-use crate::domain::time::{Stamp, Until};
+use crate::domain::time::{Stamp, Timestamp, Until};
 use crate::engine::publish::address;
 use crate::engine::{ConfiguredDestination, Engine, EngineError};
 use crate::store::{Change, HoldingRow, mirror_of};
@@ -56,27 +58,29 @@ impl Record {
     pub(super) fn ours(&self) -> BTreeMap<i64, BTreeSet<String>> {
         let mut ours = BTreeMap::<i64, BTreeSet<String>>::new();
         for (number, row) in self.mine().filter(|(number, _)| !self.is_held(*number)) {
-            ours.entry(number).or_default().extend(row.fingerprint.clone());
+            let before = row.evidence[BEFORE].as_str().map(str::to_owned);
+            ours.entry(number).or_default().extend(row.fingerprint.clone().into_iter().chain(before));
         }
         ours
     }
 
-    /// What a look proves of each address. What was not seen there is not handed out; a write that is on its way has
-    /// landed or failed by now, since the table's lease outlives its deadline.
-    pub(super) fn seen(&self, wish: &Wish, rows: &[Seen], place: &str, now: Stamp) -> Vec<Change> {
+    /// What a look proves of each address, by what was known of it before. What was not seen there is not handed out, unless
+    /// a write of it whose outcome nobody knows may still land (R19).
+    pub(super) fn seen(&self, wish: &Wish, rows: &[Seen], place: &str, looked: Looked) -> Vec<Change> {
         let shown = |number: i64| rows.iter().find(|(entry, _)| entry.number == number && entry.is_active);
         let is_there =
             |number: i64, print: Option<&String>| shown(number).is_some_and(|(_, seen)| print == Some(seen));
         let mut changes = Vec::new();
         for (number, row) in self.mine() {
-            let there = is_there(number, row.fingerprint.as_ref());
-            if !there && row.fact.level > Level::Pending {
-                changes.push(taken_back(row, place));
+            let may_be =
+                is_there(number, row.fingerprint.as_ref()) || row.fact.landing.left(looked.clock).is_some();
+            if !may_be && row.fact.level > Level::Pending {
+                changes.push(self.shown(number, taken_back(row, place)));
             }
         }
         for (number, row) in self.mine().filter(|(number, _)| !self.is_held(*number)) {
             if is_there(number, row.fingerprint.as_ref()) && self.is_news(number, row) {
-                changes.push(proved(row.clone(), place, now));
+                changes.push(self.shown(number, proved(row.clone(), place, looked.at)));
             }
         }
         // A row with the key that we would write is ours, whoever wrote it.
@@ -84,10 +88,17 @@ impl Record {
             let known = self.at(*number).any(|row| row.fact.key == wanted.id);
             if !known && is_there(*number, Some(&wanted.fingerprint)) {
                 let address = format!("{}{number}", self.table);
-                changes.push(proved(address::blank(&address, &wanted.id, place, &self.writer), place, now));
+                let row = address::blank(&address, &wanted.id, place, &self.writer);
+                changes.push(self.shown(*number, proved(row, place, looked.at)));
             }
         }
         changes
+    }
+
+    /// It says nothing once a write of that address has begun that this record does not know.
+    fn shown(&self, number: i64, row: HoldingRow) -> Change {
+        let known = self.at(number).map(|row| row.seq).max().unwrap_or_default();
+        Change::Shown { row: Box::new(row), known }
     }
 
     /// Whether the record does not say yet that this key is what stands there; and while another key waits for the
@@ -117,11 +128,13 @@ impl Record {
         Ok((row, drift))
     }
 
-    /// A row that was just made inactive is not handed out.
+    /// A row that was just made inactive is not handed out: a write that was to change the row before that cannot land any
+    /// more.
     pub(super) fn inactive(&self, number: i64, print: &str, place: &str) -> Vec<Change> {
         let of_print = |row: &&HoldingRow| row.fingerprint.as_deref() == Some(print);
         let rows = self.mine().filter(|(at, _)| *at == number).map(|(_, row)| row);
-        rows.filter(of_print).map(|row| taken_back(row, place)).collect()
+        let back = |row| Change::Holding { row: Box::new(taken_back(row, place)), fresh_write: false };
+        rows.filter(of_print).map(back).collect()
     }
 
     /// What somebody else put there, on the record of its address.
@@ -134,20 +147,63 @@ impl Record {
     }
 }
 
+/// When a table was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    pub(super) at: Stamp,
+    /// The same on the database's clock, which waits are on (R18).
+    pub(super) clock: Timestamp,
+}
+
+/// A key that is on its way to a row: its address as it was before, with this write's place in the order of writes.
+pub(super) struct Intent {
+    pub(super) before: HoldingRow,
+    /// Fingerprint of the key.
+    pub(super) print: String,
+}
+
+impl Intent {
+    /// It was written, and read back.
+    pub(super) fn done(self, place: &str, at: Stamp) -> Change {
+        let written = HoldingRow { fingerprint: Some(self.print), evidence: Value::Null, ..self.before };
+        Change::Seen(Box::new(proved(written, place, at)))
+    }
+
+    /// Nothing was written. What was proved of an earlier write says nothing about the time after a refusal.
+    pub(super) fn undone(self) -> Change {
+        let mut row = self.before;
+        (row.fact.level, row.fact.checked) = (row.fact.level.min(Level::Intended), None);
+        Change::Seen(Box::new(row))
+    }
+}
+
+/// The fingerprint of what a write was to replace, in its evidence: until the write is proved, that may stand there still.
+const BEFORE: &str = "before";
+
+/// The record from the intent on: it may stand there.
+pub(super) fn intended(mut row: HoldingRow, print: String, landing: Until) -> HoldingRow {
+    let replaced = row.fingerprint.replace(print);
+    row.evidence = replaced.map_or(row.evidence, |print| json!({ BEFORE: print }));
+    (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Intended, None, None);
+    (row.fact.landing, row.released) = (landing, false);
+    row
+}
+
 /// Nothing of it is there any more.
-fn taken_back(row: &HoldingRow, place: &str) -> Change {
+fn taken_back(row: &HoldingRow, place: &str) -> HoldingRow {
     let mut row = row.clone();
     (row.fact.level, row.fact.checked, row.fact.error) = (Level::Pending, None, None);
-    (row.fact.permanent, row.fact.attempts, row.fact.until) = (false, 0, Until::OVER);
+    (row.fact.permanent, row.fact.attempts) = (false, 0);
+    (row.fact.until, row.fact.landing) = (Until::OVER, Until::OVER);
     place.clone_into(&mut row.fact.destination);
-    Change::Holding { row: Box::new(row), fresh_write: false }
+    row
 }
 
 /// It is handed out there, and nothing else is.
-pub(super) fn proved(mut row: HoldingRow, place: &str, now: Stamp) -> Change {
-    (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Confirmed, Some(now), None);
+fn proved(mut row: HoldingRow, place: &str, at: Stamp) -> HoldingRow {
+    (row.fact.level, row.fact.checked, row.fact.drift) = (Level::Confirmed, Some(at), None);
     (row.fact.error, row.fact.permanent, row.fact.attempts) = (None, false, 0);
     (row.fact.until, row.released) = (Until::OVER, false);
     place.clone_into(&mut row.fact.destination);
-    Change::Holding { row: Box::new(row), fresh_write: true }
+    row
 }

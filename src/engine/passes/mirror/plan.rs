@@ -58,6 +58,9 @@ pub(crate) struct Plan {
     pub(crate) writes: Vec<Write>,
     /// Numbers at which somebody else's key stands.
     pub(crate) foreign: Vec<i64>,
+    /// Numbers at which a key is handed out that the store has replaced, and the row of its successor, which is not tested
+    /// valid yet.
+    pub(crate) replaced: Vec<(i64, String)>,
 }
 
 /// A row and its fingerprint.
@@ -79,6 +82,9 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
             row if wanted.is_active && wanted.status == Verdict::Valid.as_str() => {
                 let entry = wanted.entry(*number, row.and_then(|(entry, _)| entry.seq));
                 plan.writes.push(Write::Key { id: wanted.id.clone(), entry });
+            }
+            Some((entry, print)) if entry.is_active && is_ours(*number, print) => {
+                plan.replaced.push((*number, wanted.id.clone()));
             }
             _ => {}
         }
@@ -102,7 +108,7 @@ pub(super) fn plan(wish: &Wish, rows: &[Seen], ours: &BTreeMap<i64, BTreeSet<Str
 }
 
 /// The row no longer handed out.
-fn inactive(entry: &LedgerEntry) -> Option<Write> {
+pub(super) fn inactive(entry: &LedgerEntry) -> Option<Write> {
     entry.is_active.then(|| Write::Same(LedgerEntry { is_active: false, ..entry.clone() }))
 }
 

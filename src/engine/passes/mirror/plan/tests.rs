@@ -65,7 +65,7 @@ fn somebody_elses_key_is_left_alone_until_the_operator_says_otherwise() {
     let all = wish(&[(1, wanted("a", true, "valid"))]);
     let rows = [row(1, "legacy", "valid")];
     let held = plan(&all, &rows, &BTreeMap::new());
-    assert_eq!(held, Plan { writes: Vec::new(), foreign: vec![1] });
+    assert_eq!(held, Plan { foreign: vec![1], ..Plan::default() });
     let known = plan(&all, &rows, &ours(&[(1, "legacy")]));
     assert!(matches!(&known.writes[..], [Write::Key { entry, .. }] if entry.seq == Some(7)));
     let overwrite = Wish { overwrite: true, ..all };
@@ -108,4 +108,17 @@ fn rows_of_rotations_only_get_their_status() {
     let done = plan(&all, &[generation], &BTreeMap::new());
     let [Write::Same(entry)] = &done.writes[..] else { panic!("{done:?}") };
     assert_eq!((entry.status.as_str(), entry.generation), ("invalid", Some(4)));
+}
+
+#[test]
+fn a_replaced_key_stays_until_its_successor_is_valid() {
+    let known = ours(&[(1, "old"), (2, "old")]);
+    let rows = [row(1, "old", "valid"), row(2, "old", "valid")];
+    let all = wish(&[(1, wanted("new", true, "untested")), (2, wanted("new", true, "valid"))]);
+    let done = plan(&all, &rows, &known);
+    assert_eq!(done.replaced, [(1, "id-new".to_owned())]);
+    assert!(matches!(&done.writes[..], [Write::Key { entry, .. }] if entry.number == 2), "{done:?}");
+    // What somebody else put there is none of ours to test.
+    let all = Wish { overwrite: true, ..all };
+    assert!(plan(&all, &rows, &BTreeMap::new()).replaced.is_empty());
 }
