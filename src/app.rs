@@ -398,6 +398,7 @@ fn file_spec(entry: &settings::File) -> FileSpec {
         mode: entry.mode,
         owner: entry.owner.clone(),
         group: entry.group.clone(),
+        unsafe_folder: entry.unsafe_folder,
     }
 }
 
