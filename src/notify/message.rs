@@ -117,14 +117,18 @@ fn shortened(mut sections: Vec<Section>) -> Vec<Section> {
     if rest.is_empty() {
         return sections;
     }
-    let mut lines: Vec<String> = rest.iter().take(BY_HEADING).map(|section| section.heading.clone()).collect();
+    let mut lines: Vec<String> =
+        rest.iter().take(BY_HEADING).map(|section| section.heading.clone()).collect();
     if rest.len() > BY_HEADING {
         lines.push(format!("and {} others", rest.len() - BY_HEADING));
     }
     sections.push(Section {
         heading: format!("{} more", rest.len()),
         colour: colour(None),
-        answers: vec![("In short", lines.join("\n")), ("What you must do", "See them all: `rekeyd alerts list`".to_owned())],
+        answers: vec![
+            ("In short", lines.join("\n")),
+            ("What you must do", "See them all: `rekeyd alerts list`".to_owned()),
+        ],
         footer: String::new(),
     });
     sections
@@ -326,21 +330,44 @@ mod tests {
     #[test]
     fn thousands_of_alerts_make_one_short_letter() {
         let mut notices: Vec<Notice> = (0..5000)
-            .map(|number| notice(Kind::KeyInvalid, Subject::Other(format!("key number {number}")), &"It is refused. ".repeat(20)))
+            .map(|number| {
+                notice(
+                    Kind::KeyInvalid,
+                    Subject::Other(format!("key number {number}")),
+                    &"It is refused. ".repeat(20),
+                )
+            })
             .collect();
         notices[4321].severity = Severity::Critical;
         notices[4321].subject = Subject::Other("the one in use".to_owned());
         let letter = letter(&notices, &LetterContext { public_url: "https://keys.example.com".to_owned() });
-        assert!(letter.subject.contains("the one in use") && letter.subject.ends_with("(+4999 more)"), "{}", letter.subject);
+        assert!(
+            letter.subject.contains("the one in use") && letter.subject.ends_with("(+4999 more)"),
+            "{}",
+            letter.subject
+        );
         assert!(letter.text.starts_with("CRITICAL: the one in use"), "the worst first");
-        assert!(letter.text.contains("4980 more") && letter.text.contains("and 4880 others"), "{}", letter.text);
-        assert!(letter.text.len() < 40_000 && letter.html.len() < 60_000, "{} {}", letter.text.len(), letter.html.len());
+        assert!(
+            letter.text.contains("4980 more") && letter.text.contains("and 4880 others"),
+            "{}",
+            letter.text
+        );
+        assert!(
+            letter.text.len() < 40_000 && letter.html.len() < 60_000,
+            "{} {}",
+            letter.text.len(),
+            letter.html.len()
+        );
     }
 
     #[test]
     fn html_fits_a_phone_and_says_its_colours() {
         let letter = trial(&LetterContext { public_url: "https://x".to_owned() });
-        for part in ["width=device-width", "<title>[rekeyd] INFO test mail</title>", "background:#ffffff;color:#1b1b1b"] {
+        for part in [
+            "width=device-width",
+            "<title>[rekeyd] INFO test mail</title>",
+            "background:#ffffff;color:#1b1b1b",
+        ] {
             assert!(letter.html.contains(part), "{part}: {}", letter.html);
         }
     }

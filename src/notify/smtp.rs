@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use lettre::Message;
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::Message;
 use lettre::transport::smtp::response::Response;
 
 use self::connection::{Trouble, Way};
@@ -105,7 +105,8 @@ impl Smtp {
     /// A connection for each mail: there are few, and a new one cannot have gone stale.
     async fn deliver(&self, message: &Message) -> Result<Response, Trouble> {
         let mut connection = self.way.connect().await?;
-        let answer = connection.send(message.envelope(), &message.formatted()).await.map_err(Trouble::Smtp)?;
+        let answer =
+            connection.send(message.envelope(), &message.formatted()).await.map_err(Trouble::Smtp)?;
         // The mail is taken; a farewell that fails changes nothing.
         connection.quit().await.ok();
         Ok(answer)
@@ -278,7 +279,7 @@ mod tests {
     fn domains_go_out_in_ascii() {
         let domain = |text: &str| mailbox(text).unwrap().to_string();
         assert_eq!(domain("admin@ex\u{e4}mple.com"), "admin@xn--exmple-cua.com");
-        assert_eq!(domain("Zo\u{eb} <z@b\u{fc}cher.example>").ends_with("<z@xn--bcher-kva.example>"), true);
+        assert!(domain("Zo\u{eb} <z@b\u{fc}cher.example>").ends_with("<z@xn--bcher-kva.example>"));
         assert_eq!(domain("ops@Example.com"), "ops@Example.com");
         assert_eq!(domain("ops@[192.0.2.1]"), "ops@[192.0.2.1]");
     }

@@ -174,8 +174,7 @@ async fn a_refused_login_is_said_without_the_password() {
 }
 
 /// What would count as the answers of a whole session, had it been read after the handshake.
-const WORDS_IN_ITS_MOUTH: &str =
-    "220 go ahead\r\n250-localhost\r\n250 AUTH PLAIN\r\n235 come in\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
+const WORDS_IN_ITS_MOUTH: &str = "220 go ahead\r\n250-localhost\r\n250 AUTH PLAIN\r\n235 come in\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_puts_words_into_the_mouth_of_a_server() {

@@ -18,9 +18,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{
-    AccessFlags, Group, Uid, UnlinkatFlags, User, faccessat, getegid, getgroups, unlinkat,
-};
+use nix::unistd::{AccessFlags, Group, Uid, UnlinkatFlags, User, faccessat, getegid, getgroups, unlinkat};
 use zeroize::Zeroizing;
 
 use super::lock::Lock;
@@ -88,8 +86,8 @@ fn remove_left_overs(place: &Place, stem: &str) -> Result<(), Failure> {
     let folder = place.path.parent().unwrap_or(&place.path);
     let failed = |what: &str, error: Errno| explain(what, folder, &error.into());
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut entries =
-        Dir::openat(&place.folder, ".", flags, Mode::empty()).map_err(|error| failed("cannot list", error))?;
+    let mut entries = Dir::openat(&place.folder, ".", flags, Mode::empty())
+        .map_err(|error| failed("cannot list", error))?;
     for entry in entries.iter().filter_map(Result::ok) {
         if !entry.file_name().to_bytes().starts_with(stem.as_bytes()) {
             continue;
@@ -211,7 +209,8 @@ pub(super) fn check_found(place: &Place, found: &Found, trust: Trust) -> Result<
     let (uid, own) = (found.meta.uid(), Uid::effective().as_raw());
     if place.is_open && trust.owner.is_none() && ![0, own, folder.uid()].contains(&uid) {
         let text = format!("{} belongs to user {uid}, and others may write its folder", path.display());
-        return Err(refused(text).hint(format!("remove it, or write `owner = \"{uid}\"` if the key is for that user")));
+        return Err(refused(text)
+            .hint(format!("remove it, or write `owner = \"{uid}\"` if the key is for that user")));
     }
     Ok(())
 }

@@ -33,7 +33,8 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 )]
 pub(super) fn lock(place: &Place, deadline: Deadline) -> Result<Lock, Failure> {
     let path = &place.path;
-    let folder = place.folder.try_clone().map_err(|error| explain("cannot lock the folder of", path, &error))?;
+    let folder =
+        place.folder.try_clone().map_err(|error| explain("cannot lock the folder of", path, &error))?;
     loop {
         match folder.try_lock() {
             Err(TryLockError::WouldBlock) if deadline.left() > WRITE_TIME => std::thread::sleep(PAUSE),

@@ -15,7 +15,14 @@ fn delivery(last: char, generation: i64) -> Delivery {
 }
 
 fn file(path: &Path, format: Format) -> File {
-    File::new(FileSpec { path: path.into(), format, mode: None, owner: None, group: None, unsafe_folder: false })
+    File::new(FileSpec {
+        path: path.into(),
+        format,
+        mode: None,
+        owner: None,
+        group: None,
+        unsafe_folder: false,
+    })
 }
 
 fn env_file(path: &Path) -> File {
@@ -110,7 +117,11 @@ async fn mode_and_link_stay() {
     symlink(folder.path(), &beside).unwrap();
     let by_link = env_file(&beside.join("real.env"));
     assert!(by_link.address().ends_with("beside/real.env#OPENROUTER_API_KEY"), "as it is configured");
-    assert_eq!(by_link.former_address(), Some(env_file(&real).address()), "under which older versions knew it");
+    assert_eq!(
+        by_link.former_address(),
+        Some(env_file(&real).address()),
+        "under which older versions knew it"
+    );
     assert!(by_link.extent().overlaps(&file.extent()));
     file.publish(&delivery('a', 1), soon()).await.unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -218,7 +229,11 @@ async fn nobody_who_was_not_asked_for_gets_the_key() {
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     mode(&path, 0o6755);
     file.publish(&delivery('a', 1), soon()).await.unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755, "no program of its owner's");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o755,
+        "no program of its owner's"
+    );
     mode(&path, 0o666);
     let failure = file.publish(&delivery('b', 2), soon()).await.unwrap_err();
     assert!(failure.message.contains("every user of this system may write"), "{failure:?}");
@@ -228,7 +243,10 @@ async fn nobody_who_was_not_asked_for_gets_the_key() {
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(&path, Some(4242), Some(4242)).unwrap();
         let failure = open.publish(&delivery('a', 3), soon()).await.unwrap_err();
-        assert!(failure.message.contains("belongs to user 4242, and others may write its folder"), "{failure:?}");
+        assert!(
+            failure.message.contains("belongs to user 4242, and others may write its folder"),
+            "{failure:?}"
+        );
         let asked = File::new(FileSpec { owner: Some("4242".into()), ..open.spec.clone() });
         asked.publish(&delivery('a', 3), soon()).await.unwrap();
     }

@@ -92,15 +92,20 @@ impl Walk<'_> {
     fn follow(&mut self, name: &OsString, link: &FileStat) -> Result<(), Failure> {
         self.links += 1;
         if self.links > LINK_CAP {
-            return Err(refused(format!("{} goes through more than {LINK_CAP} symbolic links", self.asked.display())));
+            return Err(refused(format!(
+                "{} goes through more than {LINK_CAP} symbolic links",
+                self.asked.display()
+            )));
         }
         let target = readlinkat(&self.at, name.as_os_str()).map_err(|error| failed(self.asked, error))?;
         let target = PathBuf::from(target);
         let folder = fstat(&self.at).map_err(|error| failed(self.asked, error))?;
         if ![0, geteuid().as_raw(), folder.st_uid].contains(&link.st_uid) {
-            let text = format!("{} is a symbolic link that another user made", self.path.join(name).display());
+            let text =
+                format!("{} is a symbolic link that another user made", self.path.join(name).display());
             let meant = self.path.join(&target);
-            return Err(refused(text).hint(format!("write `path = \"{}\"` if that is what you mean", meant.display())));
+            return Err(refused(text)
+                .hint(format!("write `path = \"{}\"` if that is what you mean", meant.display())));
         }
         if target.is_absolute() {
             self.at = root().map_err(|error| failed(self.asked, error))?;
@@ -113,14 +118,15 @@ impl Walk<'_> {
     /// Goes into a folder on the way.
     fn enter(&mut self, name: &OsString, meta: &FileStat) -> Result<(), Failure> {
         let here = fstat(&self.at).map_err(|error| failed(self.asked, error))?;
-        if let Some(who) = self.stranger(&here)? {
+        if let Some(who) = self.stranger(&here) {
             let is_sticky = here.st_mode & Mode::S_ISVTX.bits() != 0;
             if !(is_sticky && [0, geteuid().as_raw()].contains(&meta.st_uid)) {
                 return Err(writable(&self.path, &who));
             }
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        self.at = openat(&self.at, name.as_os_str(), flags, Mode::empty()).map_err(|error| failed(self.asked, error))?;
+        self.at = openat(&self.at, name.as_os_str(), flags, Mode::empty())
+            .map_err(|error| failed(self.asked, error))?;
         if name == ".." {
             self.path.pop();
         } else {
@@ -142,8 +148,8 @@ impl Walk<'_> {
         }
     }
 
-    fn stranger(&self, meta: &FileStat) -> Result<Option<String>, Failure> {
-        Ok(if self.trust.anybody { None } else { stranger(self.at.as_fd(), meta, self.trust) })
+    fn stranger(&self, meta: &FileStat) -> Option<String> {
+        if self.trust.anybody { None } else { stranger(self.at.as_fd(), meta, self.trust) }
     }
 }
 
@@ -187,7 +193,9 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         assert!(found(&root.join("loop")).unwrap_err().contains("more than 40 symbolic links"));
         symlink("/", root.join("up")).unwrap();
-        for (path, said) in [("up", "leads to a folder"), ("no/x.env", "No such file"), ("shared.env/x", "Not a directory")] {
+        for (path, said) in
+            [("up", "leads to a folder"), ("no/x.env", "No such file"), ("shared.env/x", "Not a directory")]
+        {
             fs::write(root.join("shared.env"), "").unwrap();
             assert!(found(&root.join(path)).unwrap_err().contains(said), "{path}");
         }
@@ -228,7 +236,10 @@ mod tests {
             let failure = find(&path, Trust::default()).unwrap_err();
             assert_eq!(
                 failure.message,
-                format!("every user of this system may write {}, and could take the key's place there", at.display())
+                format!(
+                    "every user of this system may write {}, and could take the key's place there",
+                    at.display()
+                )
             );
             assert!(failure.hint.unwrap().contains("unsafe_folder"));
             let accepted = find(&path, Trust { anybody: true, ..Trust::default() }).unwrap();
@@ -253,7 +264,10 @@ mod tests {
         mode(folder.path(), 0o775);
         chown(folder.path(), None, Some(STRANGER)).unwrap();
         assert!(found(&path).unwrap_err().starts_with("group 4242 may write"));
-        assert!(find(&path, Trust { group: Some(STRANGER), ..Trust::default() }).is_ok(), "the configured one");
+        assert!(
+            find(&path, Trust { group: Some(STRANGER), ..Trust::default() }).is_ok(),
+            "the configured one"
+        );
         chown(folder.path(), Some(STRANGER), None).unwrap();
         assert!(found(&path).is_ok(), "the owner's own");
         assert_eq!(fs::metadata(folder.path()).unwrap().gid(), STRANGER);

@@ -32,8 +32,11 @@ pub(super) fn stranger(handle: impl AsFd, meta: &FileStat, trust: Trust) -> Opti
     if writers.everybody {
         return Some("every user of this system".to_owned());
     }
-    let group = writers.groups.into_iter().find(|gid| !group(gid)).map(|gid| format!("group {}", group_name(gid)));
-    group.or_else(|| writers.users.into_iter().find(|uid| !user(uid)).map(|uid| format!("user {}", user_name(uid))))
+    let group =
+        writers.groups.into_iter().find(|gid| !group(gid)).map(|gid| format!("group {}", group_name(gid)));
+    group.or_else(|| {
+        writers.users.into_iter().find(|uid| !user(uid)).map(|uid| format!("user {}", user_name(uid)))
+    })
 }
 
 /// Groups that only one user has: the owner's or our own. By the custom of distributions it has his name; where users
@@ -71,7 +74,8 @@ impl Writers {
     /// By mode, group and list: a version of 4 bytes, then entries of a tag, its permissions and its id, in the order of
     /// the smallest byte first (`linux/posix_acl_xattr.h`).
     fn of(mode: u32, gid: u32, list: &[u8]) -> Self {
-        let entries = || list.get(4..).unwrap_or_default().as_chunks::<8>().0.iter().map(Entry::read);
+        let entries =
+            || list.get(4..).unwrap_or_default().as_chunks::<8>().0.iter().copied().map(Entry::read);
         let mask = entries().find(|entry| entry.tag == Entry::MASK).map_or(Self::WRITE, |mask| mask.allows);
         let mut writers = Self { everybody: mode & 0o002 != 0, ..Self::default() };
         if list.is_empty() {
@@ -102,7 +106,7 @@ impl Entry {
     const GROUP: u16 = 0x08;
     const MASK: u16 = 0x10;
 
-    fn read(&[t0, t1, p0, p1, i0, i1, i2, i3]: &[u8; 8]) -> Self {
+    fn read([t0, t1, p0, p1, i0, i1, i2, i3]: [u8; 8]) -> Self {
         Self {
             tag: u16::from_le_bytes([t0, t1]),
             allows: u16::from_le_bytes([p0, p1]),

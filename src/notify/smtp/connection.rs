@@ -109,12 +109,16 @@ impl Way {
         let mut connection = match &self.protection {
             Cover::Starttls(config) => {
                 let stream = self.reach().await?;
-                let stream = starttls::open(stream, &self.host, &hello.to_string(), Arc::clone(config)).await?;
-                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(Trouble::Smtp)?
+                let stream =
+                    starttls::open(stream, &self.host, &hello.to_string(), Arc::clone(config)).await?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
+                    .await
+                    .map_err(Trouble::Smtp)?
             }
             protection => {
                 let tls = protection.implicit();
-                let connected = AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &hello, tls, None);
+                let connected =
+                    AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT_TIMEOUT), &hello, tls, None);
                 connected.await.map_err(of_library)?
             }
         };
@@ -191,8 +195,9 @@ fn read(path: &Path) -> Result<Vec<u8>, SmtpError> {
 /// The platform's authorities, and those of the PEM text.
 fn client_config(pem: Option<&[u8]>) -> Result<ClientConfig, SmtpError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let extra: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(pem.unwrap_or_default()).collect::<Result<_, _>>().map_err(SmtpError::tls)?;
+    let extra: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem.unwrap_or_default())
+        .collect::<Result<_, _>>()
+        .map_err(SmtpError::tls)?;
     let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(SmtpError::tls)?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(SmtpError::tls)?.dangerous();

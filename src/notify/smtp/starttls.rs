@@ -36,7 +36,9 @@ pub(super) async fn open(
 ) -> Result<Protected, Trouble> {
     let mut talk = BufReader::new(stream);
     expect(&mut talk, 220).await?.map_err(|answer| Trouble::Greeting(answer.line()))?;
-    let offers = ask(&mut talk, &format!("EHLO {hello}"), 250).await?.map_err(|answer| Trouble::Hello(answer.line()))?;
+    let offers = ask(&mut talk, &format!("EHLO {hello}"), 250)
+        .await?
+        .map_err(|answer| Trouble::Hello(answer.line()))?;
     if !offers.lines.iter().skip(1).any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
         return Err(Trouble::NoStarttls);
     }
@@ -61,7 +63,11 @@ impl Answer {
     }
 }
 
-async fn ask(talk: &mut BufReader<TcpStream>, command: &str, code: u16) -> Result<Result<Answer, Answer>, Trouble> {
+async fn ask(
+    talk: &mut BufReader<TcpStream>,
+    command: &str,
+    code: u16,
+) -> Result<Result<Answer, Answer>, Trouble> {
     talk.write_all(format!("{command}\r\n").as_bytes()).await.map_err(Trouble::Io)?;
     expect(talk, code).await
 }
@@ -74,7 +80,11 @@ async fn expect(talk: &mut BufReader<TcpStream>, code: u16) -> Result<Result<Ans
         talk.take(LINE_CAP).read_until(b'\n', &mut line).await.map_err(Trouble::Io)?;
         let text = String::from_utf8_lossy(&line);
         let Some(text) = text.strip_suffix('\n').map(|line| line.trim_end_matches('\r')) else {
-            return Err(if line.is_empty() { Trouble::Io(io::ErrorKind::UnexpectedEof.into()) } else { Trouble::NotSmtp });
+            return Err(if line.is_empty() {
+                Trouble::Io(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Trouble::NotSmtp
+            });
         };
         let said = text.get(..3).and_then(|digits| digits.parse::<u16>().ok()).ok_or(Trouble::NotSmtp)?;
         lines.push(text.get(4..).unwrap_or_default().to_owned());
@@ -104,7 +114,11 @@ impl AsyncTokioStream for Protected {
 }
 
 impl AsyncRead for Protected {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         match Pin::new(&mut self.greeting).poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() == before => Pin::new(&mut self.tls).poll_read(cx, buf),

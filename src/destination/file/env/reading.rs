@@ -92,7 +92,9 @@ fn check_encoding(text: &[u8]) -> Result<(), Failure> {
     }
     let lone = text.iter().enumerate().any(|(at, &byte)| byte == b'\r' && text.get(at + 1) != Some(&b'\n'));
     if lone {
-        return Err(refused("it holds carriage returns that end no line").hint("save it with line ends of Unix"));
+        return Err(
+            refused("it holds carriage returns that end no line").hint("save it with line ends of Unix")
+        );
     }
     Ok(())
 }
@@ -101,13 +103,16 @@ fn check_encoding(text: &[u8]) -> Result<(), Failure> {
 fn other_language(text: &[u8], line: &Line, words: &[Word]) -> Option<&'static str> {
     let word = |at: usize| words.get(at).map_or(&b""[..], |word| &text[word.range.clone()]);
     let whole = text[line.range.clone()].trim_ascii();
-    let is_option = words.len() == 2 && matches!(word(1).first(), Some(b'-' | b'+')) || matches!(word(1), b"-o" | b"+o");
+    let is_option =
+        words.len() == 2 && matches!(word(1).first(), Some(b'-' | b'+')) || matches!(word(1), b"-o" | b"+o");
     match word(0) {
         _ if line.is_inside => None,
         b"setenv" => Some("it is of a csh"),
         b"set" if !is_option => Some("it is of a csh, a fish or a Windows shell"),
         first if first.to_ascii_lowercase().starts_with(b"$env:") => Some("it is of a PowerShell"),
-        _ if whole.starts_with(b"[") && whole.ends_with(b"]") => Some("it begins a section of a unit or INI file"),
+        _ if whole.starts_with(b"[") && whole.ends_with(b"]") => {
+            Some("it begins a section of a unit or INI file")
+        }
         _ => None,
     }
 }
@@ -118,14 +123,17 @@ fn lines(text: &[u8]) -> Vec<Line> {
     let begin = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let (mut all, mut at, mut goes_on_here) = (Vec::new(), begin, false);
     while at < text.len() {
-        let newline = text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |length| at + length);
+        let newline =
+            text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |length| at + length);
         let end = if newline > at && text[newline - 1] == b'\r' { newline - 1 } else { newline };
         all.push(Line { number: all.len() + 1, range: at..end, is_inside: goes_on_here });
         goes_on_here = goes_on(&text[at..end]);
         at = newline + 1;
     }
     for quoted in quoted_by_a_shell(text, begin).into_iter().chain(quoted_as_values(text, &all)) {
-        all.iter_mut().filter(|line| quoted.contains(&line.range.start)).for_each(|line| line.is_inside = true);
+        all.iter_mut()
+            .filter(|line| quoted.contains(&line.range.start))
+            .for_each(|line| line.is_inside = true);
     }
     all
 }
@@ -244,7 +252,12 @@ const BELONGS: &str = "what follows the value belongs to it for some of them";
 const OTHER_WAY: &str = "it names the variable in another way than NAME=value";
 
 /// What a line assigns to the variable; an error says why that is not certain.
-fn of_line(text: &[u8], line: &Line, words: &[Word], variable: &[u8]) -> Result<Vec<Assignment>, &'static str> {
+fn of_line(
+    text: &[u8],
+    line: &Line,
+    words: &[Word],
+    variable: &[u8],
+) -> Result<Vec<Assignment>, &'static str> {
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         if &text[name(text, word)] != variable {
@@ -273,7 +286,9 @@ fn of_word(text: &[u8], line: &Line, words: &[Word], at: usize) -> Result<Option
         Some(b'=') if is_alone || is_exported && !is_open => {
             assigned(text, name_end + 1..word.range.end).map(Some)
         }
-        Some(b'=') if leads && is_open && !is_exported => with_blanks(text, line, name_end, &words[at + 1..]).map(Some),
+        Some(b'=') if leads && is_open && !is_exported => {
+            with_blanks(text, line, name_end, &words[at + 1..]).map(Some)
+        }
         None if leads && equals_follows => with_blanks(text, line, name_end, &words[at + 1..]).map(Some),
         None if is_exported => Ok(None),
         Some(b'=') => Err(BELONGS),
@@ -300,7 +315,8 @@ fn check_separators(text: &[u8], line: &Line, words: &[Word], at: usize) -> Resu
 
 /// `NAME = value`, as the dotenv libraries read it: one word, and nothing else but a comment.
 fn with_blanks(text: &[u8], line: &Line, name_end: usize, rest: &[Word]) -> Result<Assignment, &'static str> {
-    let skip = |from: usize| from + text[from..line.range.end].iter().take_while(|byte| is_blank(**byte)).count();
+    let skip =
+        |from: usize| from + text[from..line.range.end].iter().take_while(|byte| is_blank(**byte)).count();
     let equals = skip(name_end);
     if text[..line.range.end].get(equals) != Some(&b'=') {
         return Err(OTHER_WAY);
@@ -321,7 +337,9 @@ fn with_blanks(text: &[u8], line: &Line, name_end: usize, rest: &[Word]) -> Resu
 fn assigned(text: &[u8], region: Range<usize>) -> Result<Assignment, &'static str> {
     let value = &text[region.clone()];
     match value.first().copied() {
-        Some(quote @ (b'"' | b'\'')) if closing_quote(&text[..region.end], region.start) == Some(region.end - 1) => {
+        Some(quote @ (b'"' | b'\''))
+            if closing_quote(&text[..region.end], region.start) == Some(region.end - 1) =>
+        {
             Ok(Assignment { region, quote: Some(quote) })
         }
         Some(b'"' | b'\'') => Err("its quotes do not end where the value ends"),

@@ -105,7 +105,9 @@ fn what_is_not_certain_is_refused_with_its_line() {
         ("[Service]\nEnvironment=KEY=a\n", 1),
     ];
     for (text, line) in rows {
-        for failure in [edit(text.as_bytes(), "KEY", &key()).unwrap_err(), values(text.as_bytes(), "KEY").unwrap_err()] {
+        for failure in
+            [edit(text.as_bytes(), "KEY", &key()).unwrap_err(), values(text.as_bytes(), "KEY").unwrap_err()]
+        {
             assert!(failure.message.contains(&format!("line {line} ")), "{text:?}: {failure:?}");
             assert!(failure.hint.is_some() && failure.kind == FailureKind::NotSent, "{text:?}");
         }
