@@ -212,15 +212,17 @@ mod tests {
         if !is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let (link, target) = (folder.join("link"), folder.join("target"));
         fs::write(&target, "x").unwrap();
         symlink(&target, &link).unwrap();
         lchown(&link, Some(STRANGER), None).unwrap();
         assert!(found(&link).unwrap_err().contains("another user made"));
         chown(&target, Some(STRANGER), None).unwrap();
         assert!(found(&link).is_err(), "nor to what is his");
-        chown(folder.path(), Some(STRANGER), None).unwrap();
+        chown(&folder, Some(STRANGER), None).unwrap();
         assert!(found(&link).is_ok(), "who owns the folder may");
     }
 
@@ -259,17 +261,19 @@ mod tests {
         if !is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.env");
-        mode(folder.path(), 0o775);
-        chown(folder.path(), None, Some(STRANGER)).unwrap();
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("x.env");
+        mode(&folder, 0o775);
+        chown(&folder, None, Some(STRANGER)).unwrap();
         assert!(found(&path).unwrap_err().starts_with("group 4242 may write"));
         assert!(
             find(&path, Trust { group: Some(STRANGER), ..Trust::default() }).is_ok(),
             "the configured one"
         );
-        chown(folder.path(), Some(STRANGER), None).unwrap();
+        chown(&folder, Some(STRANGER), None).unwrap();
         assert!(found(&path).is_ok(), "the owner's own");
-        assert_eq!(fs::metadata(folder.path()).unwrap().gid(), STRANGER);
+        assert_eq!(fs::metadata(&folder).unwrap().gid(), STRANGER);
     }
 }

@@ -10,7 +10,6 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
@@ -194,12 +193,11 @@ fn read(path: &Path) -> Result<Vec<u8>, SmtpError> {
 
 /// The platform's authorities, and those of the PEM text.
 fn client_config(pem: Option<&[u8]>) -> Result<ClientConfig, SmtpError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder();
     let extra: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem.unwrap_or_default())
         .collect::<Result<_, _>>()
         .map_err(SmtpError::tls)?;
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(SmtpError::tls)?;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(SmtpError::tls)?.dangerous();
-    Ok(builder.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(builder.crypto_provider()));
+    let verifier = verifier.map_err(SmtpError::tls)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
