@@ -195,7 +195,9 @@ impl Adapters {
     ) -> anyhow::Result<Engine> {
         let (names, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
         for place in self.destinations.values() {
-            if let Some(former) = place.adapter.former_address() {
+            let is_anothers =
+                |former: &String| self.destinations.values().any(|other| other.target.address == *former);
+            if let Some(former) = place.adapter.former_address().filter(|former| !is_anothers(former)) {
                 store.readdress(&former, &place.target.address).await?;
             }
         }

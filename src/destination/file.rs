@@ -109,7 +109,8 @@ impl Destination for File {
 
     /// Also the place in the folder that it is now, by device and inode: a path may have many spellings.
     fn extent(&self) -> Extent {
-        let real = self.spec.place().ok().and_then(|place| {
+        let anybody = Trust { anybody: true, ..self.spec.trust().unwrap_or_default() };
+        let real = walk::find(&self.spec.path, anybody).ok().and_then(|place| {
             let folder = place.folder.metadata().ok()?;
             let at = format!("{}:{}/{}", folder.dev(), folder.ino(), place.name.to_string_lossy());
             Some(format!("inode:{at}{}", self.spec.suffix()))
@@ -324,7 +325,10 @@ impl FileSpec {
     /// bit lets a program run with the rights of its owner.
     fn attributes(&self, place: &Place, found: Option<&Found>) -> Result<Attributes, Failure> {
         let trust = self.trust()?;
-        found.map(|found| disk::check_found(place, found, trust)).transpose()?;
+        // Where the configuration lets the group write, it lets that of the file.
+        let group_writes = self.mode.is_some_and(|mode| mode & 0o020 != 0);
+        let group = trust.group.or(found.filter(|_| group_writes).map(|found| found.meta.gid()));
+        found.map(|found| disk::check_found(place, found, Trust { group, ..trust })).transpose()?;
         let meta = found.map(|found| found.meta.clone()).or_else(|| disk::heir(place));
         let mode = self.mode.or(found.map(|found| found.meta.mode())).unwrap_or(0o600) & 0o777;
         let uid = trust.owner.or(meta.as_ref().map(MetadataExt::uid));

@@ -25,6 +25,9 @@ use super::{Mail, Mailer, Obstacle, Undelivered};
 use crate::domain::secret::Secret;
 use crate::net::{Deadline, sentence};
 
+/// Who has the mail is not waited for any longer.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
@@ -107,8 +110,8 @@ impl Smtp {
         let mut connection = self.way.connect().await?;
         let answer =
             connection.send(message.envelope(), &message.formatted()).await.map_err(Trouble::Smtp)?;
-        // The mail is taken; a farewell that fails changes nothing.
-        connection.quit().await.ok();
+        // The mail is taken; a farewell that fails, or never comes, changes nothing.
+        tokio::time::timeout(FAREWELL, connection.quit()).await.ok();
         Ok(answer)
     }
 
@@ -130,7 +133,12 @@ impl Smtp {
 
 /// A refused login is no refusal of the mail: a person mends the password, and the mail goes out.
 fn obstacle(trouble: &Trouble) -> Obstacle {
-    let Trouble::Smtp(error) = trouble else { return Obstacle::Away };
+    let error = match trouble {
+        Trouble::Smtp(error) => error,
+        // Not let in, whoever the mail is for.
+        Trouble::Entry(error) if error.is_transient() => return Obstacle::NotNow,
+        _ => return Obstacle::Away,
+    };
     match error.status().map(u16::from) {
         // What this server cannot take at all: an address beyond ASCII without SMTPUTF8.
         None if error.is_client() => Obstacle::Refused,
@@ -198,7 +206,11 @@ fn compose(from: &Mailbox, mail: &Mail, recipients: &[String]) -> Result<Message
         ))
         .envelope(envelope);
     for text in &mail.to {
-        message = message.to(mailbox(text).ok_or_else(|| bad(text))?);
+        let to = mailbox(text).ok_or_else(|| bad(text))?;
+        // An address that some servers cannot take stands only in the mail that goes to it.
+        if to.email.user().is_ascii() || recipients.contains(text) {
+            message = message.to(to);
+        }
     }
     if let Some(first) = &mail.in_reply_to {
         message = message.in_reply_to(bracketed(first));

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::lock::Lock;
 use super::walk::{Place, writable};
-use super::writers::{Trust, stranger};
+use super::writers::{Trust, is_known, stranger};
 use crate::domain::outcome::{Failure, FailureKind};
 
 /// No file with a key in it is larger than this; what is, is not touched.
@@ -151,7 +151,7 @@ fn ownership(path: &Path, wanted: Attributes, error: &io::Error) -> Failure {
 
 /// The numeric id of a configured user: a name, or a number that is no name.
 pub(super) fn user_id(name: &str) -> Result<u32, Failure> {
-    let found = User::from_name(name).map_err(|error| unresolved("user", name, error))?;
+    let found = User::from_name(name).or_else(none).map_err(|error| unresolved("user", name, error))?;
     let id = found.map(|user| user.uid.as_raw()).or_else(|| name.parse().ok());
     id.ok_or_else(|| {
         refused(format!("there is no user {name} on this system")).hint("correct `owner`, or create the user")
@@ -160,12 +160,17 @@ pub(super) fn user_id(name: &str) -> Result<u32, Failure> {
 
 /// The numeric id of a configured group: a name, or a number that is no name.
 pub(super) fn group_id(name: &str) -> Result<u32, Failure> {
-    let found = Group::from_name(name).map_err(|error| unresolved("group", name, error))?;
+    let found = Group::from_name(name).or_else(none).map_err(|error| unresolved("group", name, error))?;
     let id = found.map(|group| group.gid.as_raw()).or_else(|| name.parse().ok());
     id.ok_or_else(|| {
         refused(format!("there is no group {name} on this system"))
             .hint("correct `group`, or create the group")
     })
+}
+
+/// An image without users has no file of them either.
+fn none<T>(error: Errno) -> nix::Result<Option<T>> {
+    if error == Errno::ENOENT { Ok(None) } else { Err(error) }
 }
 
 fn unresolved(what: &str, name: &str, error: nix::Error) -> Failure {
@@ -203,11 +208,11 @@ pub(super) fn check_found(place: &Place, found: &Found, trust: Trust) -> Result<
         && let Ok(meta) = fstat(&found.file)
         && let Some(who) = stranger(&found.file, &meta, trust)
     {
-        return Err(writable(path, &who));
+        return Err(writable(path, &meta, &who));
     }
     let folder = place.folder.metadata().map_err(|error| explain("cannot look at", path, &error))?;
-    let (uid, own) = (found.meta.uid(), Uid::effective().as_raw());
-    if place.is_open && trust.owner.is_none() && ![0, own, folder.uid()].contains(&uid) {
+    let uid = found.meta.uid();
+    if place.is_open && trust.owner.is_none() && !is_known(uid, folder.uid(), trust) {
         let text = format!("{} belongs to user {uid}, and others may write its folder", path.display());
         return Err(refused(text)
             .hint(format!("remove it, or write `owner = \"{uid}\"` if the key is for that user")));

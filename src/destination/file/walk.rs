@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::geteuid;
 
 use super::disk::{explain, refused};
-use super::writers::{Trust, stranger};
+use super::writers::{Trust, is_hidden, is_known, stranger};
 use crate::domain::outcome::Failure;
 
 /// More links than this are a circle.
@@ -99,8 +99,8 @@ impl Walk<'_> {
         }
         let target = readlinkat(&self.at, name.as_os_str()).map_err(|error| failed(self.asked, error))?;
         let target = PathBuf::from(target);
-        let folder = fstat(&self.at).map_err(|error| failed(self.asked, error))?;
-        if ![0, geteuid().as_raw(), folder.st_uid].contains(&link.st_uid) {
+        let folder = self.check_folder(link)?;
+        if !is_known(link.st_uid, folder.st_uid, self.trust) {
             let text =
                 format!("{} is a symbolic link that another user made", self.path.join(name).display());
             let meant = self.path.join(&target);
@@ -117,13 +117,7 @@ impl Walk<'_> {
 
     /// Goes into a folder on the way.
     fn enter(&mut self, name: &OsString, meta: &FileStat) -> Result<(), Failure> {
-        let here = fstat(&self.at).map_err(|error| failed(self.asked, error))?;
-        if let Some(who) = self.stranger(&here) {
-            let is_sticky = here.st_mode & Mode::S_ISVTX.bits() != 0;
-            if !(is_sticky && [0, geteuid().as_raw()].contains(&meta.st_uid)) {
-                return Err(writable(&self.path, &who));
-            }
-        }
+        self.check_folder(meta)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         self.at = openat(&self.at, name.as_os_str(), flags, Mode::empty())
             .map_err(|error| failed(self.asked, error))?;
@@ -135,6 +129,19 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// The folder that we are in, whose entry leads on: strangers may not write it, or not take the entry's place.
+    fn check_folder(&self, entry: &FileStat) -> Result<FileStat, Failure> {
+        let here = fstat(&self.at).map_err(|error| failed(self.asked, error))?;
+        let stranger = (!self.trust.anybody).then(|| stranger(&self.at, &here, self.trust)).flatten();
+        let is_sticky = here.st_mode & Mode::S_ISVTX.bits() != 0;
+        match stranger {
+            Some(who) if !(is_sticky && [0, geteuid().as_raw()].contains(&entry.st_uid)) => {
+                Err(writable(&self.path, &here, &who))
+            }
+            _ => Ok(here),
+        }
+    }
+
     /// In the folder of the file. To list and to lock it, it is opened for reading.
     fn arrive(self, name: OsString) -> Result<Place, Failure> {
         let path = self.path.join(&name);
@@ -143,22 +150,26 @@ impl Walk<'_> {
         let meta = fstat(&folder).map_err(|error| failed(&path, error))?;
         let others = stranger(&folder, &meta, self.trust);
         match others {
-            Some(who) if !self.trust.anybody => Err(writable(&self.path, &who)),
+            Some(who) if !self.trust.anybody => Err(writable(&self.path, &meta, &who)),
             others => Ok(Place { folder: File::from(folder), name, path, is_open: others.is_some() }),
         }
     }
-
-    fn stranger(&self, meta: &FileStat) -> Option<String> {
-        if self.trust.anybody { None } else { stranger(self.at.as_fd(), meta, self.trust) }
-    }
 }
 
-/// The hint's first half suits a folder of this software; the second, one that several users share on purpose.
-pub(super) fn writable(path: &Path, who: &str) -> Failure {
-    refused(format!("{who} may write {}, and could take the key's place there", path.display())).hint(format!(
-        "take that right away, for example by: chmod go-w {}; or write `unsafe_folder = true` to accept it",
-        path.display()
-    ))
+/// What strangers may write, and the next move: for a folder of this software, for one that all users share, and for one
+/// whose owner cannot be told.
+pub(super) fn writable(path: &Path, meta: &FileStat, who: &str) -> Failure {
+    let at = path.display();
+    let hint = if is_hidden(meta.st_uid) || is_hidden(meta.st_gid) {
+        "let the service see the host's users: PrivateUsers=no (`systemctl edit rekeyd`)".to_owned()
+    } else if meta.st_mode & Mode::S_ISVTX.bits() != 0 {
+        "use a folder of its own; or write `unsafe_folder = true` to accept this one".to_owned()
+    } else {
+        format!(
+            "take that right away, for example by: chmod go-w {at}; or write `unsafe_folder = true` to accept it"
+        )
+    };
+    refused(format!("{who} may write {at}, and could take the key's place there")).hint(hint)
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
+/// Whom the kernel shows instead of those who are not in our namespace of users.
+const OVERFLOW: u32 = 65534;
+
 /// Whom an administrator lets write where keys go.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Trust {
@@ -27,7 +30,7 @@ struct Writers {
 /// The first who may write without being root, ourselves, the owner, or whom the configuration names; in words.
 pub(super) fn stranger(handle: impl AsFd, meta: &FileStat, trust: Trust) -> Option<String> {
     let writers = Writers::of(meta.st_mode, meta.st_gid, &list(handle));
-    let user = |uid: &u32| [0, geteuid().as_raw(), meta.st_uid].contains(uid) || trust.owner == Some(*uid);
+    let user = |uid: &u32| is_known(*uid, meta.st_uid, trust);
     let group = |gid: &u32| *gid == 0 || trust.group == Some(*gid) || is_of_one(*gid, meta.st_uid);
     if writers.everybody {
         return Some("every user of this system".to_owned());
@@ -39,18 +42,42 @@ pub(super) fn stranger(handle: impl AsFd, meta: &FileStat, trust: Trust) -> Opti
     })
 }
 
-/// Groups that only one user has: the owner's or our own. By the custom of distributions it has his name; where users
-/// have no names, his number.
+/// Whether a user may decide where a key goes: root, ourselves, the owner of the folder, and whom the configuration names.
+pub(super) fn is_known(uid: u32, folder: u32, trust: Trust) -> bool {
+    let named = [0, geteuid().as_raw()].contains(&uid) || trust.owner == Some(uid);
+    named || uid == folder && !is_hidden(uid)
+}
+
+/// In a namespace of users, all who are not in it have one number (user_namespaces(7)): nobody can be told from another.
+pub(super) fn is_hidden(id: u32) -> bool {
+    let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    id == OVERFLOW && !map().trim_end().ends_with("4294967295")
+}
+
+/// Groups that only one user has: the owner's or our own. By the custom of distributions it has his name, and nobody
+/// else in it; where users have no names, his number.
 fn is_of_one(gid: u32, owner: u32) -> bool {
-    [owner, geteuid().as_raw()].into_iter().any(|uid| match User::from_uid(Uid::from_raw(uid)) {
-        Ok(Some(user)) => user.gid.as_raw() == gid && user.name == group_name(gid),
-        Ok(None) => uid == gid,
-        Err(_) => false,
-    })
+    let own = |uid: u32| match User::from_uid(Uid::from_raw(uid)).ok().flatten() {
+        Some(user) => {
+            user.gid.as_raw() == gid
+                && group(gid).is_some_and(|group| {
+                    let others =
+                        |member: &String| *member != user.name && *member != user_name(geteuid().as_raw());
+                    group.name == user.name && !group.mem.iter().any(others)
+                })
+        }
+        None => uid == gid,
+    };
+    !is_hidden(gid) && [owner, geteuid().as_raw()].into_iter().any(own)
+}
+
+/// An image without users has no file of them either: that is no name, like any other that is not there.
+fn group(gid: u32) -> Option<Group> {
+    Group::from_gid(Gid::from_raw(gid)).ok().flatten()
 }
 
 fn group_name(gid: u32) -> String {
-    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name)
+    group(gid).map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 fn user_name(uid: u32) -> String {

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 use super::{Protection, SmtpError, SmtpSpec, starttls};
 
@@ -68,6 +68,10 @@ pub(super) enum Trouble {
          that offers one, usually 587 or 465"
     )]
     NoLogin,
+    /// Before any mail was spoken of.
+    #[error(transparent)]
+    Entry(Error),
+    /// About the mail.
     #[error(transparent)]
     Smtp(Error),
 }
@@ -79,9 +83,9 @@ fn tls_words(error: &io::Error) -> String {
         "this port speaks no TLS from the first byte: write smtp:// to use STARTTLS, usually with port 587"
     } else if text.contains("UnknownIssuer") {
         "its certificate is of an authority that this machine does not know: name its file in [network] ca_file"
-    } else if text.contains("NotValidForName") {
+    } else if text.contains("not valid for name") {
         "its certificate is for another name: write the host as it stands in the certificate"
-    } else if text.contains("Expired") || text.contains("NotValidYet") {
+    } else if text.contains("expired") || text.contains("not valid yet") {
         "its certificate is of another time: renew it, or set this machine's clock"
     } else {
         return format!("the TLS handshake failed: {text}");
@@ -125,7 +129,7 @@ impl Way {
             if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
                 return Err(Trouble::NoLogin);
             }
-            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(Trouble::Smtp)?;
+            connection.auth(DEFAULT_MECHANISMS, login).await.map_err(Trouble::Entry)?;
         }
         Ok(connection)
     }
@@ -138,10 +142,17 @@ impl Way {
         }
     }
 
+    /// The first of the host's addresses that answers.
     async fn reach(&self) -> Result<TcpStream, Trouble> {
-        let connected = TcpStream::connect((self.host.as_str(), self.port));
-        let in_time = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
-        in_time.map_err(|_| Trouble::Silent)?.map_err(Trouble::Io)
+        let mut trouble = Trouble::Silent;
+        for address in lookup_host((self.host.as_str(), self.port)).await.map_err(Trouble::Io)? {
+            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => trouble = Trouble::Io(error),
+                Err(_) => {}
+            }
+        }
+        Err(trouble)
     }
 }
 
@@ -156,7 +167,7 @@ fn of_library(error: Error) -> Trouble {
         }
         source = inner.source();
     }
-    Trouble::Smtp(error)
+    Trouble::Entry(error)
 }
 
 impl Cover {

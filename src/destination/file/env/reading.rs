@@ -2,6 +2,7 @@
 //! libraries), and as commands (a shell that sources them). An assignment counts when all of them find it and none takes
 //! more or less for its value; a line about our variable on which they differ is refused.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::super::disk::refused;
@@ -64,19 +65,34 @@ fn uncertain(line: usize, why: &str) -> Failure {
         .hint("write the variable on a line of its own, as NAME=value or export NAME=value")
 }
 
-/// Whether there are assignments, and a shell exports each of them.
+/// Whether there are assignments, and a shell exports each of them: on its line, by a later `export NAME`, or between
+/// `set -a` and `set +a`.
 pub(super) fn all_are_exported(text: &[u8]) -> bool {
-    let all: Vec<bool> = lines(text).iter().filter_map(|line| exports(text, line)).collect();
-    !all.is_empty() && all.into_iter().all(|exported| exported)
-}
-
-/// Whether the assignment of a line is exported; `None` for a line without one.
-fn exports(text: &[u8], line: &Line) -> Option<bool> {
-    let words = words(text, line.range.clone());
-    let first = words.first().filter(|_| !line.is_inside)?;
-    let by_word = words.iter().any(|word| &text[word.range.clone()] == b"export");
-    let assigns = words.iter().any(|word| text[name(text, word).end..word.range.end].starts_with(b"="));
-    (assigns && (by_word || !name(text, first).is_empty())).then_some(by_word)
+    let (mut assigned, mut exported, mut all) = (Vec::new(), BTreeSet::new(), false);
+    for line in lines(text).iter().filter(|line| !line.is_inside) {
+        let words = words(text, line.range.clone());
+        let mut exports = false;
+        for (at, word) in words.iter().enumerate() {
+            let first = at == 0 || words[at - 1].command != word.command;
+            let whole = &text[word.range.clone()];
+            let before = if first { &b""[..] } else { &text[words[at - 1].range.clone()] };
+            match whole {
+                b"-a" | b"+a" if before == b"set" => all = whole[0] == b'-',
+                b"allexport" if matches!(before, b"-o" | b"+o") => all = before[0] == b'-',
+                _ => {}
+            }
+            exports = whole == b"export" || exports && !first;
+            let name = &text[name(text, word)];
+            let assigns = whole.get(name.len()) == Some(&b'=') && !name.is_empty();
+            if exports && !name.is_empty() && whole != b"export" || assigns && all {
+                exported.insert(name);
+            }
+            if assigns {
+                assigned.push(name);
+            }
+        }
+    }
+    !assigned.is_empty() && assigned.iter().all(|name| exported.contains(name))
 }
 
 /// True when a line goes on behind its end (an odd number of backslashes).
@@ -103,8 +119,9 @@ fn check_encoding(text: &[u8]) -> Result<(), Failure> {
 fn other_language(text: &[u8], line: &Line, words: &[Word]) -> Option<&'static str> {
     let word = |at: usize| words.get(at).map_or(&b""[..], |word| &text[word.range.clone()]);
     let whole = text[line.range.clone()].trim_ascii();
-    let is_option =
-        words.len() == 2 && matches!(word(1).first(), Some(b'-' | b'+')) || matches!(word(1), b"-o" | b"+o");
+    // What a fish sets has a name and a value behind its option.
+    let command = words.iter().take_while(|word| word.command == 0).count();
+    let is_option = matches!(word(1).first(), Some(b'-' | b'+')) && (command <= 2 || word(1).contains(&b'o'));
     match word(0) {
         _ if line.is_inside => None,
         b"setenv" => Some("it is of a csh"),
@@ -148,7 +165,9 @@ fn quoted_by_a_shell(text: &[u8], begin: usize) -> Vec<Range<usize>> {
             b'\\' => at += 2,
             b'"' | b'\'' | b'`' => {
                 let Some(close) = closing_quote(text, at) else { return Vec::new() };
-                quoted.push(at + 1..close + 1);
+                if text[at..close].contains(&b'\n') {
+                    quoted.push(at + 1..close + 1);
+                }
                 at = close + 1;
             }
             _ => at += 1,
@@ -264,6 +283,10 @@ fn of_line(
             continue;
         }
         if let Some(assignment) = of_word(text, line, words, at)? {
+            let rest = text[assignment.region.end..line.range.end].trim_ascii_start();
+            if assignment.region.is_empty() && rest.starts_with(b"#") {
+                return Err("what begins with # is a comment for some of them");
+            }
             check_separators(text, line, words, at)?;
             found.push(assignment);
         }
@@ -344,6 +367,10 @@ fn assigned(text: &[u8], region: Range<usize>) -> Result<Assignment, &'static st
         }
         Some(b'"' | b'\'') => Err("its quotes do not end where the value ends"),
         Some(b'#') => Err("what begins with # is a comment for some of them"),
+        // To be filled in by a person.
+        Some(b'<') if value.ends_with(b">") && !value[1..].contains(&b'<') => {
+            Ok(Assignment { region, quote: None })
+        }
         _ if value.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b'(' | b')' | b'<' | b'>')) => {
             Err("the value has quotes, backslashes or brackets")
         }

@@ -42,7 +42,11 @@ fn only_the_value_changes() {
         ("KEY=\"old\"\n", "KEY=\"@\"\n"),
         ("KEY='o\"ld' # why\nB=1\n", "KEY='@' # why\nB=1\n"),
         ("KEY=old\t# why\n", "KEY=@\t# why\n"),
-        ("KEY= # to be filled\n", "KEY=@ # to be filled\n"),
+        ("KEY=<your-key>\n", "KEY=@\n"),
+        ("set -euo pipefail\nset -a; KEY=old; set +a\n", "set -euo pipefail\nset -a; KEY=@; set +a\n"),
+        ("set -o allexport\nA=1\n", "set -o allexport\nA=1\nexport KEY=@\n"),
+        ("set -a\nA=1\nset +a\n", "set -a\nA=1\nset +a\nexport KEY=@\n"),
+        ("A=1\nexport A\n", "A=1\nexport A\nexport KEY=@\n"),
         ("KEY = old # why\n", "KEY = @ # why\n"),
         ("KEY=old; export KEY\n", "KEY=@; export KEY\n"),
         ("KEY='old' && export KEY # why\n", "KEY='@' && export KEY # why\n"),
@@ -72,6 +76,7 @@ fn only_the_value_changes() {
 fn what_is_not_certain_is_refused_with_its_line() {
     let rows = [
         ("A=1\nKEY=# to be filled\n", 2),
+        ("KEY= # to be filled\n", 1),
         ("KEY=\"a\nb\nKEY=c\"\nB=1\n", 1),
         ("B=\"\nKEY=inside\n\"\n", 2),
         ("B=\"an \\\" escaped\nKEY=x\n\"\n", 2),
