@@ -196,7 +196,9 @@ impl Adapters {
     ) -> anyhow::Result<Engine> {
         let (names, fingerprints) = prove(&store, &self.ring, &settings.encryption.keys).await?;
         for place in self.destinations.values() {
-            if let Some(former) = place.adapter.former_address() {
+            let is_anothers =
+                |former: &String| self.destinations.values().any(|other| other.target.address == *former);
+            if let Some(former) = place.adapter.former_address().filter(|former| !is_anothers(former)) {
                 store.readdress(&former, &place.target.address).await?;
             }
         }
@@ -407,6 +409,7 @@ fn file_spec(entry: &settings::File) -> FileSpec {
         mode: entry.mode,
         owner: entry.owner.clone(),
         group: entry.group.clone(),
+        unsafe_folder: entry.unsafe_folder,
     }
 }
 

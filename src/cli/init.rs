@@ -56,7 +56,7 @@ pub(super) struct Flags {
     #[arg(
         long,
         value_name = "URL",
-        help = "Mail server for alerts, like smtp://user@mail.example.com:587; smtps:// for implicit TLS"
+        help = "Mail server for alerts, like smtps://user@mail.example.com:465; smtp:// for STARTTLS, usually port 587"
     )]
     smtp: Option<String>,
     /// File with the password of the mail server's user; "-" is stdin

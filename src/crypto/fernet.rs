@@ -101,12 +101,23 @@ impl CryptoError {
 }
 
 impl Ring {
-    /// Reads keys separated by commas; spaces around a key do not matter.
+    /// Reads keys separated by commas; spaces around a key do not matter, nor does which alphabet of base64 it is in
+    /// (RFC 4648, sections 4 and 5): other programs write keys with `+` and `/`.
     pub fn parse(keys: &Secret) -> Result<Self, CryptoError> {
         if keys.expose().trim().is_empty() {
             return Err(CryptoError::NoKey);
         }
-        let texts: Vec<&str> = keys.expose().split(',').map(str::trim).collect();
+        let url_safe = |c: char| {
+            if c == '+' {
+                '-'
+            } else if c == '/' {
+                '_'
+            } else {
+                c
+            }
+        };
+        let url_safe: Zeroizing<String> = Zeroizing::new(keys.expose().chars().map(url_safe).collect());
+        let texts: Vec<&str> = url_safe.split(',').map(str::trim).collect();
         let mut ring: Vec<(EncryptionKeyId, Fernet)> = Vec::new();
         for (position, text) in (1..).zip(&texts) {
             let key = Fernet::new(text).ok_or(CryptoError::BadKey { position, count: texts.len() })?;
@@ -305,6 +316,14 @@ mod tests {
     #[test]
     fn opens_what_the_specification_generates_and_verifies() {
         assert_eq!(open(&spec_ring(), SPEC_TOKEN), Ok("hello".to_owned()));
+    }
+
+    #[test]
+    fn keys_of_either_alphabet_are_the_same() {
+        let standard = format!("{}+/A=", "-_".repeat(20)).replace('-', "+").replace('_', "/");
+        let url_safe = standard.replace('+', "-").replace('/', "_");
+        let [standard, url_safe] = [standard, url_safe].map(|text| Ring::parse(&Secret::new(text)).unwrap());
+        assert_eq!(standard.first(), url_safe.first());
     }
 
     #[test]

@@ -144,7 +144,8 @@ impl SecretRef {
         }
     }
 
-    /// Reads the secret, without one trailing line break.
+    /// Reads the secret, without a byte order mark and without blanks and line ends around it: editors and `echo` leave
+    /// them, and no key or password of ours begins or ends with one.
     pub fn resolve(&self) -> Result<Secret, ReferenceError> {
         self.resolve_in(&Surroundings::of_this_process())
     }
@@ -219,11 +220,10 @@ impl SecretRef {
     }
 
     fn trimmed(&self, text: &str) -> Result<Secret, ReferenceError> {
-        let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-        if line.is_empty() {
-            return Err(ReferenceError::Empty(self.clone()));
+        match text.trim_start_matches('\u{feff}').trim() {
+            "" => Err(ReferenceError::Empty(self.clone())),
+            secret => Ok(Secret::new(secret)),
         }
-        Ok(Secret::new(line))
     }
 
     fn missing(&self, what: &'static str) -> ReferenceError {
@@ -426,6 +426,14 @@ mod tests {
             read(Caller::of_this_process().where_nothing_can_be_written()).unwrap().expose(),
             "not-a-key"
         );
+    }
+
+    #[test]
+    fn what_editors_leave_around_a_secret_is_no_part_of_it() {
+        for text in ["not-a-key", "not-a-key\n", " not-a-key\r\n\n", "\u{feff}not-a-key", "\tnot-a-key "] {
+            assert_eq!(read(text.as_bytes(), 0o600).unwrap().expose(), "not-a-key", "{text:?}");
+        }
+        assert_eq!(read(b"two\nlines\n", 0o600).unwrap().expose(), "two\nlines");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A file that other programs read the key from: an env file, a JSON file, or a file with nothing else in it.
 //!
 //! Map: this file says what a publish and a look are; `env` and `json` edit content without touching what is
-//! not ours; `disk` finds the real file and replaces it whole; `lock` lets one write at a time.
+//! not ours; `walk` finds the folder of the real file, which `writers` says who may write; `disk` reads the file
+//! and replaces it whole; `lock` lets one write at a time.
 //!
 //! Choices:
 //! - *raw* holds exactly the bytes of the key: no final newline, because programs that read such files
@@ -16,6 +17,8 @@ mod disk;
 mod env;
 mod json;
 mod lock;
+mod walk;
+mod writers;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -25,6 +28,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::disk::{Attributes, Found, refused};
+use self::walk::Place;
+use self::writers::Trust;
 use super::{Delivery, Destination, Extent, Look, PlannedCall, Remark, Standing, Survey};
 use crate::domain::outcome::{Failure, FailureKind};
 use crate::domain::secret::Secret;
@@ -61,6 +66,8 @@ pub struct FileSpec {
     pub owner: Option<String>,
     /// Group by name or number; `None` keeps the file's.
     pub group: Option<String>,
+    /// The folder may be one that others can write.
+    pub unsafe_folder: bool,
 }
 
 /// A file destination.
@@ -68,8 +75,6 @@ pub struct FileSpec {
 pub struct File {
     spec: FileSpec,
     address: String,
-    /// The same by the file that is replaced, when the name is a link.
-    real: String,
 }
 
 /// What the file holds under our name.
@@ -81,15 +86,11 @@ enum Held {
 }
 
 impl File {
-    /// A destination for `spec`. Its address is the real folder and the configured name: what a link in that place
-    /// leads to may change with every write of somebody else.
+    /// A destination for `spec`. Its address is the path as it is configured: where a link in it leads may change with
+    /// every release of somebody else's, and is looked up at each write and each proof.
     pub fn new(spec: FileSpec) -> Self {
-        let variable = spec.format.variable().map(|name| format!("#{name}")).unwrap_or_default();
-        let path = disk::in_real_folder(&spec.path).unwrap_or_else(|_| spec.path.clone());
-        let real = disk::resolve(&spec.path).unwrap_or_else(|_| path.clone());
-        let address = format!("file:{}{variable}", path.display());
-        let real = format!("file:{}{variable}", real.display());
-        Self { spec, address, real }
+        let address = spec.address_of(&spec.path);
+        Self { spec, address }
     }
 }
 
@@ -99,15 +100,22 @@ impl Destination for File {
         self.address.clone()
     }
 
-    /// The folder as it is configured, where that is a link.
+    /// By the real folder, where the configured one is a link.
     fn former_address(&self) -> Option<String> {
-        let variable = self.spec.format.variable().map(|name| format!("#{name}")).unwrap_or_default();
-        let former = format!("file:{}{variable}", self.spec.path.display());
+        let folder = self.spec.path.parent()?.canonicalize().ok()?;
+        let former = self.spec.address_of(&folder.join(self.spec.path.file_name()?));
         (former != self.address).then_some(former)
     }
 
+    /// Also the place in the folder that it is now, by device and inode: a path may have many spellings.
     fn extent(&self) -> Extent {
-        Extent { places: vec![self.address.clone(), self.real.clone()], mirror: None }
+        let anybody = Trust { anybody: true, ..self.spec.trust().unwrap_or_default() };
+        let real = walk::find(&self.spec.path, anybody).ok().and_then(|place| {
+            let folder = place.folder.metadata().ok()?;
+            let at = format!("{}:{}/{}", folder.dev(), folder.ino(), place.name.to_string_lossy());
+            Some(format!("inode:{at}{}", self.spec.suffix()))
+        });
+        Extent { places: [self.address.clone()].into_iter().chain(real).collect(), mirror: None }
     }
 
     async fn preflight(&self, deadline: Deadline) -> Result<Vec<Remark>, Failure> {
@@ -168,7 +176,7 @@ impl Format {
                 let bare = content.strip_suffix(b"\n").unwrap_or(content);
                 vec![text(bare.strip_suffix(b"\r").filter(|_| bare.len() < content.len()).unwrap_or(bare))]
             }
-            Self::Env { variable } => env::values(content, variable).into_iter().map(text).collect(),
+            Self::Env { variable } => env::values(content, variable)?.into_iter().map(text).collect(),
             Self::Json { variable } => {
                 json::values(content, variable)?.into_iter().map(|value| value.map(Secret::new)).collect()
             }
@@ -216,16 +224,37 @@ impl Format {
 }
 
 impl FileSpec {
+    fn suffix(&self) -> String {
+        self.format.variable().map(|name| format!("#{name}")).unwrap_or_default()
+    }
+
+    fn address_of(&self, path: &std::path::Path) -> String {
+        format!("file:{}{}", path.display(), self.suffix())
+    }
+
+    fn trust(&self) -> Result<Trust, Failure> {
+        let owner = self.owner.as_deref().map(disk::user_id).transpose()?;
+        let group = self.group.as_deref().map(disk::group_id).transpose()?;
+        Ok(Trust { owner, group, anybody: self.unsafe_folder })
+    }
+
+    /// Where the file is now.
+    fn place(&self) -> Result<Place, Failure> {
+        walk::find(&self.path, self.trust()?)
+    }
+
     fn preflight(&self) -> Result<Vec<Remark>, Failure> {
         self.format.check_name()?;
-        let path = disk::resolve(&self.path)?;
-        let folder = disk::check_folder(&path)?;
-        let writable = format!("{} is writable for {}", folder.display(), disk::who());
-        let found = disk::read(&path)?;
-        let attributes = self.attributes(found.as_ref())?;
-        disk::check_owners(&path, attributes)?;
+        let place = self.place()?;
+        let path = &place.path;
+        disk::check_folder(&place)?;
+        let folder = path.parent().unwrap_or(path).display();
+        let writable = format!("{folder} is writable for {}", disk::who());
+        let found = disk::read(&place)?;
+        let attributes = self.attributes(&place, found.as_ref())?;
+        disk::check_owners(path, attributes)?;
         let described = match &found {
-            Some(found) => self.describe(&path, found)?,
+            Some(found) => self.describe(path, found)?,
             None => format!("{} does not exist yet", path.display()),
         };
         let mut seen = vec![Remark::plain(writable), Remark::plain(described)];
@@ -252,53 +281,58 @@ impl FileSpec {
     /// Other variables of the file are other destinations: nobody else writes between the read and the rename.
     fn publish(&self, delivery: &Delivery, deadline: Deadline) -> Result<Value, Failure> {
         self.format.check_name()?;
-        let path = disk::resolve(&self.path)?;
-        let lock = lock::lock(&path, deadline)?;
-        let found = disk::read(&path)?;
+        let place = self.place()?;
+        let lock = lock::lock(&place, deadline)?;
+        let found = disk::read(&place)?;
+        let attributes = self.attributes(&place, found.as_ref())?;
         let old: &[u8] = found.as_ref().map_or(&[], |found| &found.bytes);
-        let new = self.format.edit(old, &delivery.secret).map_err(|failure| about(&path, failure))?;
+        let new = self.format.edit(old, &delivery.secret).map_err(|failure| about(&place.path, failure))?;
         if deadline.passed() {
             return Err(refused("the deadline of the write passed before anything was written"));
         }
-        disk::replace(&path, &new, self.attributes(found.as_ref())?, &lock)?;
-        let now = disk::read(&path)?.map(|found| marker(delivery, &found));
+        disk::replace(&place, &new, attributes, &lock)?;
+        let now = disk::read(&place)?.map(|found| marker(delivery, &found));
         Ok(now.unwrap_or_else(|| json!({ "generation": delivery.generation })))
     }
 
     fn look(&self, delivery: &Delivery, evidence: &Value) -> Result<Look, Failure> {
-        let path = disk::resolve(&self.path)?;
+        let place = self.place()?;
+        let path = &place.path;
         let keep = |standing| Ok(Look { standing, evidence: evidence.clone() });
-        let Some(found) = disk::read(&path)? else { return keep(Standing::Missing) };
+        let Some(found) = disk::read(&place)? else { return keep(Standing::Missing) };
         let ours = evidence["generation"] == delivery.generation;
-        match self.format.holds(&found.bytes, &delivery.secret).map_err(|failure| about(&path, failure)) {
+        match self.format.holds(&found.bytes, &delivery.secret).map_err(|failure| about(path, failure)) {
             Ok(Held::Delivered) => {
                 Ok(Look { standing: Standing::Confirmed, evidence: marker(delivery, &found) })
             }
             Ok(Held::Nothing) => keep(Standing::Missing),
-            Ok(Held::Other) if ours => keep(Standing::Drift(changed(&path, &found, "holds another value"))),
+            Ok(Held::Other) if ours => keep(Standing::Drift(changed(path, &found, "holds another value"))),
             Ok(Held::Other) => keep(Standing::Unprovable),
-            Err(failure) if ours => keep(Standing::Drift(changed(&path, &found, &failure.message))),
+            Err(failure) if ours => keep(Standing::Drift(changed(path, &found, &failure.message))),
             Err(failure) => Err(failure),
         }
     }
 
     fn held(&self) -> Result<Option<Secret>, Failure> {
-        let path = disk::resolve(&self.path)?;
-        let Some(found) = disk::read(&path)? else { return Ok(None) };
-        let mut values = self.format.values(&found.bytes).map_err(|failure| about(&path, failure))?;
+        let place = self.place()?;
+        let Some(found) = disk::read(&place)? else { return Ok(None) };
+        let mut values = self.format.values(&found.bytes).map_err(|failure| about(&place.path, failure))?;
         values.dedup();
         Ok(values.pop().flatten().filter(|_| values.is_empty()))
     }
 
-    fn attributes(&self, found: Option<&Found>) -> Result<Attributes, Failure> {
-        let meta = found.map(|found| &found.meta);
-        let uid = self.owner.as_deref().map(disk::user_id).transpose()?;
-        let gid = self.group.as_deref().map(disk::group_id).transpose()?;
-        Ok(Attributes {
-            mode: self.mode.or(meta.map(MetadataExt::mode)).unwrap_or(0o600) & 0o7777,
-            uid: uid.or(meta.map(MetadataExt::uid)),
-            gid: gid.or(meta.map(MetadataExt::gid)),
-        })
+    /// Whose the new file will be, and its permission bits: as configured, else as those of the file that is there. No
+    /// bit lets a program run with the rights of its owner.
+    fn attributes(&self, place: &Place, found: Option<&Found>) -> Result<Attributes, Failure> {
+        let trust = self.trust()?;
+        // Where the configuration lets the group write, it lets that of the file.
+        let group_writes = self.mode.is_some_and(|mode| mode & 0o020 != 0);
+        let group = trust.group.or(found.filter(|_| group_writes).map(|found| found.meta.gid()));
+        found.map(|found| disk::check_found(place, found, Trust { group, ..trust })).transpose()?;
+        let meta = found.map(|found| found.meta.clone()).or_else(|| disk::heir(place));
+        let mode = self.mode.or(found.map(|found| found.meta.mode())).unwrap_or(0o600) & 0o777;
+        let uid = trust.owner.or(meta.as_ref().map(MetadataExt::uid));
+        Ok(Attributes { mode, uid, gid: trust.group.or(meta.as_ref().map(MetadataExt::gid)) })
     }
 }
 

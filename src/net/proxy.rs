@@ -20,22 +20,28 @@ enum Scheme {
 /// Puts the proxies in place of the client's own reading of the environment.
 pub(super) fn with_proxies(builder: ClientBuilder, given: Option<&str>) -> Result<ClientBuilder, NetError> {
     let variable = |name: &str| std::env::var(name).ok();
-    let exempt = exempt(variable);
+    let exempt = exempt_hosts(variable);
     let mut builder = builder.no_proxy();
+    if exempt.split(',').any(|host| host == "*") {
+        return Ok(builder);
+    }
     for (scheme, url) in proxies(given, variable)? {
         let proxy = match scheme {
             Scheme::All => Proxy::all(url),
             Scheme::Http => Proxy::http(url),
             Scheme::Https => Proxy::https(url),
         };
-        builder = builder.proxy(proxy.map_err(|_| NetError::Proxy)?.no_proxy(exempt.clone()));
+        builder = builder.proxy(proxy.map_err(|_| NetError::Proxy)?.no_proxy(NoProxy::from_string(&exempt)));
     }
     Ok(builder)
 }
 
-fn exempt(variable: impl Fn(&str) -> Option<String>) -> Option<NoProxy> {
+/// Hosts and blocks of addresses, with commas between them; curl takes blanks as well. `*` is every host, also one that
+/// is written as an address.
+fn exempt_hosts(variable: impl Fn(&str) -> Option<String>) -> String {
     let given = first(&variable, &["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    NoProxy::from_string(&format!("{LOOPBACK},{given}"))
+    let hosts = given.split([',', ' ', '\t']).filter(|host| !host.is_empty());
+    std::iter::once(LOOPBACK).chain(hosts).collect::<Vec<_>>().join(",")
 }
 
 /// A configured proxy must be usable; one of the environment that is not (SOCKS) is left out, as curl's other
@@ -94,6 +100,17 @@ mod tests {
         assert_eq!(given, [(Scheme::All, "http://u:p@given.example".to_owned())]);
         assert_eq!(of(None, &[("ALL_PROXY", "socks5://x")]).unwrap(), []);
         assert_eq!(of(None, &[]).unwrap(), []);
+    }
+
+    #[test]
+    fn exempt_hosts_stand_between_commas_or_blanks() {
+        let of = |text: &str| exempt_hosts(|name| (name == "no_proxy").then(|| text.to_owned()));
+        assert_eq!(of(""), LOOPBACK);
+        assert_eq!(
+            of(" a.example, 10.0.0.0/8\t.b.example,"),
+            format!("{LOOPBACK},a.example,10.0.0.0/8,.b.example")
+        );
+        assert!(of("a.example *").ends_with(",*"));
     }
 
     #[test]

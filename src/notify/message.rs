@@ -20,6 +20,13 @@ pub struct Letter {
     pub html: String,
 }
 
+impl Letter {
+    fn of(subject: String, sections: &[Section], voice: &LetterContext) -> Self {
+        let (text, html) = (text_of(sections, voice), html_of(&subject, sections, voice));
+        Self { subject, text, html }
+    }
+}
+
 /// What a letter must know besides its notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetterContext {
@@ -54,12 +61,8 @@ pub fn letter(notices: &[Notice], voice: &LetterContext) -> Letter {
         n => format!(" (+{} more)", n - 1),
     };
     let subject = ordered.first().map_or_else(|| "[rekeyd]".to_owned(), |first| subject_of(first));
-    let sections: Vec<Section> = ordered.into_iter().map(section).collect();
-    Letter {
-        subject: one_line(&format!("{subject}{more}")),
-        text: text_of(&sections, voice),
-        html: html_of(&sections, voice),
-    }
+    let sections = shortened(ordered.into_iter().map(section).collect());
+    Letter::of(one_line(&format!("{subject}{more}")), &sections, voice)
 }
 
 /// What is open, for people who like to see it all at once.
@@ -67,7 +70,7 @@ pub fn digest(open: &[Open], voice: &LetterContext) -> Letter {
     let critical = open.iter().filter(|alert| alert.severity == Severity::Critical).count();
     let (count, noun) = (open.len(), if open.len() == 1 { "alert" } else { "alerts" });
     let urgent = if critical > 0 { format!(", {critical} critical") } else { String::new() };
-    let sections: Vec<Section> = open
+    let sections = open
         .iter()
         .map(|alert| Section {
             heading: format!("{}: {}: {}", word(alert.severity), clean(&alert.subject), alert.title),
@@ -80,11 +83,7 @@ pub fn digest(open: &[Open], voice: &LetterContext) -> Letter {
             page: None,
         })
         .collect();
-    Letter {
-        subject: format!("[rekeyd] DIGEST {count} open {noun}{urgent}"),
-        text: text_of(&sections, voice),
-        html: html_of(&sections, voice),
-    }
+    Letter::of(format!("[rekeyd] DIGEST {count} open {noun}{urgent}"), &shortened(sections), voice)
 }
 
 /// The mail of `alerts test-email`.
@@ -99,12 +98,7 @@ pub fn trial(voice: &LetterContext) -> Letter {
         footer: String::new(),
         page: None,
     };
-    let sections = [section];
-    Letter {
-        subject: "[rekeyd] INFO test mail".to_owned(),
-        text: text_of(&sections, voice),
-        html: html_of(&sections, voice),
-    }
+    Letter::of("[rekeyd] INFO test mail".to_owned(), &[section], voice)
 }
 
 /// One alert in a letter, the same for both parts.
@@ -121,6 +115,34 @@ impl Section {
     fn address(&self, voice: &LetterContext) -> Option<String> {
         Some(format!("{}{}", voice.public_url.trim_end_matches('/'), self.page.as_ref()?))
     }
+}
+
+/// So many alerts are told in full in one letter, the worst first; of so many more the heading.
+const IN_FULL: usize = 20;
+const BY_HEADING: usize = 100;
+
+/// A letter that somebody reads to its end: thousands of alerts have one cause, and servers refuse mails of megabytes.
+fn shortened(mut sections: Vec<Section>) -> Vec<Section> {
+    let rest = sections.split_off(sections.len().min(IN_FULL));
+    if rest.is_empty() {
+        return sections;
+    }
+    let mut lines: Vec<String> =
+        rest.iter().take(BY_HEADING).map(|section| section.heading.clone()).collect();
+    if rest.len() > BY_HEADING {
+        lines.push(format!("and {} others", rest.len() - BY_HEADING));
+    }
+    sections.push(Section {
+        heading: format!("{} more", rest.len()),
+        colour: colour(None),
+        answers: vec![
+            ("In short", lines.join("\n")),
+            ("What you must do", "See them all: `rekeyd alerts list`".to_owned()),
+        ],
+        footer: String::new(),
+        page: Some("/alerts".to_owned()),
+    });
+    sections
 }
 
 fn section(notice: &Notice) -> Section {
@@ -214,10 +236,15 @@ fn text_of(sections: &[Section], voice: &LetterContext) -> String {
     text
 }
 
-fn html_of(sections: &[Section], voice: &LetterContext) -> String {
-    let mut html = String::from(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"></head>\n\
-         <body style=\"font-family:sans-serif;font-size:15px;line-height:1.4;color:#1b1b1b;max-width:40em\">\n",
+/// Colours come in pairs, ground and letters, so that a reader with a dark ground shows them as they are meant.
+fn html_of(subject: &str, sections: &[Section], voice: &LetterContext) -> String {
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light\"><title>{}</title></head>\n\
+         <body style=\"margin:0;padding:16px;background:#ffffff;color:#1b1b1b;font-family:sans-serif;font-size:15px;\
+         line-height:1.4\"><div style=\"max-width:40em;background:#ffffff;color:#1b1b1b;overflow-wrap:anywhere\">\n",
+        escape(subject)
     );
     for section in sections {
         let _ = writeln!(
@@ -243,7 +270,7 @@ fn html_of(sections: &[Section], voice: &LetterContext) -> String {
         }
     }
     let url = escape(&voice.public_url);
-    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</body></html>");
+    let _ = writeln!(html, "<p><a href=\"{url}\">Open the dashboard</a></p>\n</div></body></html>");
     html
 }
 
@@ -304,6 +331,51 @@ mod tests {
         for part in [&letter.text, &letter.html] {
             assert!(!part.contains("0123456789abcdef"), "{part}");
             assert!(!part.contains('\u{7}'));
+        }
+    }
+
+    #[test]
+    fn thousands_of_alerts_make_one_short_letter() {
+        let mut notices: Vec<Notice> = (0..5000)
+            .map(|number| {
+                notice(
+                    Kind::KeyInvalid,
+                    Subject::Other(format!("key number {number}")),
+                    &"It is refused. ".repeat(20),
+                )
+            })
+            .collect();
+        notices[4321].severity = Severity::Critical;
+        notices[4321].subject = Subject::Other("the one in use".to_owned());
+        let letter = letter(&notices, &LetterContext { public_url: "https://keys.example.com".to_owned() });
+        assert!(
+            letter.subject.contains("the one in use") && letter.subject.ends_with("(+4999 more)"),
+            "{}",
+            letter.subject
+        );
+        assert!(letter.text.starts_with("CRITICAL: the one in use"), "the worst first");
+        assert!(
+            letter.text.contains("4980 more") && letter.text.contains("and 4880 others"),
+            "{}",
+            letter.text
+        );
+        assert!(
+            letter.text.len() < 40_000 && letter.html.len() < 60_000,
+            "{} {}",
+            letter.text.len(),
+            letter.html.len()
+        );
+    }
+
+    #[test]
+    fn html_fits_a_phone_and_says_its_colours() {
+        let letter = trial(&LetterContext { public_url: "https://x".to_owned() });
+        for part in [
+            "width=device-width",
+            "<title>[rekeyd] INFO test mail</title>",
+            "background:#ffffff;color:#1b1b1b",
+        ] {
+            assert!(letter.html.contains(part), "{part}: {}", letter.html);
         }
     }
 

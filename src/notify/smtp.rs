@@ -1,27 +1,32 @@
 //! The mail server, by lettre.
 //!
+//! Map: this file says what a mail is on the wire and what an answer means; `connection` gets as far as the login;
+//! `starttls` protects a connection that began in the clear.
+//!
 //! lettre's own timeout bounds the connect only, so every send has a deadline around it. Opportunistic TLS,
 //! which falls back to plain text in silence, is not offered here at all.
+
+mod connection;
+mod starttls;
 
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use lettre::Message;
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp::response::Response;
 
+use self::connection::{Trouble, Way};
 use super::{Mail, Mailer, Obstacle, Undelivered};
 use crate::domain::secret::Secret;
 use crate::net::{Deadline, sentence};
 
-/// Time for one TCP connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Who has the mail is not waited for any longer.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +77,18 @@ pub enum SmtpError {
     },
     /// The TLS library refuses, for one when the file holds no certificate.
     #[error("cannot set up TLS for mail: {0}")]
-    Tls(lettre::transport::smtp::Error),
+    Tls(String),
+}
+
+impl SmtpError {
+    fn tls(error: impl std::fmt::Display) -> Self {
+        Self::Tls(error.to_string())
+    }
 }
 
 /// A mail server.
 pub struct Smtp {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    way: Way,
     server: String,
     from: Mailbox,
     password: Option<Secret>,
@@ -86,25 +97,28 @@ pub struct Smtp {
 impl Smtp {
     /// Connects to nothing yet.
     pub fn new(spec: &SmtpSpec) -> Result<Self, SmtpError> {
-        let from: Mailbox = spec.from.parse().map_err(|_| SmtpError::From(spec.from.clone()))?;
+        let from = mailbox(&spec.from).ok_or_else(|| SmtpError::From(spec.from.clone()))?;
         let hello = spec.hello.clone().unwrap_or_else(|| from.email.domain().to_owned());
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(spec.host.as_str())
-            .port(spec.port)
-            .tls(tls(spec)?)
-            .hello_name(ClientId::Domain(hello))
-            .timeout(Some(CONNECT_TIMEOUT));
+        let way = Way::new(spec, hello)?;
         let password = spec.login.as_ref().map(|(_, password)| password.clone());
-        if let Some((user, password)) = &spec.login {
-            builder = builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
-        }
         let server = format!("{}:{}", spec.host, spec.port);
-        Ok(Self { transport: builder.build(), server, from, password })
+        Ok(Self { way, server, from, password })
     }
 
-    fn refusal(&self, error: &lettre::transport::smtp::Error) -> Undelivered {
+    /// A connection for each mail: there are few, and a new one cannot have gone stale.
+    async fn deliver(&self, message: &Message) -> Result<Response, Trouble> {
+        let mut connection = self.way.connect().await?;
+        let answer =
+            connection.send(message.envelope(), &message.formatted()).await.map_err(Trouble::Smtp)?;
+        // The mail is taken; a farewell that fails, or never comes, changes nothing.
+        tokio::time::timeout(FAREWELL, connection.quit()).await.ok();
+        Ok(answer)
+    }
+
+    fn refusal(&self, trouble: &Trouble) -> Undelivered {
         let known: Vec<&Secret> = self.password.iter().collect();
-        let mut text = error.to_string();
-        let mut source = error.source();
+        let mut text = trouble.to_string();
+        let mut source = trouble.source();
         while let Some(error) = source {
             let more = error.to_string();
             if !text.contains(&more) {
@@ -113,13 +127,21 @@ impl Smtp {
             source = error.source();
         }
         let reason = sentence(&format!("{}: {text}", self.server), &known);
-        Undelivered { obstacle: obstacle(error), reason }
+        Undelivered { obstacle: obstacle(trouble), reason }
     }
 }
 
 /// A refused login is no refusal of the mail: a person mends the password, and the mail goes out.
-fn obstacle(error: &lettre::transport::smtp::Error) -> Obstacle {
+fn obstacle(trouble: &Trouble) -> Obstacle {
+    let error = match trouble {
+        Trouble::Smtp(error) => error,
+        // Not let in, whoever the mail is for.
+        Trouble::Entry(error) if error.is_transient() => return Obstacle::NotNow,
+        _ => return Obstacle::Away,
+    };
     match error.status().map(u16::from) {
+        // What this server cannot take at all: an address beyond ASCII without SMTPUTF8.
+        None if error.is_client() => Obstacle::Refused,
         // 421: the service is not available and closes the channel, whoever the mail is for.
         Some(421 | 530 | 534 | 535 | 538) | None => Obstacle::Away,
         Some(500..) => Obstacle::Refused,
@@ -127,24 +149,13 @@ fn obstacle(error: &lettre::transport::smtp::Error) -> Obstacle {
     }
 }
 
-fn tls(spec: &SmtpSpec) -> Result<Tls, SmtpError> {
-    if spec.protection == Protection::Plain {
-        let host = spec.host.trim_end_matches('.').to_ascii_lowercase();
-        let address = host.parse::<std::net::IpAddr>();
-        let loopback = host == "localhost" || host.ends_with(".localhost");
-        let here = loopback || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
-        return if here { Ok(Tls::None) } else { Err(SmtpError::Unprotected(spec.host.clone())) };
-    }
-    let mut parameters = TlsParameters::builder(spec.host.clone());
-    if let Some(path) = &spec.ca_file {
-        let pem = std::fs::read(path).map_err(|source| SmtpError::CaFile { path: path.clone(), source })?;
-        parameters = parameters.add_root_certificate(Certificate::from_pem(&pem).map_err(SmtpError::Tls)?);
-    }
-    let parameters = parameters.build_rustls().map_err(SmtpError::Tls)?;
-    Ok(match spec.protection {
-        Protection::Implicit => Tls::Wrapper(parameters),
-        _ => Tls::Required(parameters),
-    })
+/// Plain text goes to this machine only.
+fn stays_here(host: &str) -> Result<(), SmtpError> {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let address = name.parse::<std::net::IpAddr>();
+    let loopback = name == "localhost" || name.ends_with(".localhost");
+    let here = loopback || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if here { Ok(()) } else { Err(SmtpError::Unprotected(host.to_owned())) }
 }
 
 #[async_trait]
@@ -157,17 +168,17 @@ impl Mailer for Smtp {
     ) -> Result<String, Undelivered> {
         let message = compose(&self.from, mail, recipients)
             .map_err(|reason| Undelivered { obstacle: Obstacle::Refused, reason })?;
-        match deadline.bound(self.transport.send(message)).await {
+        match deadline.bound(self.deliver(&message)).await {
             Some(Ok(response)) => {
                 let said: Vec<&str> = response.message().collect();
                 let code = response.code();
                 let known: Vec<&Secret> = self.password.iter().collect();
                 Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &known))
             }
-            Some(Err(error)) => Err(self.refusal(&error)),
+            Some(Err(trouble)) => Err(self.refusal(&trouble)),
             None => Err(Undelivered {
                 obstacle: Obstacle::Away,
-                reason: format!("{}: no answer before the deadline", self.server),
+                reason: format!("{}: no answer before the deadline{}", self.server, self.way.silence()),
             }),
         }
     }
@@ -195,7 +206,11 @@ fn compose(from: &Mailbox, mail: &Mail, recipients: &[String]) -> Result<Message
         ))
         .envelope(envelope);
     for text in &mail.to {
-        message = message.to(mailbox(text).ok_or_else(|| bad(text))?);
+        let to = mailbox(text).ok_or_else(|| bad(text))?;
+        // An address that some servers cannot take stands only in the mail that goes to it.
+        if to.email.user().is_ascii() || recipients.contains(text) {
+            message = message.to(to);
+        }
     }
     if let Some(first) = &mail.in_reply_to {
         message = message.in_reply_to(bracketed(first));
@@ -208,8 +223,15 @@ fn compose(from: &Mailbox, mail: &Mail, recipients: &[String]) -> Result<Message
     message.multipart(parts).map_err(|error| error.to_string())
 }
 
+/// A mailbox whose domain every server can take: in its ASCII form (RFC 5891).
 fn mailbox(text: &str) -> Option<Mailbox> {
-    text.parse().ok()
+    let Mailbox { name, email } = text.parse().ok()?;
+    match url::Host::parse(email.domain()) {
+        Ok(url::Host::Domain(domain)) if !email.domain().is_ascii() => {
+            Some(Mailbox::new(name, Address::new(email.user(), domain).ok()?))
+        }
+        _ => Some(Mailbox::new(name, email)),
+    }
 }
 
 fn bracketed(id: &str) -> String {
@@ -263,6 +285,14 @@ mod tests {
             }
             drop(mailbox(&text));
         });
+    }
+
+    #[test]
+    fn domains_go_out_in_ascii() {
+        let domain = |text: &str| mailbox(text).unwrap().to_string();
+        assert_eq!(domain("admin@ex\u{e4}mple.com"), "admin@xn--exmple-cua.com");
+        assert!(domain("Zo\u{eb} <z@b\u{fc}cher.example>").ends_with("<z@xn--bcher-kva.example>"));
+        assert_eq!(domain("ops@Example.com"), "ops@Example.com");
     }
 
     #[tokio::test]

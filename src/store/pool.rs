@@ -5,6 +5,7 @@
 //! transaction begins (SQLite: `BEGIN IMMEDIATE` on a pool of one, because a plain `BEGIN` loses races), the
 //! durability settings (R2), the clock, and what an error code means.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row, Transaction};
 
@@ -159,6 +160,9 @@ impl Tx {
     }
 }
 
+/// What a path must not have literally in a URL.
+const SIGNS: &AsciiSet = &CONTROLS.add(b'%').add(b'#').add(b'?').add(b' ');
+
 /// The driver's form of the address: a SQLite file is created when missing, and a PostgreSQL host that is not
 /// loopback gets a certificate check unless the address says otherwise (sqlx's default is silently plaintext).
 fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
@@ -171,6 +175,8 @@ fn normalise(url: &str) -> Result<(Kind, String), StoreError> {
             ));
         }
         create_private(std::path::Path::new(file))?;
+        // The driver takes a URL: what is a sign of URLs is written as its number.
+        let file = utf8_percent_encode(file, SIGNS);
         return Ok((Kind::Sqlite, format!("sqlite://{file}")));
     }
     let parsed = PostgresUrl::parse(url).map_err(|error| match error {
@@ -284,6 +290,14 @@ mod tests {
         assert!(!url("postgres://u@[::1]/x").contains("sslmode"));
         assert!(url("postgres://u@127.0.0.1/x?host=10.0.0.7").ends_with("sslmode=verify-full"));
         assert!(url("postgres://u@db.example.com/x?sslmode=require").ends_with("sslmode=require"));
+    }
+
+    #[test]
+    fn a_path_is_opened_as_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("100% a#b.db");
+        let (_, url) = normalise(&format!("sqlite:{}", path.display())).unwrap();
+        assert!(path.exists() && url.ends_with("/100%25%20a%23b.db"), "{url}");
     }
 
     #[tokio::test]

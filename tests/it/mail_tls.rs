@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
+const ANSWERS: [&str; 2] = ["250-localhost\r\n250-PIPELINING\r\n250 STARTTLS\r\n", "220 go ahead\r\n"];
 const PASSWORD: &str = "false-mail-password";
 
 /// A mail server with TLS: the simulator, behind a door that speaks it.
@@ -30,6 +31,11 @@ struct Door {
 impl Door {
     /// `named`: the host that its certificate is for.
     async fn open(protection: Protection, named: &str) -> Self {
+        Self::with_answers(protection, named, &ANSWERS).await
+    }
+
+    /// One that answers to `EHLO` and to `STARTTLS` like this.
+    async fn with_answers(protection: Protection, named: &str, answers: &'static [&'static str; 2]) -> Self {
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,7 +58,7 @@ impl Door {
         tokio::spawn(async move {
             while let Ok((outside, _)) = listener.accept().await {
                 let inside = TcpStream::connect(inside).await.unwrap();
-                tokio::spawn(serve(acceptor.clone(), outside, inside, protection));
+                tokio::spawn(serve(acceptor.clone(), outside, inside, protection, answers));
             }
         });
         Self { mailbox, port, ca_file, _folder: folder }
@@ -87,10 +93,16 @@ impl Door {
     }
 }
 
-async fn serve(acceptor: TlsAcceptor, outside: TcpStream, inside: TcpStream, protection: Protection) {
+async fn serve(
+    acceptor: TlsAcceptor,
+    outside: TcpStream,
+    inside: TcpStream,
+    protection: Protection,
+    answers: &[&str; 2],
+) {
     let (outside, mut inside) = match protection {
         Protection::Starttls => {
-            let Some(both) = until_starttls(outside, inside).await else { return };
+            let Some(both) = until_starttls(outside, inside, answers).await else { return };
             both
         }
         _ => (outside, inside),
@@ -100,7 +112,11 @@ async fn serve(acceptor: TlsAcceptor, outside: TcpStream, inside: TcpStream, pro
 }
 
 /// The talk in the clear: a greeting, EHLO, STARTTLS, and nothing else.
-async fn until_starttls(outside: TcpStream, inside: TcpStream) -> Option<(TcpStream, TcpStream)> {
+async fn until_starttls(
+    outside: TcpStream,
+    inside: TcpStream,
+    [ehlo, starttls]: &[&str; 2],
+) -> Option<(TcpStream, TcpStream)> {
     let mut inside = BufReader::new(inside);
     let mut greeting = String::new();
     inside.read_line(&mut greeting).await.ok()?;
@@ -110,8 +126,8 @@ async fn until_starttls(outside: TcpStream, inside: TcpStream) -> Option<(TcpStr
         let mut line = String::new();
         outside.read_line(&mut line).await.ok()?;
         let answer = match line.split_whitespace().next()?.to_ascii_uppercase().as_str() {
-            "EHLO" => "250-localhost\r\n250 STARTTLS\r\n",
-            "STARTTLS" => "220 go ahead\r\n",
+            "EHLO" => ehlo,
+            "STARTTLS" => starttls,
             _ => "530 must issue a STARTTLS command first\r\n",
         };
         outside.write_all(answer.as_bytes()).await.ok()?;
@@ -155,4 +171,32 @@ async fn a_refused_login_is_said_without_the_password() {
     assert_eq!(failed.obstacle, Obstacle::Away, "a person mends it, and the mail goes out: {failed}");
     assert!(failed.reason.contains("535") && !failed.reason.contains(wrong), "{failed}");
     assert!(door.mailbox.mails().is_empty());
+}
+
+/// What would count as the answers of a whole session, had it been read after the handshake.
+const WORDS_IN_ITS_MOUTH: &str = "220 go ahead\r\n250-localhost\r\n250 AUTH PLAIN\r\n235 come in\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_puts_words_into_the_mouth_of_a_server() {
+    for (ehlo, starttls, said) in [
+        (ANSWERS[0], WORDS_IN_ITS_MOUTH, "more than its answer to STARTTLS"),
+        ("250 localhost\r\n", ANSWERS[1], "offers no STARTTLS on this port"),
+        (ANSWERS[0], "454 not now\r\n", "refuses STARTTLS: 454 not now"),
+        ("550 who are you\r\n", ANSWERS[1], "refuses our name in EHLO (550 who are you)"),
+        ("HTTP/1.1 400 Bad Request\r\n", ANSWERS[1], "no mail server"),
+    ] {
+        let answers = Box::leak(Box::new([ehlo, starttls]));
+        let door = Door::with_answers(Protection::Starttls, "localhost", answers).await;
+        let failed = door.send(Protection::Starttls, Some(door.ca_file.clone()), PASSWORD).await.unwrap_err();
+        assert_eq!(failed.obstacle, Obstacle::Away, "{failed}");
+        assert!(failed.reason.contains(said), "{failed}");
+        assert!(door.mailbox.mails().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_on_the_wrong_port_is_said_with_the_next_move() {
+    let door = Door::open(Protection::Starttls, "localhost").await;
+    let failed = door.send(Protection::Implicit, Some(door.ca_file.clone()), PASSWORD).await.unwrap_err();
+    assert!(failed.reason.contains("write smtp:// to use STARTTLS"), "{failed}");
 }

@@ -14,6 +14,7 @@ mod left_open;
 mod one_file;
 mod one_place;
 mod repairs;
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -140,7 +140,8 @@ pub(super) fn ask(mut flags: Flags) -> anyhow::Result<Answers> {
         }
     }
     if flags.smtp.is_none() {
-        flags.smtp = line("Mail server for alerts, like smtp://user@mail.example.com:587 (empty: none)", "")?;
+        flags.smtp =
+            line("Mail server for alerts, like smtps://user@mail.example.com:465 (empty: none)", "")?;
     }
     if flags.smtp.is_some() && flags.from.is_none() {
         flags.from = Some(needed("Sender of alerts")?);

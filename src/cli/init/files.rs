@@ -70,7 +70,9 @@ impl Folder {
 
     /// Where the database lies, when it is not where it always lies.
     pub(super) fn database(&self) -> Option<String> {
-        (!self.is_the_systems()).then(|| format!("sqlite:{}", self.path.join("rekeyd.db").display()))
+        (!self.is_the_systems()).then(|| {
+            format!("sqlite:{}", self.path.join("rekeyd.db").display().to_string().replace('%', "%25"))
+        })
     }
 
     fn credential_path(&self, name: &str) -> PathBuf {

@@ -273,6 +273,9 @@ pub struct File {
     /// Group; else that of the file, or of whoever runs rekeyd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Accepts a folder or a file that other users may write. They could then put a file of their own in its place.
+    #[serde(default)]
+    pub unsafe_folder: bool,
 }
 
 const fn format() -> FileFormat {

@@ -108,6 +108,7 @@ mod tests {
         assert_eq!(read("sqlite:/a/b.db"), sqlite("/a/b.db"));
         assert_eq!(read("sqlite:///a/b.db"), sqlite("/a/b.db"));
         assert_eq!(read("sqlite:b.db"), sqlite("b.db"));
+        assert_eq!(read("sqlite:/a%20b/%C3%A4.db"), sqlite("/a b/\u{e4}.db"));
         let postgres = "postgres://rekeyd:not-a-password@db/rekeyd";
         assert_eq!(read(postgres), DatabaseUrl::Plain(DatabaseAddress::Postgres(Secret::new(postgres))));
         assert_eq!(read("env:DB"), DatabaseUrl::Reference(SecretRef::Env("DB".to_owned())));

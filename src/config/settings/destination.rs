@@ -96,6 +96,8 @@ pub struct File {
     pub owner: Option<String>,
     /// Group, by name or number; `None` for that of the file, or of whoever runs rekeyd.
     pub group: Option<String>,
+    /// Others may write the folder or the file.
+    pub unsafe_folder: bool,
 }
 
 /// A program that takes the key on its standard input.
@@ -206,6 +208,7 @@ impl File {
             mode: mode?,
             owner: owner?,
             group: group?,
+            unsafe_folder: file.unsafe_folder,
         })
     }
 }

@@ -10,6 +10,7 @@ use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::config::nearest::nearest;
@@ -220,7 +221,10 @@ impl DatabaseAddress {
             if path.is_empty() || path.starts_with(':') || path.ends_with('/') || path.contains('?') {
                 return Err(BadValue::new("not the path of a SQLite file", HINT));
             }
-            return Ok(Self::Sqlite(PathBuf::from(path)));
+            // As in any URL, `%20` is a blank.
+            let path = percent_decode_str(path).decode_utf8().ok().filter(|path| !path.contains(['?', '\0']));
+            let path = path.ok_or_else(|| BadValue::new("not the path of a SQLite file", HINT))?;
+            return Ok(Self::Sqlite(PathBuf::from(path.as_ref())));
         }
         match PostgresUrl::parse(text) {
             Ok(_) => Ok(Self::Postgres(secret.clone())),

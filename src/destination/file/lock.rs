@@ -9,12 +9,12 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::libc::{EBADF, EINVAL, ENOLCK, ENOSYS, ENOTSUP};
 
-use super::disk::{explain, parts, refused};
+use super::disk::{explain, refused};
+use super::walk::Place;
 use crate::domain::outcome::Failure;
 use crate::net::Deadline;
 
@@ -26,14 +26,15 @@ const WRITE_TIME: Duration = Duration::from_millis(100);
 /// The right to write files of one folder; it ends when this is dropped.
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
-/// Waits for the folder of a resolved path, as long as the deadline leaves time for the write.
+/// Waits for the folder of a place, as long as the deadline leaves time for the write.
 #[expect(
     clippy::disallowed_methods,
     reason = "not on the event loop, and bounded by the deadline of the call"
 )]
-pub(super) fn lock(path: &Path, deadline: Deadline) -> Result<Lock, Failure> {
-    let (folder, _) = parts(path)?;
-    let folder = File::open(folder).map_err(|error| explain("cannot lock the folder of", path, &error))?;
+pub(super) fn lock(place: &Place, deadline: Deadline) -> Result<Lock, Failure> {
+    let path = &place.path;
+    let folder =
+        place.folder.try_clone().map_err(|error| explain("cannot lock the folder of", path, &error))?;
     loop {
         match folder.try_lock() {
             Err(TryLockError::WouldBlock) if deadline.left() > WRITE_TIME => std::thread::sleep(PAUSE),

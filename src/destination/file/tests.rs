@@ -15,7 +15,14 @@ fn delivery(last: char, generation: i64) -> Delivery {
 }
 
 fn file(path: &Path, format: Format) -> File {
-    File::new(FileSpec { path: path.into(), format, mode: None, owner: None, group: None })
+    File::new(FileSpec {
+        path: path.into(),
+        format,
+        mode: None,
+        owner: None,
+        group: None,
+        unsafe_folder: false,
+    })
 }
 
 fn env_file(path: &Path) -> File {
@@ -108,7 +115,14 @@ async fn mode_and_link_stay() {
     assert!(!file.extent().overlaps(&env_file(&folder.path().join("other.env")).extent()));
     let beside = folder.path().join("beside");
     symlink(folder.path(), &beside).unwrap();
-    assert_eq!(env_file(&beside.join("real.env")).address(), env_file(&real).address());
+    let by_link = env_file(&beside.join("real.env"));
+    assert!(by_link.address().ends_with("beside/real.env#OPENROUTER_API_KEY"), "as it is configured");
+    assert_eq!(
+        by_link.former_address(),
+        Some(env_file(&real).address()),
+        "under which older versions knew it"
+    );
+    assert!(by_link.extent().overlaps(&file.extent()));
     file.publish(&delivery('a', 1), soon()).await.unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(fs::read_to_string(&real).unwrap().starts_with("# ours\nOPENROUTER_API_KEY=sk-or-v1-0f"));
@@ -179,4 +193,61 @@ async fn a_writer_that_waits_too_long_writes_nothing() {
     other.unlock().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "OPENROUTER_API_KEY=old\n");
     env_file(&path).publish(&delivery('a', 1), Deadline::after(Duration::from_secs(30))).await.unwrap();
+}
+
+/// What flips to another release is followed at each write and each proof.
+#[tokio::test]
+async fn the_release_of_the_moment_gets_the_key_and_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let current = folder.path().join("current");
+    for release in ["1", "2"] {
+        fs::create_dir(folder.path().join(release)).unwrap();
+        fs::write(folder.path().join(release).join(".env"), "OPENROUTER_API_KEY=old\n").unwrap();
+    }
+    symlink("1", &current).unwrap();
+    let file = env_file(&current.join(".env"));
+    let (address, delivery) = (file.address(), delivery('a', 1));
+    let evidence = file.publish(&delivery, soon()).await.unwrap();
+    fs::remove_file(&current).unwrap();
+    symlink("2", &current).unwrap();
+    assert_eq!((env_file(&current.join(".env")).address(), file.address()), (address.clone(), address));
+    let look = file.look(&delivery, &evidence, soon()).await.unwrap();
+    assert!(matches!(look.standing, Standing::Drift(_)), "the new release has the old key: {look:?}");
+    file.publish(&delivery, soon()).await.unwrap();
+    for release in ["1", "2"] {
+        let text = fs::read_to_string(folder.path().join(release).join(".env")).unwrap();
+        assert_eq!(text, format!("OPENROUTER_API_KEY={}\n", delivery.secret.expose()));
+    }
+}
+
+#[tokio::test]
+async fn nobody_who_was_not_asked_for_gets_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agents.env");
+    fs::write(&path, "OPENROUTER_API_KEY=old\n").unwrap();
+    let file = env_file(&path);
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(&path, 0o6755);
+    file.publish(&delivery('a', 1), soon()).await.unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o755,
+        "no program of its owner's"
+    );
+    mode(&path, 0o666);
+    let failure = file.publish(&delivery('b', 2), soon()).await.unwrap_err();
+    assert!(failure.message.contains("every user of this system may write"), "{failure:?}");
+    let open = File::new(FileSpec { unsafe_folder: true, ..file.spec.clone() });
+    open.publish(&delivery('b', 2), soon()).await.unwrap();
+    mode(folder.path(), 0o1777);
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(4242), Some(4242)).unwrap();
+        let failure = open.publish(&delivery('a', 3), soon()).await.unwrap_err();
+        assert!(
+            failure.message.contains("belongs to user 4242, and others may write its folder"),
+            "{failure:?}"
+        );
+        let asked = File::new(FileSpec { owner: Some("4242".into()), ..open.spec.clone() });
+        asked.publish(&delivery('a', 3), soon()).await.unwrap();
+    }
 }

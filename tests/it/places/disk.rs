@@ -254,7 +254,9 @@ async fn a_folder_and_an_owner_that_are_not_ours_are_named_with_what_to_grant() 
             format!("setfacl -m u:{name}:rwx {at}"),
         ])
         .await;
-    mode(&folder, 0o777);
+    // Theirs now, with a file in it of another user, to whom the new one would have to be given.
+    mode(&folder, 0o755);
+    chown(&folder, stranger.uid, stranger.uid).unwrap();
     if of_root {
         // Of another user, whom the new file would have to be given to.
         mode(&path, 0o644);

@@ -13,7 +13,14 @@ const ROUNDS: usize = 20;
 
 fn destination(path: &Path, variable: usize) -> File {
     let format = Format::Env { variable: format!("KEY_{variable}") };
-    File::new(FileSpec { path: path.into(), format, mode: None, owner: None, group: None })
+    File::new(FileSpec {
+        path: path.into(),
+        format,
+        mode: None,
+        owner: None,
+        group: None,
+        unsafe_folder: false,
+    })
 }
 
 /// A value of a key's length for each round of each variable.

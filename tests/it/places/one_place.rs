@@ -71,7 +71,7 @@ on_both_databases! {
 }
 
 on_both_databases! {
-    async fn what_was_written_under_a_link_is_known_by_its_real_folder(db: Db) {
+    async fn what_was_written_under_the_real_folder_is_known_by_the_configured_path(db: Db) {
         let mut world = World::new(db).await;
         world.waits.grace = "1h";
         world.configure();
@@ -87,20 +87,21 @@ on_both_databases! {
             let rows = ledger::rows(&world, sql).await;
             rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>()
         };
-        let real = known().await.remove(0);
+        let now = known().await.remove(0);
+        assert_eq!(now, format!("file:{linked}#{SECRET}"));
         // As an older version called it.
-        let former = format!("file:{linked}#{SECRET}");
+        let former = format!("file:{}#{SECRET}", world.path("agent.env").canonicalize().unwrap().display());
         for sql in [
-            format!("INSERT INTO addresses SELECT '{former}', writes, drift, updated_at FROM addresses WHERE address = '{real}'"),
-            format!("UPDATE holdings SET address = '{former}' WHERE address = '{real}'"),
-            format!("DELETE FROM addresses WHERE address = '{real}'"),
-            format!("UPDATE runs SET doc = REPLACE(doc, '{real}', '{former}')"),
+            format!("INSERT INTO addresses SELECT '{former}', writes, drift, updated_at FROM addresses WHERE address = '{now}'"),
+            format!("UPDATE holdings SET address = '{former}' WHERE address = '{now}'"),
+            format!("DELETE FROM addresses WHERE address = '{now}'"),
+            format!("UPDATE runs SET doc = REPLACE(doc, '{now}', '{former}')"),
         ] {
             ledger::rows(&world, &sql).await;
         }
         assert_eq!(known().await, [former]);
         let daemon = serve(&world).await;
-        until("it is taken over", async || known().await == [real.clone()]).await;
+        until("it is taken over", async || known().await == [now.clone()]).await;
         let run = world.newest_run().await["id"].as_str().unwrap().to_owned();
         world.rekeyd(&["runs", "release", &run, "nowhere"]).await;
         stop(daemon).await;
