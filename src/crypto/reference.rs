@@ -431,9 +431,9 @@ mod tests {
     #[test]
     fn what_editors_leave_around_a_secret_is_no_part_of_it() {
         for text in ["not-a-key", "not-a-key\n", " not-a-key\r\n\n", "\u{feff}not-a-key", "\tnot-a-key "] {
-            assert_eq!(read(text.as_bytes(), 0o600).unwrap().expose(), "not-a-key", "{text:?}");
+            assert_eq!(read(text.as_bytes(), 0o600).unwrap(), "not-a-key", "{text:?}");
         }
-        assert_eq!(read(b"two\nlines\n", 0o600).unwrap().expose(), "two\nlines");
+        assert_eq!(read(b"two\nlines\n", 0o600).unwrap(), "two\nlines");
     }
 
     #[test]

@@ -64,8 +64,6 @@ fn resources_of(readiness: Arc<dyn Readiness>, api: Api) -> Router {
         .layer(from_fn_with_state(api, identified))
 }
 
-}
-
 /// Every resource of the API, with who may ask for it.
 pub fn routes() -> Routes {
     let all = [resources::routes(), login::routes(), users::routes(), sessions::routes(), tokens::routes()];

@@ -3,8 +3,8 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
-use sqlx::Row;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Executor, Row};
 
 use super::pool::{Kind, Tx};
 use super::{Store, StoreError, epochs};
@@ -36,8 +36,12 @@ impl Store {
                 tx.commit().await?;
             }
             Kind::Postgres => {
+                // An index over years of history takes longer than any statement of the daemon may.
                 let mut connection = self.pools.writer().acquire().await?;
-                MIGRATIONS.run(&mut *connection).await.map_err(migration_error)?;
+                connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+                let done = MIGRATIONS.run(&mut *connection).await.map_err(migration_error);
+                connection.close().await?;
+                done?;
             }
         }
         self.take_over_mirrors().await

@@ -26,7 +26,8 @@ pub use destination::{
 pub use notify::{Email, Heartbeat, Route, Severity, SmtpTls, Webhook};
 pub use rotation::{Day, KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Window};
 pub use service::{
-    Auth, Database, Encryption, Engine, Log, LogFormat, Metrics, Network, Preference, Retention, Server, Tests,
+    Auth, Database, Encryption, Engine, Log, LogFormat, Metrics, Network, Preference, Retention, Server,
+    Tests,
 };
 pub use text::{CronText, DatabaseText, DurationText, NameText, ReferenceText};
 

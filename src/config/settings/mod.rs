@@ -25,8 +25,8 @@ pub use notify::{Email, Heartbeat, Route, RouteScope, Severity, Smtp, SmtpTls, W
 pub use origin::Origins;
 pub use rotation::{KeyPolicy, LimitReset, OnInvalid, Probe, Rotation, Schedule, Window};
 pub use service::{
-    Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Metrics, Network, Preference, Retention, Server,
-    Tests,
+    Auth, Encryption, Engine, LEASE_MARGIN, Listen, Log, LogFormat, Metrics, Network, Preference, Retention,
+    Server, Tests,
 };
 pub use values::{BadValue, BaseUrl, CronExpr, DatabaseAddress};
 

@@ -48,7 +48,7 @@ pub(super) fn is_known(uid: u32, folder: u32, trust: Trust) -> bool {
     named || uid == folder && !is_hidden(uid)
 }
 
-/// In a namespace of users, all who are not in it have one number (user_namespaces(7)): nobody can be told from another.
+/// In a namespace of users, all who are not in it have one number (`user_namespaces(7)`): nobody can be told from another.
 pub(super) fn is_hidden(id: u32) -> bool {
     let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     id == OVERFLOW && !map().trim_end().ends_with("4294967295")

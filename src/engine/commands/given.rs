@@ -164,7 +164,9 @@ pub(super) async fn first_test(
     given: Given<'_>,
 ) -> Result<Option<Observation>, EngineError> {
     let tester = &engine.parts.tester;
-    if given.secret.is_placeholder() || !given.test && !tester.has_two_kinds(&asked_as(engine, given.provider)) {
+    if given.secret.is_placeholder()
+        || !given.test && !tester.has_two_kinds(&asked_as(engine, given.provider))
+    {
         return Ok(None);
     }
     let seen = look(engine, given.provider, given.secret, given.settings).await?;

@@ -125,8 +125,13 @@ pub fn decrypted(rows: Vec<Pasted>, keys: Option<&Ring>) -> Vec<Pasted> {
 /// What would become of each line, before any provider is asked: nothing is stored.
 pub async fn preview(engine: &Engine, rows: Vec<Pasted>) -> Result<Vec<Imported>, EngineError> {
     let (mut answers, candidates) = sorted_out(engine, rows).await?;
-    for one in only_new(engine, &mut answers, candidates).await? {
-        if one.add.secret.is_placeholder() {
+    let mut first: HashMap<Identity, usize> = HashMap::new();
+    for one in unknown(engine, &mut answers, candidates).await? {
+        let line = answers[one.index].line;
+        let earlier = *first.entry(one.identity()).or_insert(line);
+        if earlier != line {
+            answers[one.index].fate = Fate::Repeated(earlier);
+        } else if one.add.secret.is_placeholder() {
             answers[one.index].fate = Fate::Placeholder(None);
         }
     }

@@ -51,7 +51,9 @@ async fn may_be_said(engine: &Engine, pasting: &Pasting) -> Result<(), EngineErr
         given::provider_of(engine, of).await?;
     }
     let about = About { owner: said.owner.clone(), note: said.note.clone(), expires_at: said.expires_at };
-    given::may_be_shown(said.name.as_deref(), Some(&about))?;
+    let shown =
+        given::Said { name: said.name.as_deref(), about: Some(&about), settings: said.settings.as_ref() };
+    given::may_be_shown(shown, &[])?;
     said.settings.as_ref().map_or(Ok(()), given::is_object)?;
     said.priority.map_or(Ok(()), given::in_range)
 }

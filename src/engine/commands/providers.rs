@@ -157,6 +157,12 @@ pub async fn delete_provider(engine: &Engine, name: &str) -> Result<Vec<KeyRow>,
     Ok(keys)
 }
 
+/// Takes away a provider that was made for a key which was not stored. One that has a key stays.
+pub(super) async fn take_back_provider(engine: &Engine, name: &str) -> Result<bool, EngineError> {
+    let entry = engine.entry("provider.removed", format!("provider {name}"), "its first key was not stored");
+    Ok(engine.parts.store.remove_provider(name, &[], true, &entry).await?)
+}
+
 /// The provider and all its keys, once every rule allows their end.
 pub async fn removable(engine: &Engine, name: &str) -> Result<(ProviderRow, Vec<KeyRow>), EngineError> {
     let provider = provider_of(engine, name).await.map_err(|error| match error {

@@ -6,7 +6,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::engine::commands::add_key::{AddKey, add_key};
 use crate::engine::commands::given;
-use crate::engine::commands::providers::{AddProvider, add_provider, delete_provider};
+use crate::engine::commands::providers::{AddProvider, add_provider, take_back_provider};
 use crate::engine::commands::update_key::{Expiry, UpdateKey, change};
 use crate::engine::commands::view::{StoredKeyView, key_view, provider_view};
 use crate::engine::{Engine, EngineError};
@@ -66,8 +66,8 @@ pub async fn put_key(engine: &Engine, mut put: PutKey) -> Result<Put, EngineErro
     let provider = put.provider.clone();
     let done = stored(engine, put).await;
     if is_new && done.is_err() {
-        // Nothing of what was refused stays.
-        delete_provider(engine, &provider).await?;
+        // Nothing of what was refused stays, unless somebody else's key is there by now. That it does is no answer.
+        take_back_provider(engine, &provider).await.ok();
     }
     done
 }

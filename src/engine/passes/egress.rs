@@ -10,11 +10,13 @@ use crate::store::{Change, Lease};
 pub(crate) async fn tell(engine: &Engine, lease: &Lease) -> Result<(), EngineError> {
     let (store, kind) = (&engine.parts.store, Kind::NoEgress);
     let since = |span: Span| engine.clock().now().plus(Span(-span.0));
+    let looks = store.looks_since(since(egress::WINDOW)).await?;
     let change = if is_open(engine).await? {
-        let looks = store.looks_since(since(egress::RECOVERY)).await?;
-        egress::is_back(&looks).then_some(Change::Resolve { kind, subject: Subject::Egress })
+        // What would open it at once does not let it end.
+        let lately = store.looks_since(since(egress::RECOVERY)).await?;
+        let is_over = egress::is_back(&lately) && !egress::is_cut_off(&looks);
+        is_over.then_some(Change::Resolve { kind, subject: Subject::Egress })
     } else {
-        let looks = store.looks_since(since(egress::WINDOW)).await?;
         egress::is_cut_off(&looks).then(|| {
             let silent: Vec<&str> =
                 looks.iter().filter(|one| one.silent > 0).map(|one| one.provider.as_str()).collect();

@@ -80,7 +80,11 @@ async fn set_role(visit: Visit, Path(id): Path<String>, fields: Fields) -> Resul
     change(&visit, id, ChangeUser { role: Some(role(&fields)?), ..ChangeUser::default() }).await
 }
 
+/// Of somebody else. Who finds an open browser shall not keep it: one's own is changed by showing the present one.
 async fn set_password(visit: Visit, Path(id): Path<String>, fields: Fields) -> Result<Response, Problem> {
+    if visit.caller().identity.user.as_deref() == Some(id.as_str()) {
+        return Err(Problem::malformed("one's own password is changed on the page Me, with the present one"));
+    }
     change(&visit, id, ChangeUser { password: Some(fields.secret("password")), ..ChangeUser::default() })
         .await
 }

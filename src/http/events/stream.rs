@@ -47,6 +47,8 @@ pub(in crate::http) struct Listening {
     caller: Caller,
     headers: HeaderMap,
     to: Sender<Bytes, Infallible>,
+    /// When it is looked again whether somebody listens, and still may; monotonic.
+    comment_at: Span,
 }
 
 /// An answer that goes on until the listener leaves, and who writes it.
@@ -57,7 +59,12 @@ pub(in crate::http) fn opened(api: Api, caller: Caller, headers: HeaderMap) -> (
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
     ];
-    ((head, Body::new(body)).into_response(), Listening { api, caller, headers, to })
+    let comment_at = after(api.engine().clock().monotonic());
+    ((head, Body::new(body)).into_response(), Listening { api, caller, headers, to, comment_at })
+}
+
+fn after(now: Span) -> Span {
+    Span(now.0.saturating_add(COMMENT_EVERY.0))
 }
 
 /// Tells a browser not to connect again: nothing more will happen.
@@ -87,19 +94,22 @@ impl Listening {
         let stopping = self.api.events().stopping().clone();
         loop {
             let engine = self.api.engine();
+            let left = Span(self.comment_at.0.saturating_sub(engine.clock().monotonic().0).max(0));
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => return None,
+                // Before any news: however much of it comes, this is looked at in time.
+                () = engine.clock().sleep(left) => {
+                    self.comment_at = after(engine.clock().monotonic());
+                    if !self.may_still().await || !self.write(":\n\n".to_owned()).await {
+                        return None;
+                    }
+                }
                 changed = news.recv() => match changed {
                     Ok(changed) => return Some(Some(changed)),
                     Err(RecvError::Lagged(_)) => return Some(None),
                     Err(RecvError::Closed) => return None,
                 },
-                () = engine.clock().sleep(COMMENT_EVERY) => {
-                    if !self.may_still().await || !self.write(":\n\n".to_owned()).await {
-                        return None;
-                    }
-                }
             }
         }
     }

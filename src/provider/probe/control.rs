@@ -37,6 +37,8 @@ enum Shown {
     Refused,
     /// A good look is worth no more than this, and why.
     Weaker(Judgement, &'static str, Option<Span>),
+    /// Nothing: it was not judged.
+    Unknown,
 }
 
 impl Shown {
@@ -45,6 +47,7 @@ impl Shown {
         match self {
             Self::Refused => true,
             Self::Weaker(judgement, ..) => judgement == Judgement::UNVERIFIED,
+            Self::Unknown => false,
         }
     }
 }
@@ -78,13 +81,24 @@ pub(super) async fn controlled(
     };
     let shown = match *known {
         Some(control) if !control.until.passed() => control.shown,
-        before => match asked(http, subject, deadline).await {
-            Ok(shown) => remembered(&mut known, before, shown),
-            Err(fault) => return fault,
-        },
+        before => {
+            let answer = asked(http, subject, deadline).await;
+            let shown = remembered(&mut known, before, *answer.as_ref().unwrap_or(&Shown::Unknown));
+            match (shown, answer) {
+                (Shown::Unknown, Err(fault)) => return fault,
+                (Shown::Unknown, Ok(shown)) | (shown, _) => shown,
+            }
+        }
     };
     match shown {
         Shown::Refused => seen,
+        Shown::Unknown => seen.judged(
+            Judgement::UNVERIFIED,
+            format!(
+                "{} has not refused a wrong key lately, so nothing is known of this one",
+                subject.entry.title
+            ),
+        ),
         Shown::Weaker(judgement, detail, retry_after) => {
             let mut weaker = seen.judged(judgement, format!("{} {detail}", subject.entry.title));
             weaker.retry_after = retry_after;
@@ -93,12 +107,13 @@ pub(super) async fn controlled(
     }
 }
 
-/// Notes what was shown. What says nothing leaves in force what was known before.
+/// Notes what was shown, and answers what is in force. What says nothing leaves in force what was known before: the looks
+/// of the next hour are not judged by the vendor's bad moment.
 fn remembered(known: &mut Option<Control>, before: Option<Control>, shown: Shown) -> Shown {
     let (shown, span) = match before {
         _ if shown.is_conclusive() => (shown, BELIEVED),
         Some(before) if before.shown.is_conclusive() => (before.shown, RESPITE),
-        _ => (shown, RESPITE),
+        _ => (Shown::Unknown, RESPITE),
     };
     *known = Some(Control { shown, until: Deadline::after(span) });
     shown

@@ -97,7 +97,7 @@ impl Browser {
                 self.page = Shown { path: path.split('?').next().unwrap().to_owned(), ..page };
                 return self.page.clone();
             }
-            path = page.header("location").to_owned();
+            page.header("location").clone_into(&mut path);
             request = self.client.get(format!("{}{path}", self.base)).header("accept", "text/html");
         }
     }

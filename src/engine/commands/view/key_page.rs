@@ -183,9 +183,8 @@ mod tests {
 
     #[test]
     fn a_day_is_remembered_by_its_worst_test() {
-        let look = |day: i64, hour: i64, outcome: &str| {
-            (Timestamp(day * DAY + hour * DAY / 24), outcome.to_owned())
-        };
+        let look =
+            |day: i64, hour: i64, outcome: &str| (Timestamp(day * DAY + hour * DAY / 24), outcome.to_owned());
         let looks = [look(19_997, 4, "valid"), look(19_998, 2, "unreachable"), look(19_998, 3, "valid")];
         let seen: Vec<(i64, String)> =
             by_day(20_000, &looks).into_iter().map(|day| (day.ago, day.worst)).collect();

@@ -59,11 +59,11 @@ pub use key::{
     DeletedKeyView, FoundKeysView, KeyListView, KeyQuery, KeyTestView, KeyTriedView, KeyView, StoredKeyView,
     TestedKeyView, find_keys, key_test_view, key_view, tested_key_view,
 };
+pub use key_page::{DayView, KeyPageView, UndoneView, key_page_view};
+pub use now::{NowView, Step, now_view};
 pub use people::{
     CreatedTokenView, SessionListView, SessionView, TokenListView, TokenView, UserListView, UserView,
 };
-pub use key_page::{DayView, KeyPageView, UndoneView, key_page_view};
-pub use now::{NowView, Step, now_view};
 pub use plan::{PlanView, PlannedStep};
 pub use provider::{
     DeletedProviderView, ProviderView, ProvidersView, deleted_provider_view, provider_view, provider_views,

@@ -57,6 +57,7 @@ impl Query {
         let text = |name| Some(self.field(name).to_owned()).filter(|text| !text.is_empty());
         let sort = text("sort").map(|word| KeySort::parse(&word).ok_or_else(|| wrong("sort", &word)));
         Ok(KeyQuery {
+            due: false,
             search: text("q"),
             provider: text("provider"),
             status: text("status"),
