@@ -45,6 +45,7 @@ proxy = "http://127.0.0.1:9"
 format = "text"
 CONF
     export REKEYD_CONFIG=$folder/rekeyd.toml
+    : >"$folder/log"
     "$program" serve >"$folder/log" 2>&1 &
     daemon=$!
     for _ in {1..600}; do
@@ -72,12 +73,14 @@ furnish() {
 } >"$folder/furnished" 2>&1
 
 # Events go on for ever; and whoever takes tokens back takes their own, too.
-ask() {
-    "$tool/bin/schemathesis" --config-file "$folder/schemathesis.toml" run docs/openapi.json --url "$url" \
+ask() (
+    description=$PWD/docs/openapi.json
+    cd "$folder" # it leaves things where it runs
+    "$tool/bin/schemathesis" --config-file schemathesis.toml run "$description" --url "$url" \
         --phases examples,coverage,fuzzing,stateful --max-time "$seconds" --max-examples 20 \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
         --exclude-path-regex '/events$' --exclude-operation-id delete_tokens_id --generation-database none --no-color --warnings off
-}
+)
 
 need_schemathesis
 start_daemon

@@ -256,6 +256,7 @@ mod tests {
             ".email"
                 | ".webhook"
                 | ".heartbeat"
+                | ".metrics"
                 | ".leaks"
                 | ".rotations"
                 | ".accounts"
