@@ -386,20 +386,6 @@ mod tests {
     }
 
     #[test]
-    fn trims_one_line_break_and_no_more() {
-        for (content, secret) in [
-            ("not-a-key", "not-a-key"),
-            ("not-a-key\n", "not-a-key"),
-            ("not-a-key\r\n", "not-a-key"),
-            ("not-a-key\n\n", "not-a-key\n"),
-            (" not-a-key ", " not-a-key "),
-            ("first\nsecond\n", "first\nsecond"),
-        ] {
-            assert_eq!(read(content.as_bytes(), 0o600).unwrap(), secret);
-        }
-    }
-
-    #[test]
     fn refuses_a_file_that_others_may_touch() {
         for mode in [0o602, 0o666, 0o777] {
             let error = read(b"not-a-key", mode).unwrap_err();

@@ -27,7 +27,7 @@ pub struct Hidden(pub Secret);
 impl Hidden {
     /// The key that it is. 400 for what lists show instead of one: a form that was filled from a list would store that.
     pub fn key(self) -> Result<Secret, Problem> {
-        if self.0.is_masked() {
+        if self.0.is_masked() || self.0.expose() == "..." {
             let detail = "this is the mask of a key, as lists show it: send the key itself, or leave it out";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "masked_value", detail));
         }

@@ -180,8 +180,12 @@ mod tests {
         assert_eq!(after(None, Shown::Refused), (said(Shown::Refused), true));
         assert_eq!(after(Some(Shown::Refused), nothing), (said(Shown::Refused), false), "soon again");
         assert_eq!(after(Some(Shown::Refused), any), (said(any), true), "the address changed its ways");
-        assert_eq!(after(Some(nothing), nothing), (said(nothing), false));
-        assert_eq!(after(None, nothing), (said(nothing), false));
+        assert_eq!(
+            after(Some(nothing), nothing),
+            (said(Shown::Unknown), false),
+            "a bad moment judges no key"
+        );
+        assert_eq!(after(None, nothing), (said(Shown::Unknown), false));
     }
 
     #[test]
