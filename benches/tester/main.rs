@@ -43,6 +43,11 @@ impl Figure {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let Some(unknown) = words.iter().find(|word| *word != "small" && !scenes::ALL.contains(&word.as_str()))
+    {
+        eprintln!("unknown scene {unknown}: {}, and small", scenes::ALL.join(", "));
+        return ExitCode::from(2);
+    }
     let scale = if words.iter().any(|word| word == "small") { Scale(10) } else { Scale(1) };
     let wanted =
         |scene: &str| words.iter().all(|word| word == "small") || words.iter().any(|word| word == scene);

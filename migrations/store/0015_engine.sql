@@ -2,6 +2,8 @@
 -- back when its outcome is known.
 ALTER TABLE holdings ADD COLUMN landing_set_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE holdings ADD COLUMN landing_until BIGINT NOT NULL DEFAULT 0;
+-- An older version noted only that it wrote: a call of its lasts no longer than a command may, ten minutes.
+UPDATE holdings SET landing_set_at = updated_at, landing_until = updated_at + 600000 WHERE level = 'intended';
 
 -- A key that was found gone at its provider, and not by our doing: its secrets are kept until `wipe_at`, for a provider that
 -- forgot it for a while. A key that is seen again before that is alive again.

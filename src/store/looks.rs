@@ -231,17 +231,19 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
     }
 
-    /// Notes when keys are looked at next.
+    /// Notes when keys are looked at next. Who has looked meanwhile, and looks again sooner, is left at that.
     pub async fn look_at(&self, turns: &[(String, Timestamp)]) -> Result<(), StoreError> {
         let mut tx = self.pools.begin().await?;
         let mut turns: Vec<&(String, Timestamp)> = turns.iter().collect();
         turns.sort();
         for (id, at) in turns {
-            sqlx::query("UPDATE keys SET next_look_at = $1 WHERE id = $2")
-                .bind(at.0)
-                .bind(id)
-                .execute(&mut *tx.inner)
-                .await?;
+            sqlx::query(
+                "UPDATE keys SET next_look_at = $1 WHERE id = $2 AND (next_look_at = 0 OR next_look_at > $1)",
+            )
+            .bind(at.0)
+            .bind(id)
+            .execute(&mut *tx.inner)
+            .await?;
         }
         tx.commit().await
     }

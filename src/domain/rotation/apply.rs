@@ -471,6 +471,8 @@ fn steering(run: &mut Run, event: &Event) -> bool {
         // R14. Whatever else parked it parks it again.
         Event::Released { destination, .. } => {
             run.policy.targets.retain(|t| t.name != *destination && t.address != *destination);
+            // What waited for it waits no longer.
+            run.waits.clear();
             unpark(run);
         }
         Event::RequestRefused { .. } => {}

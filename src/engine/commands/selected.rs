@@ -57,7 +57,11 @@ pub async fn may_go(engine: &Engine, ids: &[String]) -> Result<Vec<KeyView>, Eng
 pub async fn do_to_each(engine: &Engine, ids: &[String], deed: Deed) -> Result<Vec<UndoneView>, EngineError> {
     let mut undone = Vec::new();
     for id in ids {
-        let key = key_with_id(engine, id).await?;
+        // Somebody else may have deleted it since it was picked.
+        let key = match key_with_id(engine, id).await {
+            Err(EngineError::Absent { .. }) => continue,
+            key => key?,
+        };
         let Err(error) = do_to(engine, &key, deed).await else { continue };
         if !error.concerns_one() {
             return Err(error);

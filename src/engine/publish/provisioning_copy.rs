@@ -27,7 +27,8 @@ pub(crate) async fn standing_of_copy(
     if row.fact.key != key_of(account) {
         return Ok(Some(Ok(Standing::Accepted("it was last given another key".to_owned()))));
     }
-    let look = place.adapter.look(&delivery(account, place), &row.evidence, engine.deadline()).await;
+    let delivery = delivered(account, place, &row);
+    let look = place.adapter.look(&delivery, &row.evidence, engine.deadline()).await;
     Ok(Some(look.map(|look| look.standing).map_err(|failure| address::with_hint(&failure))))
 }
 
@@ -42,6 +43,12 @@ fn delivery(account: &Account, place: &ConfiguredDestination) -> Delivery {
         generation: GENERATION,
         destination: place.target.name.clone(),
     }
+}
+
+/// What was delivered, as its evidence tells: older versions counted the writes of a copy.
+fn delivered(account: &Account, place: &ConfiguredDestination, row: &HoldingRow) -> Delivery {
+    let generation = row.evidence["generation"].as_i64().unwrap_or(GENERATION);
+    Delivery { generation, ..delivery(account, place) }
 }
 
 /// Brings every copy up to date.
@@ -98,7 +105,7 @@ async fn look(
     place: &ConfiguredDestination,
     row: HoldingRow,
 ) -> Result<HoldingRow, EngineError> {
-    let delivery = delivery(session.account, place);
+    let delivery = delivered(session.account, place, &row);
     let (row, _, alert) = deliver::look(session, place, row, &delivery, &delivery.rotation, None).await?;
     // What is gone is written again at once: nobody need hear of it.
     let alert = alert.filter(|_| row.fact.drift.as_deref() != Some(deliver::NOTHING_THERE));

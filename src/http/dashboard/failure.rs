@@ -116,9 +116,12 @@ fn shown(api: &Api, method: &Method, asked: &str, request_id: &str, response: Re
         Err(problem) => return problem.into_response(),
     };
     *rendered.status_mut() = status;
-    for (name, value) in response.headers() {
-        if name != CONTENT_TYPE && name != axum::http::header::CONTENT_LENGTH {
-            rendered.headers_mut().append(name, value.clone());
+    // When to ask again, among others.
+    let said = problem.into_response();
+    for (name, value) in response.headers().iter().chain(said.headers()) {
+        let is_of_body = name == CONTENT_TYPE || name == axum::http::header::CONTENT_LENGTH;
+        if !is_of_body && !rendered.headers().contains_key(name) {
+            rendered.headers_mut().insert(name, value.clone());
         }
     }
     rendered

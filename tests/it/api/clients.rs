@@ -73,9 +73,10 @@ async fn the_programs_of_the_page_get_a_key_and_keep_it_when_rekeyd_is_away() {
                   print(api_key('openrouter'))\n";
     let node = "\nKEEP = 0;\n(async () => {\n  console.log(await apiKey('openrouter'));\n  \
                 process.env.REKEYD_URL = 'http://127.0.0.1:1';\n  console.log(await apiKey('openrouter'));\n})();\n";
-    let shell = "\nprintf '%s\\n%s\\n' \"$OPENROUTER_API_KEY\" \"$OPENROUTER_API_KEY\"\n";
+    let say = "printf '%s\\n' \"$OPENROUTER_API_KEY\"";
+    let shell = format!("\n{say}\nREKEYD_URL=http://127.0.0.1:1\n{}\n{say}\n", program("sh"));
     for (interpreter, language, more) in
-        [("python3", "python", python), ("node", "js", node), ("sh", "sh", shell)]
+        [("python3", "python", python), ("node", "js", node), ("sh", "sh", &shell)]
     {
         let script = world.path(&format!("example.{language}"));
         std::fs::write(&script, program(language) + more).unwrap();

@@ -93,6 +93,11 @@ fn sentence(alerts: &[AlertView], rotations: &[RotationView], steps: &[Step]) ->
     if let Some(alert) = alerts.iter().find(|alert| alert.kind == Kind::AccountWithoutKeys.word()) {
         return (false, true, format!("Production does not work: {}.", title(alert)));
     }
+    // Critical for the keys that production uses, whether a rotation looks after them or not.
+    let is_dead = |alert: &&AlertView| alert.kind == Kind::KeyInvalid.word() && alert.severity == "critical";
+    if let Some(alert) = alerts.iter().find(is_dead) {
+        return (false, true, format!("A key of production does not work: {}.", title(alert)));
+    }
     let critical: Vec<&AlertView> = alerts.iter().filter(|alert| alert.severity == "critical").collect();
     if let Some(worst) = critical.first() {
         let more = match critical.len() {
