@@ -27,6 +27,10 @@ const WHOLE: &[(&str, &str)] = &[
     ("SELECT kind, severity, COUNT(*) FROM alerts", "a scrape of /metrics"),
     ("SELECT * FROM alerts ORDER BY", "a person asks for those that are over, too"),
     ("SELECT provider, COUNT(*) AS n FROM keys", "a person asks what could be tidied up"),
+    (
+        "SELECT provider, MAX(looked_at) AS tested_at",
+        "a person looks at the providers: read in an index alone",
+    ),
 ];
 
 /// Tables that grow for ever; the others are as long as the configuration.
