@@ -58,51 +58,60 @@ prepare() {
 }
 
 # Steps that run, by their process group.
-declare -A names=() logs=() begins=()
+declare -A names=() hows=() logs=() begins=()
 
 note_groups() { printf '%s\n' "${!names[@]}" >"$state/groups"; }
 
-# start NAME LOG COMMAND…: begins a step. With a log, what it says comes when it has ended.
+# start NAME HOW COMMAND…: begins a step. What it says comes as it is said, or (`quietly`) when the step has ended.
 start() {
-    local name=$1 log=$2
+    local name=$1 how=$2 log="$state/log.${#begins[@]}.$RANDOM"
     shift 2
     say "$name"
     set -m # a process group of its own
-    if [[ -n $log ]]; then
+    if [[ $how == quietly ]]; then
         "$@" </dev/null >"$log" 2>&1 &
     else
-        "$@" </dev/null &
+        "$@" </dev/null > >(exec tee "$log") 2>&1 &
     fi
     set +m
-    names[$!]=$name logs[$!]=$log begins[$!]=$SECONDS
+    names[$!]=$name hows[$!]=$how logs[$!]=$log begins[$!]=$SECONDS
     note_groups
 }
 
 # Starts a step that others run beside.
-beside() { start "$1" "$state/log.${#names[@]}.$RANDOM" "${@:2}"; }
+beside() { start "$1" quietly "${@:2}"; }
 
-# Waits for all steps that were started; the first that fails ends the script.
+# Waits for all steps that were started. When one fails the others still say what they find; what failed stands at the
+# end, where a log that is cut still has it.
 join() {
-    local ended status name
+    local ended status name failed=() at=0
     while ((${#names[@]})); do
         status=0
         wait -n -p ended "${!names[@]}" || status=$?
         name=${names[$ended]}
-        [[ -z ${logs[$ended]} ]] || cat "${logs[$ended]}" >&2
+        [[ ${hows[$ended]} != quietly ]] || cat "${logs[$ended]}" >&2
         end_group "$ended"
         unset "names[$ended]"
         note_groups
-        ((status == 0)) || {
+        if ((status == 0)); then
+            say "$name: ok, $((SECONDS - begins[$ended])) s"
+        else
             say "$name: FAILED after $((SECONDS - begins[$ended])) s"
-            exit "$status"
-        }
-        say "$name: ok, $((SECONDS - begins[$ended])) s"
+            failed+=("$ended") at=$status
+        fi
     done
+    ((at)) || return 0
+    for ended in "${failed[@]}"; do
+        say "what failed, at the end of its log"
+        sed -n '/^failures:$/,$p' "${logs[$ended]}" | head -c 6000 >&2
+        tail -n 40 "${logs[$ended]}" >&2
+    done
+    exit "$at"
 }
 
 # step NAME COMMAND…: says what runs and how long it took; the first step that fails ends the script.
 step() {
-    start "$1" "" "${@:2}"
+    start "$1" aloud "${@:2}"
     join
 }
 
@@ -395,7 +404,7 @@ integration_tests() {
     done
     rm -rf "$proofs" "$models"
     beside "kill cases" "$program" faults::kill --test-threads 16
-    start "integration tests" "" "$program" --skip faults::kill
+    start "integration tests" aloud "$program" --skip faults::kill
 }
 
 faults() {
@@ -425,7 +434,7 @@ table_of_proofs() {
     ((${#missing[@]} == 0)) || die "not proved: ${missing[*]}"
 }
 
-# Each file of tests has a demo of its own, one after the other.
+# One file of tests after the other; each test has a demo of its own.
 browser_tests() {
     need_browser
     CHROMIUM=$(command -v chromium) DEEP=${1:-} node --test --test-concurrency=1 "$browser"/*.test.mjs
@@ -443,7 +452,6 @@ everything_else() {
     part "documentation" documentation
     part "examples in the documentation" cargo test --locked --doc
     part "dependencies" dependencies
-    part "browser" browser_tests
     part "systemd's machine" tests/systemd.sh prepare
 }
 
@@ -471,6 +479,7 @@ all() {
     integration_tests "${programs[@]}"
     join
     step "what was proved" table_of_proofs
+    beside "browser" browser_tests # what is looked at in a browser is drawn meanwhile: not beside so many tests
     step "systemd" tests/systemd.sh
 }
 

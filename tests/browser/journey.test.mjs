@@ -53,7 +53,7 @@ async function journey(visitor, { look, press }) {
   await press(button("Rotate now"));
   await page.getByText("The run has begun.").waitFor();
   const done = page.locator("h1 .state.good");
-  if (look.javaScriptEnabled === false) await until(async () => (await page.reload()) && (await done.count()) > 0);
+  if (look.javaScriptEnabled === false) await until(page, async () => (await page.reload()) && (await done.count()) > 0);
   await done.waitFor();
 
   await visitor.go("/keys/add");
@@ -85,7 +85,7 @@ async function journey(visitor, { look, press }) {
 
 // The demo has a key that its provider refuses; two looks must have seen it.
 async function alertIsThere(visitor) {
-  await until(async () => {
+  await until(visitor.page, async () => {
     await visitor.go("/alerts");
     return (await visitor.page.getByRole("main").getByRole("link", { name: /key invalid/ }).count()) > 0;
   });

@@ -49,7 +49,7 @@ for (const { name, width, look } of process.env.DEEP ? screens : screens.slice(0
 async function pagesOf(visitor) {
   const first = async (path, pattern) => {
     let found;
-    await until(async () => {
+    await until(visitor.page, async () => {
       await visitor.go(path);
       const links = await visitor.page.locator("main a").evaluateAll((all) => all.map((a) => new URL(a.href).pathname));
       found = links.find((link) => pattern.test(link));

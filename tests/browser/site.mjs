@@ -7,17 +7,17 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 // As long as anything is waited for: no test depends on how fast the machine is.
-export const PATIENCE = 120_000;
+export const PATIENCE = 300_000;
 
 const program = process.env.REKEYD_PROGRAM ?? "target/debug/rekeyd";
 const browser = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-// Looks until it is so.
-export async function until(so) {
+// Looks until it is so; on what page, when it never is.
+export async function until(page, so) {
   const end = Date.now() + PATIENCE;
   while (!(await so())) {
-    assert.ok(Date.now() < end, "it does not come");
-    await new Promise((later) => setTimeout(later, 500));
+    assert.ok(Date.now() < end, `it does not come on ${page.url()}:\n${await page.locator("body").innerText()}`);
+    await new Promise((later) => setTimeout(later, 1_000));
   }
 }
 

@@ -33,7 +33,7 @@ pub enum Progress {
     Wait(Timestamp, Vec<String>),
     /// The run is over.
     Finished,
-    /// Another process works it by a newer configuration (R14), and what to say of it.
+    /// It is another process's: by a newer configuration (R14), or with the encryption key (R24); and what to say of it.
     Left(String),
 }
 
@@ -98,7 +98,7 @@ async fn left(session: &mut Session<'_>, row: &RunRow, outdated: Outdated) -> Re
 }
 
 /// What the engine refuses, or cannot open, is tried again ever more rarely, and holds up this step alone (R16, R21);
-/// unless somebody is there who can open it: then it is that one's.
+/// unless what it lacks is the encryption key, and somebody else can go on (R24).
 async fn performed(
     session: &mut Session<'_>,
     run: &Run,

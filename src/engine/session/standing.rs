@@ -148,8 +148,9 @@ pub(crate) async fn outdated(session: &Session<'_>, run: &Run) -> Result<Option<
     Ok(None)
 }
 
-/// R24: why a run is left to a living daemon that says the same of its rotation, and has the encryption key that seals now.
-/// `None` when this process has that key, or nobody else would work the run.
+/// R24: why a process without the encryption key that seals now leaves a run: to a living daemon that has the key and says
+/// the same of the rotation; or, when it is a command that nobody waits for, to whoever comes with the key. `None` when this
+/// process has the key, or is a daemon that works the run alone: it goes on trying, and people are told.
 pub(crate) async fn without_the_key(engine: &Engine, run: &Run) -> Result<Option<Outdated>, EngineError> {
     let Err(EngineError::Crypto(CryptoError::Stale(key))) = engine.sealing_key().await else {
         return Ok(None);
@@ -157,13 +158,13 @@ pub(crate) async fn without_the_key(engine: &Engine, run: &Run) -> Result<Option
     let mine = fingerprint(engine, &run.rotation);
     let daemons = engine.parts.store.daemons(Daemon::SILENT).await?;
     let other = daemons.iter().find(|one| one.works(&run.rotation, &mine) && one.keys.contains(&key));
-    let why = |other: &Daemon| {
-        format!(
-            "this process lacks the encryption key that seals now, and leaves the run to {}, which has it",
-            other.owner
-        )
+    let lacks = "this process lacks the encryption key that seals now";
+    let why = match other {
+        Some(other) => format!("{lacks}, and leaves the run to {}, which has it", other.owner),
+        None if daemons.iter().any(|one| one.owner == engine.parts.owner) => return Ok(None),
+        None => format!("{lacks}, and no daemon has it: put the newest key first in the list and try again"),
     };
-    Ok(other.map(|other| Outdated { why: why(other), alone: false }))
+    Ok(Some(Outdated { why, alone: false }))
 }
 
 fn newer(known: &Worker, run: &Run) -> String {

@@ -10,7 +10,7 @@ use rekeyd::sim::fault::When;
 
 use super::invariants::invariants;
 use super::weather::session;
-use super::{alerts, fault, freeze, ledger, rotate, runs_in, serve, signal, stop, until};
+use super::{alerts, fault, freeze, in_time, ledger, rotate, runs_in, serve, signal, stop, until};
 use crate::support::{Db, World};
 
 /// A world whose keys are in a file, and another key.
@@ -133,6 +133,7 @@ fault! {
         world.adopt().await;
         let (old, new) = (world.encryption_key.clone(), generate_key().expose().to_owned());
         let held = world.script.hold("create_key", When::After);
+        let publishing = world.script.hold("put_secret", When::After);
         // It has the old key alone, and is no daemon: nobody waits for what it announces.
         let mut asking = world.command(&["rotations", "run", "production"]).spawn().unwrap();
         held.arrived().await;
@@ -147,8 +148,12 @@ fault! {
         let done = changing.wait_with_output().await.unwrap();
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(done.status.success() && said.contains("\"retired\": 1"), "{said} {done:?}");
-        asking.wait().await.unwrap();
+        // What it asked for was stored; what it has still to publish it cannot open any more, and it waits for nothing.
+        publishing.release();
+        in_time("it leaves the run", asking.wait()).await.unwrap();
         assert_eq!(world.living().len(), 2, "the new key was stored, not lost");
+        let delayed = "SELECT id FROM runs WHERE doc LIKE '%encryption keys opens%'";
+        assert!(ledger::rows(&world, delayed).await.is_empty(), "and it leaves no wait to who has the key");
         world.encryption_keys(&[&new]);
         let daemon = serve(&world).await;
         until("its run goes on", async || runs_in(&world, &["done"]).await == 1).await;
