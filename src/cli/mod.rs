@@ -10,6 +10,7 @@ mod config;
 mod database;
 mod demo;
 mod destinations;
+mod doctor;
 mod encryption;
 mod init;
 mod keys;
@@ -60,6 +61,8 @@ enum Command {
     Demo(demo::Args),
     /// Write a first configuration with its credentials and the encryption key
     Init(init::Flags),
+    /// Look at everything that rekeyd depends on, with the next move for what is wrong; changes nothing
+    Doctor,
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -224,6 +227,7 @@ async fn carry_out(context: &Context, command: Command) -> anyhow::Result<u8> {
         Command::Serve => serve::run(context).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(context, &command),
+        Command::Doctor => doctor::run(context).await,
         Command::Init(flags) => init::run(context, flags).await,
         Command::Providers(command) => providers::run(context, command).await,
         Command::Keys(command) => Box::pin(keys::run(context, command)).await,
@@ -246,6 +250,15 @@ async fn carry_out(context: &Context, command: Command) -> anyhow::Result<u8> {
 /// Prints the chain once, with its hint, and picks the exit status.
 fn report(error: &anyhow::Error) -> ExitCode {
     say!("error: {error:#}");
+    let (hint, status) = advice(error);
+    if let Some(hint) = hint {
+        say!("hint: {hint}");
+    }
+    ExitCode::from(status)
+}
+
+/// The next move after an error, where one is known, and the exit status that it is.
+fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
     let mut hint = None;
     let mut status = 1;
     if let Some(error) = error.downcast_ref::<EngineError>() {
@@ -258,10 +271,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         hint = error.hint();
         status = 2;
     }
-    if let Some(hint) = hint {
-        say!("hint: {hint}");
-    }
-    ExitCode::from(status)
+    (hint, status)
 }
 
 #[cfg(test)]

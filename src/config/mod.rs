@@ -28,7 +28,7 @@ mod shape;
 pub mod show;
 mod template;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use load::{Loaded, load};
 pub use problem::{ConfigError, Problem};

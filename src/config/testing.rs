@@ -7,7 +7,7 @@ use super::problem::ConfigError;
 use super::settings::Settings;
 
 /// The settings of one valid file.
-pub(super) fn settings(text: &str) -> Settings {
+pub(crate) fn settings(text: &str) -> Settings {
     match parse([(Path::new("r.toml"), text)]) {
         Ok(loaded) => loaded.settings,
         Err(error) => panic!("{error}"),

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{Deadline, Http, HttpOptions};
 
-pub(crate) use fuzz::fuzz;
+pub(crate) use fuzz::{answer, fuzz};
 
 /// What one connection gets, after its request was read.
 #[derive(Debug, Clone)]

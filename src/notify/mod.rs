@@ -69,6 +69,9 @@ pub trait Mailer: Send + Sync {
         deadline: Deadline,
     ) -> Result<String, Undelivered>;
 
+    /// Connects and logs in, and sends nothing; answers which server let us in.
+    async fn greet(&self, deadline: Deadline) -> Result<String, Undelivered>;
+
     /// The part of our `Message-ID`s behind the `@`.
     fn domain(&self) -> &str;
 }

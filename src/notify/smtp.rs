@@ -115,6 +115,13 @@ impl Smtp {
         Ok(answer)
     }
 
+    fn silence(&self) -> Undelivered {
+        Undelivered {
+            obstacle: Obstacle::Away,
+            reason: format!("{}: no answer before the deadline{}", self.server, self.way.silence()),
+        }
+    }
+
     fn refusal(&self, trouble: &Trouble) -> Undelivered {
         let known: Vec<&Secret> = self.password.iter().collect();
         let mut text = trouble.to_string();
@@ -176,10 +183,20 @@ impl Mailer for Smtp {
                 Ok(sentence(&format!("{}: {code} {}", self.server, said.join(" ")), &known))
             }
             Some(Err(trouble)) => Err(self.refusal(&trouble)),
-            None => Err(Undelivered {
-                obstacle: Obstacle::Away,
-                reason: format!("{}: no answer before the deadline{}", self.server, self.way.silence()),
-            }),
+            None => Err(self.silence()),
+        }
+    }
+
+    async fn greet(&self, deadline: Deadline) -> Result<String, Undelivered> {
+        let greeting = async {
+            let mut connection = self.way.connect().await?;
+            tokio::time::timeout(FAREWELL, connection.quit()).await.ok();
+            Ok(())
+        };
+        match deadline.bound(greeting).await {
+            Some(Ok(())) => Ok(format!("{} lets rekeyd in", self.server)),
+            Some(Err(trouble)) => Err(self.refusal(&trouble)),
+            None => Err(self.silence()),
         }
     }
 

@@ -11,6 +11,9 @@ use super::{Change, Store, StoreError, change, from_json, to_json};
 /// Which rotations wait for their healing, and since when: a document with a field for each.
 pub const HEALING: &str = "healing";
 
+/// When the last copy was made by `rekeyd db backup`: a moment.
+pub const LAST_BACKUP: &str = "backup";
+
 impl Store {
     /// What is remembered under this subject; the default before anything is.
     pub async fn memory<T: serde::de::DeserializeOwned + Default>(

@@ -66,7 +66,7 @@ pub use keys::{About, AdoptedKey, KeyRow, NewKey, NewProvider, Origin, PLACEHOLD
 pub use known::{Created, KnownSpec};
 pub use leases::Lease;
 pub use looks::{Claimed, Counting, Known, Lane, Waiting};
-pub use memory::HEALING;
+pub use memory::{HEALING, LAST_BACKUP};
 pub use meta::SchemaStatus;
 pub use observations::ObservationRow;
 pub use outbox::{Backlog, Channel, Due, NewMessage, OutboxRow};

@@ -28,6 +28,7 @@ mod application;
 mod check;
 mod daemon;
 mod dashboard;
+mod doctor;
 mod everyday;
 mod faults;
 mod house;

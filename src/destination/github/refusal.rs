@@ -92,7 +92,8 @@ fn limited(answer: &Answer, message: &str) -> bool {
 fn rate_limited(answer: &Answer, said: String) -> Failure {
     let used_up = number(answer, "x-ratelimit-remaining") == Some(0);
     let reset = number(answer, "x-ratelimit-reset").filter(|_| used_up);
-    let until_reset = reset.zip(answer.date).map(|(reset, date)| Span(reset.saturating_mul(1000) - date.0));
+    let until_reset =
+        reset.zip(answer.date).map(|(reset, date)| Span(reset.saturating_mul(1000).saturating_sub(date.0)));
     let wait = answer.retry_after.or(until_reset).unwrap_or(SECONDARY_LIMIT_WAIT);
     let wait = wait.clamp(Span::seconds(1), Span::hours(25));
     Failure { retry_after: Some(wait), ..answer.failure(FailureKind::RateLimited, said) }

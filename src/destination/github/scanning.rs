@@ -82,9 +82,9 @@ impl LeakSource for Scanning {
         for _ in 0..PAGES {
             let path = format!("{}?{query}", self.path());
             let answer = self.call((Method::GET, path), None, patience).await?;
-            let shown: Vec<Shown> = answer.json()?;
-            found.extend(shown.into_iter().filter_map(finding));
-            match next_page(&answer)? {
+            let (shown, next) = page(&answer)?;
+            found.extend(shown);
+            match next {
                 Some(next) => query = next,
                 None => return Ok(found),
             }
@@ -97,6 +97,12 @@ impl LeakSource for Scanning {
         let path = format!("{}/{number}", self.path());
         self.call((Method::PATCH, path), Some(body), patience).await.map(drop)
     }
+}
+
+/// What one page shows, and the query of the next.
+pub(super) fn page(answer: &Answer) -> Result<(Vec<Finding>, Option<String>), Failure> {
+    let shown: Vec<Shown> = answer.json()?;
+    Ok((shown.into_iter().filter_map(finding).collect(), next_page(answer)?))
 }
 
 /// A pattern of an organisation's own may match the space around a secret.
@@ -131,7 +137,7 @@ mod tests {
         Scanning::new(url.as_str(), "acme", "app", token, &client()).unwrap()
     }
 
-    fn page(link: &str, body: &str) -> Act {
+    fn page_of(link: &str, body: &str) -> Act {
         Act::Say(http(200, &format!("content-type: application/json\r\n{link}"), body))
     }
 
@@ -145,8 +151,8 @@ mod tests {
             elsewhere.url
         );
         let acts = vec![
-            page(&link, &format!("[{}]", alert(2))),
-            page("", &format!(r#"[{},{{"number":9}}]"#, alert(1))),
+            page_of(&link, &format!("[{}]", alert(2))),
+            page_of("", &format!(r#"[{},{{"number":9}}]"#, alert(1))),
         ];
         let wire = Wire::play(acts).await;
         let found = scanning(&wire.url).open(PATIENCE).await.unwrap();
@@ -165,8 +171,8 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_read_is_no_empty_list_and_is_not_quoted() {
         let cut = format!(r#"[{{"number":1,"secret":"{}""#, leaked(1));
-        let lost = page("link: <nowhere>; rel=\"next\"\r\n", "[]");
-        for act in [page("", &cut), page("", "{}"), lost] {
+        let lost = page_of("link: <nowhere>; rel=\"next\"\r\n", "[]");
+        for act in [page_of("", &cut), page_of("", "{}"), lost] {
             let wire = Wire::play(vec![act]).await;
             let failure = scanning(&wire.url).open(PATIENCE).await.unwrap_err();
             assert_eq!(failure.kind, FailureKind::Unclear);

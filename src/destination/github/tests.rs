@@ -304,3 +304,44 @@ fn addresses_and_plans() {
         ]
     );
 }
+
+#[test]
+fn fuzz_answers_of_github() {
+    let seeds: [&[u8]; 6] = [
+        br#"@{"message":"You have exceeded a secondary rate limit","documentation_url":"https://docs.github.com"}"#,
+        br#"@[{"number":1,"secret":"sk-or-v1-0f","state":"open","locations_url":"https://a.b"}]"#,
+        br#"@{"name":"OPENROUTER_API_KEY","updated_at":"2026-11-02T12:00:00Z","visibility":"selected"}"#,
+        br#"@{"key_id":"1","key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#,
+        b"@9223372036854775807",
+        br#"@<https://api.github.com/r?page=2>; rel="next""#,
+    ];
+    let advice = refusal::Advice::of_login(1, 2);
+    let secret = Secret::new("zz-false-0123456789abcdef");
+    crate::net::testing::fuzz(&seeds, |input| {
+        let headers = ["x-ratelimit-remaining", "x-ratelimit-reset", "x-accepted-github-permissions", "link"];
+        let answer = crate::net::testing::answer(input, &headers);
+        let failure = refusal::read(&answer, &advice, &[&secret]);
+        assert!(failure.retry_after.is_none_or(|wait| wait >= Span::seconds(1) && wait <= Span::hours(25)));
+        assert!(!failure.message.contains(secret.expose()));
+        if let Ok((_, Some(query))) = scanning::page(&answer) {
+            assert!(!query.contains(['#', ' ']), "a query and nothing else: {query}");
+        }
+        drop(answer.json::<Current>());
+        drop(answer.json::<PublicKey>().map(|key| seal::public_key(&key.key)));
+        let (seen, sent) = (String::from_utf8_lossy(&answer.body), "2026-11-02T12:00:00Z");
+        let evidence = Evidence {
+            generation: 1,
+            key_date: sent.to_owned(),
+            put_date: Some(sent.to_owned()),
+            before: None,
+            updated_at: None,
+            dispatched: false,
+        };
+        let proved = proof::judge(1, Some(evidence), &seen).0 == Standing::Confirmed;
+        let at = Timestamp::parse_rfc3339(&seen);
+        assert!(
+            !proved || at >= Timestamp::parse_rfc3339(sent),
+            "nothing older than the write proves it: {seen}"
+        );
+    });
+}

@@ -110,7 +110,7 @@ impl Api {
         Err(self.refusal(&answer, &known))
     }
 
-    fn refusal(&self, answer: &Answer, secrets: &[&Secret]) -> Failure {
+    pub(super) fn refusal(&self, answer: &Answer, secrets: &[&Secret]) -> Failure {
         let Ok(Refusal { error }) = answer.json::<Refusal>() else { return answer.unclear() };
         let text = format!("Vercel answered {} ({}): {}", answer.status, error.code, error.message);
         let said = sentence(&text, secrets);

@@ -59,7 +59,7 @@ impl Shown {
         })
     }
 
-    fn of(answer: &Answer) -> Result<Self, Failure> {
+    pub(super) fn of(answer: &Answer) -> Result<Self, Failure> {
         answer.value().as_ref().and_then(Self::read).ok_or_else(|| answer.unclear())
     }
 }

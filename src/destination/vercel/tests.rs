@@ -2,6 +2,8 @@
 
 mod against_the_simulator;
 
+use super::redeploy::{Project, Shown};
+use super::variables::Listing;
 use super::*;
 use crate::destination::shown;
 use crate::domain::time::{Span, Timestamp};
@@ -568,4 +570,34 @@ fn specs_addresses_and_plans() {
     let calls: Vec<String> = vercel.plan().into_iter().map(|planned| planned.call).collect();
     assert_eq!(calls[1], "PATCH https://api.vercel.com/v9/projects/acme-app/env/ID?teamId=team_123");
     assert_eq!(calls[4], "POST https://api.vercel.com/v13/deployments?teamId=team_123&forceNew=1");
+}
+
+#[test]
+fn fuzz_answers_of_vercel() {
+    let listing = json!({"envs": [entry("1", "sensitive", &["production"], 100)], "pagination": {"next": 1}});
+    let listing = format!("@{listing}");
+    let seeds: [&[u8]; 5] = [
+        listing.as_bytes(),
+        br#"@[{"id":"1","key":"OPENROUTER_API_KEY","target":"production","customEnvironmentIds":["env_1"]}]"#,
+        br#"@{"error":{"code":"rate_limited","message":"m","limit":{"reset":9223372036854775807}}}"#,
+        br#"@{"uid":"dpl_1","readyState":"READY","readySubstate":"STAGED","meta":{},"created":-1}"#,
+        br#"@{"id":"prj_1","name":"n","targets":{"production":{"id":"dpl_1"}},"lastRollbackTarget":null}"#,
+    ];
+    let secret = Secret::new("zz-false-0123456789abcdef");
+    let api = Api::new("https://api.vercel.invalid", None, secret.clone(), &client()).unwrap();
+    crate::net::testing::fuzz(&seeds, |input| {
+        let answer = crate::net::testing::answer(input, &[]);
+        let failure = api.refusal(&answer, &[&secret]);
+        assert!(failure.retry_after.is_none_or(|wait| wait >= Span::seconds(1) && wait <= Span::hours(25)));
+        assert!(!failure.message.contains(secret.expose()));
+        let value = answer.value().unwrap_or_default();
+        let rows = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        let (named, listing) =
+            (rows.iter().filter(|row| row["key"] == "OPENROUTER_API_KEY").count(), Listing(rows));
+        let branches = listing.other_branches("OPENROUTER_API_KEY", None).len();
+        if let Ok(ours) = listing.ours("OPENROUTER_API_KEY", None) {
+            assert_eq!(ours.len() + branches, named, "no entry of ours is passed by");
+        }
+        drop((Shown::of(&answer), answer.json::<Project>()));
+    });
 }

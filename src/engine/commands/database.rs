@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::view::{BackupView, DatabaseView, SchemaView};
 use crate::engine::EngineError;
-use crate::store::{Kind, Store};
+use crate::store::{Kind, LAST_BACKUP, Store};
 
 /// Brings the schema up to date.
 pub async fn migrate(store: &Store) -> Result<SchemaView, EngineError> {
@@ -31,5 +33,9 @@ pub fn can_back_up(store: &Store) -> Result<(), EngineError> {
 pub async fn backup(store: &Store, file: PathBuf) -> Result<BackupView, EngineError> {
     can_back_up(store)?;
     store.backup(&file).await?;
+    // The copy is there; that nobody knows when it was made only brings a warning too much.
+    if let Err(error) = store.note(LAST_BACKUP, &json!(store.now().await?)).await {
+        tracing::warn!(%error, "the moment of the backup is not noted");
+    }
     Ok(BackupView { file })
 }

@@ -16,7 +16,7 @@
 //! people/                who calls and what they may: users, sessions, tokens, limits, the audit trail
 //! database · encryption  the schema, a backup; another key for all that is sealed
 //! repeats                the same answer to who asks the same again
-//! status                 what the daemon says of itself
+//! status · examine       what the daemon says of itself; all that rekeyd depends on, asked once
 //! view/                  what is shown: one serialisable type for each `--json`
 //! start_run, step, check_keys, …   what the daemon does by itself, done by hand: the same functions
 //! ```
@@ -29,6 +29,7 @@ mod by_hand;
 mod database;
 mod destinations;
 mod encryption;
+mod examine;
 mod feed;
 mod gauges;
 mod given;
@@ -78,6 +79,7 @@ pub use destinations::{
     publish_by_hand, publish_copy_by_hand,
 };
 pub use encryption::{Proof, prove_secrets, reencrypt};
+pub use examine::examine;
 pub use feed::{Changed, Feed, missed};
 pub use gauges::gauges;
 pub use given::provider_names;

@@ -11,8 +11,11 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use reqwest::header::{HeaderName, HeaderValue};
+
 use crate::clock::{Clock, SystemClock};
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
+use crate::net::Answer;
 
 const ROUNDS: u64 = 2000;
 /// What parsers stumble over.
@@ -83,4 +86,21 @@ fn change(input: &mut Vec<u8>, seeds: &[&[u8]], chance: &mut StdRng) {
         }
     }
     input.truncate(64 * 1024);
+}
+
+/// An answer made of an input: its first byte chooses a status, the rest is the body and the text of these headers.
+pub(crate) fn answer(input: &[u8], headers: &[&'static str]) -> Answer {
+    const STATUS: [u16; 12] = [200, 201, 204, 307, 400, 401, 403, 404, 409, 422, 429, 500];
+    let (first, body) = input.split_first().unwrap_or((&0, &[]));
+    let named =
+        |name: &&'static str| Some((HeaderName::from_static(name), HeaderValue::from_bytes(body).ok()?));
+    Answer {
+        status: STATUS[usize::from(*first) % STATUS.len()],
+        date: Some(Timestamp(1_793_620_800_000)),
+        retry_after: None,
+        headers: headers.iter().filter_map(named).collect(),
+        body: body.to_vec().into(),
+        host: "vendor.invalid".to_owned(),
+        elapsed: std::time::Duration::ZERO,
+    }
 }

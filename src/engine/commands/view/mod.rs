@@ -11,7 +11,7 @@
 //! destination · alert           where keys go; what people are told
 //! now · glance                  does production work; a rotation in three answers
 //! people · audit                who may log in, and by which token; who did what
-//! system                        what the program says of itself
+//! system · finding              what the program says of itself; what stands of all that it depends on
 //! database                      where the schema stands, what was sealed anew
 //! ```
 
@@ -21,6 +21,7 @@ mod audit;
 mod credential;
 mod database;
 mod destination;
+mod finding;
 mod glance;
 mod history;
 mod import;
@@ -52,6 +53,7 @@ pub use credential::{CredentialView, Exposed, credential_view};
 pub use database::{BackupView, DatabaseView, ReencryptedView, SchemaView};
 pub(super) use destination::destination_view;
 pub use destination::{CheckedView, DestinationView, PublishedView};
+pub use finding::{FindingView, Health};
 pub use glance::{Glance, glance};
 pub use history::{HistoryView, LookView, PeriodView, ShownKeyView, history_view, shown_key_view};
 pub use import::{ImportView, ImportedView, imported_views};
