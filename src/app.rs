@@ -31,6 +31,7 @@ use crate::domain::outcome::Failure;
 use crate::domain::rotation::{Level, Policy, SpecPolicy, Target};
 use crate::domain::schedule::{Cadence, Rhythm, Schedule, Window};
 use crate::domain::secret::Secret;
+use crate::engine::commands::{DatabaseView, database_view};
 use crate::engine::{
     Account, ConfiguredDestination, Engine, EngineError, LeakWatch, Notifier, Parts, Retention, Rotation,
     TestPolicy,
@@ -77,6 +78,11 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
         }
     };
     Ok(Store::open(&url, settings.database.max_connections).await.map_err(EngineError::from)?)
+}
+
+/// The database of the configuration as it stands, without migrating it.
+pub async fn database(settings: &Settings) -> anyhow::Result<DatabaseView> {
+    Ok(database_view(&open_store(settings).await?).await?)
 }
 
 /// Asks the provider of the first account what kind of key this is, before it is written anywhere.

@@ -122,8 +122,7 @@ async fn database(settings: &Settings) -> Result<FindingView, FindingView> {
             Some("`rekeyd db migrate`, or start the daemon".to_owned()),
         ));
     }
-    let store = app::open_store(settings).await.map_err(|error| broken(PART, &error))?;
-    let view = commands::database_view(&store).await.map_err(|error| broken(PART, &error.into()))?;
+    let view = app::database(settings).await.map_err(|error| broken(PART, &error))?;
     let seen = format!("{}, schema version {} of {}", view.database, view.applied, view.known);
     if view.applied < view.known {
         let remedy = "make a backup, then `rekeyd db migrate`; the daemon does it at its start";

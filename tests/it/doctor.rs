@@ -31,7 +31,7 @@ on_both_databases! {
         wait::stop(daemon).await;
 
         // Each of these alone; what does not depend on it is looked at all the same.
-        world.github.set_permissions(&world.github_token, Permissions::read_only());
+        world.github.set_permissions(&world.github_token, Permissions::none());
         let out = world.rekeyd(&["doctor", "--json"]).await;
         let broken = part(&out.json(), "destination github-production").clone();
         assert_eq!((out.status, &broken["health"]), (1, &"broken".into()), "{broken}");
